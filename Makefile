@@ -1,0 +1,40 @@
+# make book | test | lab.  Real data and longer runs: make book PROFILE=laptop DATA=path/to/data
+PROFILE ?= quick
+DATA ?= $(or $(GEN_DATA_ROOT),data)
+PYTHON ?= python3
+PY := .venv/bin/python
+INSTALL := -r requirements.txt -c constraints.txt
+
+.PHONY: book lab test lint bench lock clean
+
+book: .venv/.ready
+	$(PY) -m gen_utils book --profile $(PROFILE) --data "$(DATA)"
+
+lab: .venv/.ready
+	GEN_DATA_ROOT="$(abspath $(DATA))" $(PY) -m gen_utils lab
+
+test: .venv/.ready
+	$(PY) -m pytest
+
+lint: .venv/.ready
+	$(PY) -m ruff check . && $(PY) -m ruff format --check .
+
+bench: .venv/.ready
+	$(PY) benchmarks/samplers.py
+
+# The environment: uv when it is there, plain venv and pip when not. Made again when what it needs changes.
+.venv/.ready: requirements.txt constraints.txt
+	@if command -v uv >/dev/null 2>&1; then \
+	  uv venv --quiet --allow-existing --python '>=3.11' .venv && uv pip install --quiet --python $(PY) $(INSTALL); \
+	else \
+	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	    || { echo "Python 3.11 or newer is needed; name one with make PYTHON=/path/to/python3.12"; exit 1; }; \
+	  $(PYTHON) -m venv .venv && $(PY) -m pip install --quiet --disable-pip-version-check $(INSTALL); \
+	fi
+	@touch $@
+
+lock:
+	uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate requirements.txt -o constraints.txt
+
+clean:
+	rm -rf _build runs notebooks/*.ipynb

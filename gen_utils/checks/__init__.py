@@ -1,0 +1,1 @@
+"""Exercise checks, one file a part."""

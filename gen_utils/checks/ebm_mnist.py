@@ -1,0 +1,255 @@
+"""The exercise checks of Part B, the energy-based model on MNIST."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from ..losses import contrastive_divergence
+from .core import Result, Slip, attempt, compare, told
+
+
+def density_on_grid(student: Callable) -> Result:
+    """Check ``density_on_grid(energy (H, W), cell_area) -> (H, W)``."""
+    stream = torch.Generator().manual_seed(0)
+    tall = torch.randn(5, 7, generator=stream) * 3
+    cases = [(tall, 0.25), (tall.T - 900.0, 0.01)]  # the second overflows when exp is taken naively
+
+    def reference(energy: Tensor, area: float) -> Tensor:
+        return torch.softmax(-energy.flatten(), 0).reshape(energy.shape) / area
+
+    def naive(energy: Tensor, area: float) -> Tensor:
+        weight = torch.exp(-energy)
+        return weight / weight.sum() / area
+
+    slips = [
+        Slip(
+            "sign",
+            "the sign is turned round: low energy means likely, so the density is proportional to exp(−E).",
+            lambda e, a: torch.softmax(e.flatten(), 0).reshape(e.shape) / a,
+        ),
+        Slip(
+            "cell area",
+            "your values sum to 1, but a density integrates to 1: divide the probability of a cell by its area.",
+            lambda e, a: torch.softmax(-e.flatten(), 0).reshape(e.shape),
+        ),
+        Slip(
+            "times cell area",
+            "you multiplied by the cell's area; probability = density × area, so divide.",
+            lambda e, a: torch.softmax(-e.flatten(), 0).reshape(e.shape) * a,
+        ),
+        Slip(
+            "one axis",
+            "the softmax runs along one axis only, so every row (or column) has mass 1; flatten the grid first.",
+            lambda e, a: torch.softmax(-e, -1) / a,
+        ),
+        Slip("one axis", "the softmax runs down the columns only; flatten the grid first.", lambda e, a: torch.softmax(-e, 0) / a),
+        Slip(
+            "overflow",
+            "right on the first case, but exp(−E) overflows when E is very negative. Subtract the lowest energy "
+            "first (adding a constant to E changes nothing), or let torch.softmax do it.",
+            naive,
+        ),
+        Slip("unnormalised", "exp(−E) is not normalised: divide by its sum times the cell's area.", lambda e, a: torch.exp(-e)),
+    ]  # fmt: skip
+    return compare("density_on_grid", student, reference, cases, slips)
+
+
+class _Bowl(nn.Module):
+    """½ s ‖x - m‖² with a parameter, so that a polluted parameter gradient can be seen."""
+
+    def __init__(self, centre: float, stiffness: float) -> None:
+        super().__init__()
+        self.centre, self.stiffness = nn.Parameter(torch.tensor(centre)), stiffness
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 0.5 * self.stiffness * (x - self.centre).square().flatten(1).sum(1)
+
+
+def langevin_step(student: Callable) -> Result:
+    """Check ``langevin_step(energy, x, step_size, noise, grad_clip, xi) -> x``, section B3's step in the box [-1, 1]."""
+    name = "langevin_step"
+    stream = torch.Generator().manual_seed(1)
+    x = torch.rand((6, 1, 4, 4), generator=stream) * 2 - 1
+    xi = torch.randn(x.shape, generator=stream)
+    # In case 1 nothing is clipped or clamped; in case 2 the gradient is; in case 3 the box is reached as well.
+    settings = [(0.3, 0.1, 0.02, 10.0), (0.3, 2.0, 0.02, 0.25), (0.3, 2.0, 0.9, 0.25)]
+    scale = (0.5, 0.5, 1.0)
+    cases = [(_Bowl(0.2, k), x * s, eta, sigma, clip, xi)
+             for s, (eta, k, sigma, clip) in zip(scale, settings, strict=True)]  # fmt: skip
+
+    def step(
+        energy, x, eta, sigma, clip, xi, *, sign=-1.0, per_batch=1.0, clipped=True, boxed=True, noise=None
+    ) -> Tensor:
+        grad = energy.stiffness * (x - energy.centre.detach()) / per_batch
+        grad = grad.clamp(-clip, clip) if clipped else grad
+        new = x + sign * eta * grad + (sigma if noise is None else noise) * xi
+        return new.clamp(-1, 1) if boxed else new
+
+    slips = [
+        Slip("sign", "the chain climbs: it must go down the energy, x − η ∇E.", lambda *a: step(*a, sign=1.0)),
+        Slip(
+            "mean for sum",
+            "your gradient is too small by the batch size. Differentiate energy(x).sum(), not .mean(): "
+            "each chain has its own energy, and the sum's gradient keeps them apart.",
+            lambda *a: step(*a, per_batch=6.0),
+        ),
+        Slip("gradient not clipped", "clamp each element of the gradient to ±grad_clip before the step.", lambda *a: step(*a, clipped=False)),
+        Slip("box", "clamp the new state to [−1, 1]: the network never saw a pixel outside.", lambda *a: step(*a, boxed=False)),
+        Slip("no noise", "the noise is missing: add noise * xi.", lambda *a: step(*a, noise=0.0)),
+        Slip("noise not scaled", "xi has variance 1; scale it by the argument noise.", lambda *a: step(*a, noise=1.0)),
+        Slip("noise times step", "noise is σ itself; do not multiply it by the step size.", lambda *a: step(*a, noise=a[2] * a[3])),
+        Slip(
+            "noise from the step",
+            "√(2η) is the noise of temperature 1. This recipe gives σ separately: use the argument noise.",
+            lambda *a: step(*a, noise=(2 * a[2]) ** 0.5),
+        ),
+    ]  # fmt: skip
+    for case in cases:
+        value, failure = attempt(name, student, *case)
+        if failure is not None:
+            return failure
+        if isinstance(value, Tensor) and value.requires_grad:
+            return told(name, False, "the new state still carries the graph of the energy, so a chain would keep every "
+                        "step in memory: detach it.", "graph through the chain")  # fmt: skip
+        if case[0].centre.grad is not None:
+            return told(name, False, "the step left a gradient on the energy's parameters, which the next training step "
+                        "would add to its own: use torch.autograd.grad(energy(x).sum(), x), not backward().", "backward")  # fmt: skip
+    return compare(name, student, lambda *a: step(*a), cases, slips)
+
+
+def temperature(student: Callable) -> Result:
+    """Check ``temperature(step_size, noise) -> T``."""
+    cases = [(0.5, 1.0), (10.0, 0.005), (1.0, 0.01)]
+    slips = [
+        Slip("no square", "the noise enters by its variance: σ², not σ.", lambda e, s: torch.tensor(s / (2 * e))),
+        Slip("factor 2", "the factor 2 is missing: at temperature 1, σ² = 2η.", lambda e, s: torch.tensor(s * s / e)),
+        Slip("inverse", "that is 1/T.", lambda e, s: torch.tensor(2 * e / (s * s))),
+        Slip(
+            "ε-form",
+            "you took the first argument for ε; here it is η = ε²/2.",
+            lambda e, s: torch.tensor(s * s / (e * e)),
+        ),
+    ]
+    # The values span six orders of magnitude: compare their logarithms.
+    return compare(
+        "temperature",
+        _log_of(student),
+        lambda eta, sigma: torch.tensor(sigma**2 / (2 * eta)).log(),
+        cases,
+        [Slip(slip.name, slip.hint, _log_of(slip.wrong)) for slip in slips],
+    )
+
+
+def _log_of(function: Callable) -> Callable:
+    def logarithm(*args):
+        return torch.as_tensor(function(*args), dtype=torch.float32).log()
+
+    logarithm.__name__ = getattr(function, "__name__", "temperature")
+    return logarithm
+
+
+def draw_starts(student: Callable) -> Result:
+    """Check ``draw_starts(buffer (N, C, H, W), n, restart, generator) -> (n, C, H, W)``.
+
+    The right answer is random, so this check looks at what must hold of many draws; every margin
+    is at least five standard errors wide.
+    """
+    name = "draw_starts"
+    # Row i of the buffer is the constant i/1000: every drawn row tells where it came from.
+    buffer = (torch.arange(500) / 1000).reshape(-1, 1, 1, 1).expand(-1, 1, 6, 6).clone()
+    n, restart = 4000, 0.3
+    x, failure = attempt(name, student, buffer.clone(), n, restart, torch.Generator().manual_seed(0))
+    if failure is not None:
+        return failure
+    if not isinstance(x, Tensor) or x.shape != (n, 1, 6, 6):
+        got = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
+        return told(name, False, f"a tensor of shape (n, C, H, W) = {(n, 1, 6, 6)} is wanted; yours is {got}.")
+
+    flat = x.flatten(1)
+    old = (flat == flat[:, :1]).all(1)
+    share = 1 - old.double().mean().item()
+    margin = 5 * (restart * (1 - restart) / n) ** 0.5
+    if share > 0.999 and (flat[:, :1] >= 0).all() and torch.isin(flat, buffer.flatten()).any():
+        return told(name, False, "old and fresh pixels are mixed inside one image: toss one coin an image, not one a pixel.", "coin a pixel")  # fmt: skip
+    if share > 0.999 and torch.isin(flat, buffer.flatten()).double().mean() > 0.5:
+        return told(name, False, "old and fresh pixels are mixed inside one image: toss one coin an image, not one a pixel.", "coin a pixel")  # fmt: skip
+    if abs(share - (1 - restart)) < margin:
+        return told(name, False, f"{share:.0%} of your starts are fresh; restart is the chance of a fresh one, not of an old one.", "restart turned round")  # fmt: skip
+    if share in (0.0, 1.0):
+        return told(name, False, f"all of your starts are {'old' if share == 0 else 'fresh'}: toss a coin for each image, not one for the batch.", "one coin a batch")  # fmt: skip
+    if abs(share - restart) > margin:
+        return told(name, False, f"{share:.1%} of your starts are fresh; it should be about {restart:.0%}.")
+    fresh, index = flat[~old], (flat[old][:, 0] * 1000).round()
+    if fresh.min() >= 0:
+        return told(name, False, "the fresh starts are uniform in [0, 1]; the images live in [−1, 1].", "range")
+    if fresh.min() < -1 or fresh.max() > 1:
+        return told(
+            name, False, "some fresh starts leave [−1, 1]: draw them uniformly (torch.rand), not normally.", "normal"
+        )
+    if abs(fresh.mean()) > 5 / (3 * fresh.numel()) ** 0.5 or abs(fresh.var() - 1 / 3) > 0.02:
+        return told(
+            name, False, "the fresh starts are not uniform in [−1, 1]; stretch torch.rand by 2 and shift it by −1."
+        )
+    if len(index.unique()) < 450:  # of 500, 2,800 draws miss about 2
+        return told(name, False, f"your old starts come from only {len(index.unique())} of the 500 places; draw the places at random from all of them.", "places")  # fmt: skip
+    again, failure = attempt(name, student, buffer.clone(), n, restart, torch.Generator().manual_seed(0))
+    if failure is not None:
+        return failure
+    if not torch.equal(x, again):
+        return told(name, False, "two calls with the same generator differ: pass generator= to every random call.", "generator")  # fmt: skip
+    kept = buffer.clone()
+    attempt(name, student, kept, n, restart, torch.Generator().manual_seed(0))
+    if not torch.equal(kept, buffer):
+        return told(
+            name,
+            False,
+            "your function wrote into the buffer itself; index it with a tensor, which copies.",
+            "buffer changed",
+        )
+    return told(name, True, f"right: {share:.1%} of {n:,} starts are fresh, the rest come from all over the buffer.")
+
+
+def contrastive_loss(student: Callable) -> Result:
+    """Check ``contrastive_loss(energy_real (B,), energy_fake (B,), alpha) -> scalar``."""
+    stream = torch.Generator().manual_seed(2)
+    real, fake = torch.randn(8, generator=stream) + 1, torch.randn(8, generator=stream) * 2
+    cases = [(real, fake, 0.1), (fake, real, 0.0), (real, fake, 1.5)]
+    slips = [
+        Slip(
+            "sign",
+            "the contrast is turned round: training must lower the energy of data and raise that of samples.",
+            lambda r, f, a: f.mean() - r.mean() + a * (r.square().mean() + f.square().mean()),
+        ),
+        Slip(
+            "no regulariser", "the term α·(E² of data + E² of samples) is missing.", lambda r, f, a: r.mean() - f.mean()
+        ),
+        Slip(
+            "sum for mean",
+            "the squares are summed over the batch; average them, so that α means the same for every batch size.",
+            lambda r, f, a: r.mean() - f.mean() + a * (r.square().sum() + f.square().sum()),
+        ),
+        Slip(
+            "all summed",
+            "everything is summed over the batch: take means.",
+            lambda r, f, a: r.sum() - f.sum() + a * (r.square().sum() + f.square().sum()),
+        ),
+        Slip(
+            "square of the mean",
+            "you squared the means. Square each energy first: the point is to keep every energy small, not their average.",
+            lambda r, f, a: r.mean() - f.mean() + a * (r.mean().square() + f.mean().square()),
+        ),
+        Slip(
+            "difference of squares",
+            "both squares are penalties: add them.",
+            lambda r, f, a: r.mean() - f.mean() + a * (r.square().mean() - f.square().mean()),
+        ),
+        Slip(
+            "half",
+            "the squares of data and samples are averaged together; the recipe adds the two means.",
+            lambda r, f, a: r.mean() - f.mean() + a * torch.cat((r, f)).square().mean(),
+        ),
+    ]
+    return compare("contrastive_loss", student, contrastive_divergence, cases, slips)

@@ -1,0 +1,151 @@
+"""The command line: ``python -m gen_utils --help``."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="The generative-models workbook: check the machine, fetch data, run parts, build the book.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Profile = Annotated[str, typer.Option(help="quick, laptop or full")]
+DataRoot = Annotated[str | None, typer.Option("--data", help="where datasets live; else $GEN_DATA_ROOT, else ./data")]
+Seed = Annotated[int, typer.Option(help="of everything random")]
+Force = Annotated[bool, typer.Option("--force", help="run again even when nothing changed")]
+
+
+def _root(data: str | None) -> str:
+    from .data import data_root
+
+    return str(data_root(data).resolve())
+
+
+def _headless() -> None:
+    os.environ["GEN_HEADLESS"] = "1"  # no progress bars in executed notebooks
+    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
+
+
+@app.command()
+def doctor(data: DataRoot = None) -> None:
+    """Say what is here: versions, device, datasets, trained models."""
+    import torch
+
+    from . import __version__, checkpoints
+
+    typer.echo(f"gen_utils {__version__}, Python {platform.python_version()} on {platform.system()}")
+    for name in ("torch", "torchvision", "lightning", "jupyter-book", "jupytext", "papermill"):
+        try:
+            typer.echo(f"  {name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            typer.echo(f"  {name} is missing: install it with the command in README.md")
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU (none is needed)"
+    typer.echo(f"device: {torch.get_num_threads()} CPU threads, {gpu}")
+    typer.echo("\ndata:")
+    _data_table(data)
+    typer.echo("\ntrained models:")
+    for name in checkpoints.names():
+        card = checkpoints.read_card(name)
+        typer.echo(f"  {name:18} {card['model']:16} {card['parameters']:>9,} parameters, trained on {card.get('data')}")
+
+
+def _data_table(data: str | None) -> None:
+    from .data import CATALOG, data_root
+
+    for dataset in CATALOG.values():
+        if dataset.stand_in is None:
+            state = "built in"
+        else:
+            here = (data_root(data) / dataset.files).exists()
+            state = f"here, {data_root(data) / dataset.files}" if here else f"not here; {dataset.stand_in} stands in"
+        typer.echo(f"  {dataset.name:22} {state}")
+
+
+@app.command(name="data")
+def data_command(
+    name: Annotated[str | None, typer.Argument(help="a dataset to fetch and check")] = None, data: DataRoot = None
+):
+    """List the datasets; with a name, fetch that one if it is missing, and read it whole."""
+    from .data import data_root, load_images
+
+    if name is None:
+        typer.echo(f"looked in {data_root(data)}/:")
+        _data_table(data)
+        return
+    for split in ("train", "test"):
+        images = load_images(name, split, root=data, stand_in=False)
+        typer.echo(
+            f"{images.title}, {split}: {len(images):,} images of shape {images.shape}, {len(images.classes)} classes"
+        )
+
+
+@app.command()
+def run(
+    part: Annotated[str, typer.Argument(help="such as 02, ebm_mnist, 02_ebm_mnist, or all")],
+    profile: Profile = "quick",
+    data: DataRoot = None,
+    seed: Seed = 0,
+    force: Force = False,
+    keep: Annotated[bool, typer.Option("--keep", help="write the numbers to results/PART.PROFILE.json")] = False,
+) -> None:
+    """Run a part headless; the executed notebook goes to _build/PROFILE/notebooks."""
+    from . import workbook
+
+    _headless()
+    for name in workbook.parts() if part == "all" else [workbook.find_part(part)]:
+        out = workbook.BUILD / profile / "notebooks"
+        path, ran = workbook.execute(name, profile=profile, data_root=_root(data), seed=seed, out=out, force=force)
+        typer.echo(f"{'wrote' if ran else 'up to date:'} {path.relative_to(workbook.ROOT)}")
+        if keep:
+            typer.echo(f"wrote {workbook.keep_results(path).relative_to(workbook.ROOT)}")
+
+
+@app.command()
+def book(
+    profile: Profile = "quick",
+    data: DataRoot = None,
+    seed: Seed = 0,
+    force: Force = False,
+    out: Annotated[Path | None, typer.Option(help="build somewhere else than _build")] = None,
+) -> None:
+    """Run what changed and build the HTML book."""
+    from . import workbook
+
+    _headless()
+    page = workbook.build_book(profile=profile, data_root=_root(data), seed=seed, out=out, force=force)
+    typer.echo(f"\nThe book is ready. Open {page}")
+
+
+@app.command()
+def lab() -> None:
+    """Open the notebooks in JupyterLab (each is paired with its .py file)."""
+    from . import workbook
+
+    for name in workbook.parts():
+        if not (workbook.NOTEBOOKS / f"{name}.ipynb").exists():
+            source = workbook.NOTEBOOKS / f"{name}.py"
+            subprocess.run([sys.executable, "-m", "jupytext", "--quiet", "--to", "ipynb", str(source)], check=True)
+    raise typer.Exit(subprocess.call([sys.executable, "-m", "jupyter", "lab"], cwd=workbook.NOTEBOOKS))
+
+
+def main() -> None:
+    """Run the command line; the package's own errors become one line, without a traceback."""
+    from .data import DataError
+
+    try:
+        app()
+    except (DataError, FileNotFoundError, ValueError, RuntimeError) as error:
+        if os.environ.get("GEN_TRACEBACK"):
+            raise
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(1)

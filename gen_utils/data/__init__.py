@@ -1,0 +1,18 @@
+"""Datasets, real and built in, all through ``load_images``."""
+
+from .catalog import CATALOG, DataError, Dataset, lookup
+from .image_set import Batches, ImageSet, to_float, to_uint8
+from .load import data_root, load_images
+
+__all__ = [
+    "CATALOG",
+    "Batches",
+    "DataError",
+    "Dataset",
+    "ImageSet",
+    "data_root",
+    "load_images",
+    "lookup",
+    "to_float",
+    "to_uint8",
+]

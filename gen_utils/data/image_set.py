@@ -1,0 +1,121 @@
+"""``ImageSet``: images as uint8 in memory, with their labels, splits and batches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+def to_float(images: Tensor) -> Tensor:
+    """uint8 0..255 -> float32 in [-1, 1], on the images' device."""
+    return images.float().div_(127.5).sub_(1.0)
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Floats in [-1, 1] (clamped) -> uint8 0..255, rounded."""
+    return images.clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """A set of images, held as uint8.
+
+    Attributes:
+        images: (N, C, H, W) uint8.
+        labels: (N,) int64, or None.
+        classes: the labels' names.
+        name: the catalogue's name of what is in memory.
+        title: what figures call it; says so when it is a stand-in.
+        is_stand_in: True for a built-in set in the place of a real one.
+    """
+
+    images: Tensor
+    labels: Tensor | None
+    classes: tuple[str, ...]
+    name: str
+    title: str
+    is_stand_in: bool = False
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != torch.uint8 or self.images.ndim != 4:
+            raise ValueError(
+                f"images must be uint8 of shape (N, C, H, W), got {self.images.dtype} {tuple(self.images.shape)}"
+            )
+        if self.labels is not None and self.labels.shape != (len(self.images),):
+            raise ValueError(f"{len(self.images)} images need as many labels, got {tuple(self.labels.shape)}")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of one image."""
+        return tuple(self.images.shape[1:])
+
+    def scaled(self) -> Tensor:
+        """All images as float32 in [-1, 1], (N, C, H, W): four times the memory, so on request only."""
+        return to_float(self.images)
+
+    def take(self, index: Tensor) -> ImageSet:
+        """The images (and labels) at ``index``."""
+        labels = None if self.labels is None else self.labels[index]
+        return replace(self, images=self.images[index], labels=labels)
+
+    def split(self, *fractions: float, seed: int = 0) -> tuple[ImageSet, ...]:
+        """Disjoint random parts, such as ``split(0.85, 0.10, 0.05)``; the last takes what rounding leaves."""
+        if not fractions or min(fractions) < 0 or not math.isclose(sum(fractions), 1.0, abs_tol=1e-6):
+            raise ValueError(f"the fractions of a split must be non-negative and sum to 1, got {fractions}")
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        cuts = [round(len(self) * sum(fractions[: i + 1])) for i in range(len(fractions) - 1)]
+        return tuple(self.take(part) for part in torch.tensor_split(order, cuts))
+
+    def loader(self, batch_size: int, *, shuffle: bool = True, seed: int = 0, drop_last: bool = True) -> Batches:
+        """Batches of uint8 slices, ready for Lightning; convert them on the device with ``to_float``."""
+        return Batches(self, batch_size, shuffle=shuffle, seed=seed, drop_last=drop_last)
+
+
+class Batches:
+    """Iterates over an ``ImageSet``: tuples (images,) or (images, labels), straight from memory.
+
+    The order of epoch e depends on (seed, e) alone, and the position is part of ``state_dict``:
+    a run that was killed in the middle of an epoch takes up at the very next batch.
+    """
+
+    def __init__(self, data: ImageSet, batch_size: int, *, shuffle: bool, seed: int, drop_last: bool) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        if len(data) == 0 or (drop_last and batch_size > len(data)):
+            raise ValueError(
+                f"{len(data)} images of {data.name} make no batch of {batch_size}; use a smaller batch_size"
+            )
+        self.data, self.batch_size, self.shuffle, self.seed, self.drop_last = data, batch_size, shuffle, seed, drop_last
+        self.epoch, self.position = 0, 0
+
+    def __len__(self) -> int:
+        whole, rest = divmod(len(self.data), self.batch_size)
+        return whole + (1 if rest and not self.drop_last else 0)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        if self.position >= len(self):
+            self.epoch, self.position = self.epoch + 1, 0
+        order = None
+        if self.shuffle:
+            # One stream a (seed, epoch) pair: epoch e of seed s must not repeat epoch e - 1 of seed s + 1.
+            stream = torch.Generator().manual_seed((self.seed << 20) + self.epoch)
+            order = torch.randperm(len(self.data), generator=stream)
+        while self.position < len(self):
+            here = slice(self.position * self.batch_size, (self.position + 1) * self.batch_size)
+            index = here if order is None else order[here]
+            self.position += 1
+            images = self.data.images[index]
+            yield (images,) if self.data.labels is None else (images, self.data.labels[index])
+
+    def state_dict(self) -> dict:
+        return {"epoch": self.epoch, "position": self.position}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.epoch, self.position = state["epoch"], state["position"]

@@ -1,0 +1,1 @@
+"""Evaluation: what a model is worth, each measure in a file of its own."""

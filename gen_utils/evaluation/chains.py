@@ -1,0 +1,184 @@
+"""Diagnostics of chains: effective sample size, R-hat, autocorrelation, and the divergence from a known density.
+
+All take a path as ``sample(..., keep_every=1).path`` returns it, (K, B, *event): K draws of B chains. Drop the
+warm-up first, ``path[K // 2:]``. The formulas are those of arviz-stats; here they get torch's shapes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from arviz_stats.base import array_stats
+from torch import Tensor
+
+
+def ess(path: Tensor, *, method: str = "bulk") -> Tensor:
+    """Effective sample size of every coordinate: how many independent draws the chains are worth.
+
+    Args:
+        path: (K, B, *event), at least four draws a chain.
+        method: "bulk" (rank-normalised, for the centre of the distribution), or "mean" or "sd", the one that
+            belongs in the standard error of a mean or a standard deviation.
+
+    Returns:
+        (*event) float64. Larger than K · B for chains that alternate; NaN for a coordinate that never moved.
+
+    Raises:
+        ValueError: fewer than four draws, values that are not finite, an unknown method.
+
+    Source: Vehtari et al. (2021), sections 3 and 4.
+    """
+    if method not in ("bulk", "mean", "sd"):
+        raise ValueError(f'method is "bulk", "mean" or "sd", got {method!r}')
+    draws, event = _draws(path)
+    result = array_stats.ess(draws, chain_axis=1, draw_axis=0, method=method)
+    stuck = np.ptp(draws, axis=(0, 1)) == 0  # the library calls a constant K · B good draws
+    return _to_event(np.where(stuck, np.nan, result), event)
+
+
+def split_rhat(path: Tensor) -> Tensor:
+    """Split R-hat of every coordinate, rank-normalised and folded: do the chains, and their halves, agree?
+
+    Args:
+        path: (K, B, *event), at least four draws of at least two chains.
+
+    Returns:
+        (*event) float64; near 1 when they do, above 1.01 too early to stop. NaN where nothing moved.
+
+    Raises:
+        ValueError: too few draws or chains, or values that are not finite.
+
+    Source: Vehtari et al. (2021), sections 3 and 4.
+    """
+    draws, event = _draws(path, min_chains=2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return _to_event(array_stats.rhat(draws, chain_axis=1, draw_axis=0, method="rank"), event)
+
+
+def nested_rhat(path: Tensor, n_superchains: int) -> Tensor:
+    """Nested R-hat of every coordinate: R-hat for many short chains.
+
+    A hundred chains of ten draws are a good estimate together, while each alone is too short for R-hat to see
+    it. Grouping them into superchains whose chains share one start compares the groups instead.
+
+    Args:
+        path: (K, B, *event), at least four draws; chains b = 0, ..., B/n - 1 form the first superchain, and so
+            on. Start all chains of a superchain at one point (``x0.repeat_interleave(B // n, 0)``).
+        n_superchains: at least two, and a divisor of B.
+
+    Returns:
+        (*event) float64, near 1 when the superchains agree.
+
+    Raises:
+        ValueError: superchains of unequal size, too few draws, or values that are not finite.
+
+    Source: Margossian et al. (2024), equation 8.
+    """
+    draws, event = _draws(path, min_chains=2)
+    n_chains = draws.shape[1]
+    if n_superchains < 2 or n_chains % n_superchains:
+        raise ValueError(f"n_superchains must be at least 2 and divide the {n_chains} chains, got {n_superchains}")
+    ids = np.repeat(np.arange(n_superchains), n_chains // n_superchains)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        result = array_stats.rhat_nested(draws, ids, method="rank", chain_axis=1, draw_axis=0)
+    return _to_event(result, event)
+
+
+def autocorrelation(path: Tensor, max_lag: int | None = None) -> Tensor:
+    """Autocorrelation of every coordinate at lags 0 to ``max_lag``, averaged over the chains.
+
+    Each chain is centred on its own mean, so a set of chains stuck in different modes looks better than it is;
+    R-hat tells.
+
+    Returns:
+        (max_lag + 1, *event) float64, 1 at lag 0; NaN where nothing moved.
+
+    Raises:
+        ValueError: fewer than four draws, values that are not finite, a lag the path is too short for.
+    """
+    draws, event = _draws(path)
+    max_lag = len(draws) - 1 if max_lag is None else max_lag
+    if not 0 <= max_lag < len(draws):
+        raise ValueError(f"max_lag must be between 0 and {len(draws) - 1}, got {max_lag}")
+    rho = array_stats.autocorr(np.moveaxis(draws, 0, -1), axis=-1)  # (B, D, K)
+    return _to_event(np.moveaxis(rho.mean(0)[..., : max_lag + 1], -1, 0), event)
+
+
+def grid_kl(
+    samples: Tensor,
+    energy: Callable[[Tensor], Tensor],
+    extent: tuple[float, float, float, float],
+    *,
+    n_bins: int = 40,
+    log_z: float | None = None,
+    n_points: int = 8,
+) -> float:
+    """KL divergence, in nats, of a histogram of 2-D samples from the density exp(-E)/Z on the same grid.
+
+    Args:
+        samples: (N, 2).
+        energy: (B, 2) -> (B,).
+        extent: (x_low, x_high, y_low, y_high) of the grid; the analytic energies have one.
+        n_bins: cells a side.
+        log_z: log Z of the energy when known; then all outside of the grid is one more cell. When None the
+            density is taken to be zero outside, and one sample there makes the divergence infinite.
+        n_points: a cell's probability is the mean of n_points² values in it.
+
+    Returns:
+        Σ q log(q/p) over the cells. Even for N exact samples it is about (cells with mass - 1)/(2N), so compare
+        chains at the same N, and with exact samples.
+
+    Raises:
+        ValueError: samples that are not (N, 2) or not finite, an extent that is not a box.
+    """
+    x_low, x_high, y_low, y_high = extent
+    if samples.ndim != 2 or samples.shape[1] != 2 or len(samples) == 0:
+        raise ValueError(f"samples must have shape (N, 2), got {tuple(samples.shape)}")
+    if not (x_low < x_high and y_low < y_high):
+        raise ValueError(f"extent is (x_low, x_high, y_low, y_high) with low < high, got {extent}")
+    samples = samples.detach().double().cpu()
+    if not torch.isfinite(samples).all():
+        raise ValueError("the samples hold values that are not finite; look at the chain before measuring it")
+
+    # The probability of every cell, from the centres of n_points² equal parts of it.
+    fine = n_bins * n_points
+    centres = (torch.arange(fine, dtype=torch.float64) + 0.5) / fine
+    grid = torch.cartesian_prod(x_low + (x_high - x_low) * centres, y_low + (y_high - y_low) * centres)
+    with torch.no_grad():
+        log_p = torch.cat([-energy(part) for part in grid.split(65_536)])
+    log_p = log_p + math.log((x_high - x_low) * (y_high - y_low) / fine**2)
+    log_p = log_p - (torch.logsumexp(log_p, 0) if log_z is None else log_z)
+    p = log_p.exp().reshape(n_bins, n_points, n_bins, n_points).sum((1, 3)).flatten()
+
+    lows = samples.new_tensor([x_low, y_low])
+    sides = samples.new_tensor([x_high - x_low, y_high - y_low])
+    cell = ((samples - lows) / sides * n_bins).floor().long()
+    inside = ((cell >= 0) & (cell < n_bins)).all(1)
+    counts = torch.bincount((cell[:, 0] * n_bins + cell[:, 1])[inside], minlength=n_bins**2).double()
+    # The last cell is all that lies outside of the grid.
+    q = torch.cat([counts, (~inside).sum().double()[None]]) / len(samples)
+    p = torch.cat([p, (1 - p.sum()).clamp(min=0)[None] if log_z is not None else p.new_zeros(1)])
+    return float((torch.xlogy(q, q) - torch.xlogy(q, p)).sum())
+
+
+def _draws(path: Tensor, *, min_chains: int = 1) -> tuple[np.ndarray, tuple[int, ...]]:
+    """(K, B, *event) -> (K, B, D) float64, and the event shape."""
+    if path is None or path.ndim < 2 or path.shape[0] < 4 or path.shape[1] < min_chains:
+        got = None if path is None else tuple(path.shape)
+        raise ValueError(
+            f"the path must be (K, B, *event) with at least 4 draws and {min_chains} chains, got {got}; "
+            "run sample(..., keep_every=1) for longer"
+        )
+    if not torch.isfinite(path).all():
+        raise ValueError("the path holds values that are not finite; look at the chain before measuring it")
+    draws = path.detach().double().cpu().reshape(*path.shape[:2], -1)
+    return draws.numpy(), tuple(path.shape[2:])
+
+
+def _to_event(values: np.ndarray, event: tuple[int, ...]) -> Tensor:
+    """(..., D) -> (..., *event)."""
+    values = np.asarray(values, dtype=np.float64)
+    return torch.from_numpy(values.reshape(*values.shape[:-1], *event).copy())

@@ -1,0 +1,93 @@
+"""What a notebook reports: recorded values, computed sentences and tables.
+
+Everything works in three places: in a notebook, in the HTML book, and printed by a plain script.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+
+MIME = "application/vnd.gen-utils.record+json"
+_recorded: dict[str, object] = {}
+
+
+def record(name: str, value) -> None:
+    """Keep one result under a name: a number, a string, or lists and dictionaries of them.
+
+    The value becomes part of the executed .ipynb (read it back with ``records``).
+
+    Raises:
+        TypeError: a value that JSON cannot hold; convert tensors with .item() or .tolist().
+    """
+    plain = _plain(value)
+    try:
+        json.dumps(plain)
+    except TypeError:
+        raise TypeError(f"{name} is a {type(value).__name__}; record numbers, strings, lists or dictionaries") from None
+    _recorded[name] = plain
+    if _in_notebook():
+        from IPython.display import display
+
+        # Only the private type: the value travels with the notebook and nothing is drawn.
+        display({MIME: {"name": name, "value": plain}}, raw=True)
+
+
+def recorded() -> dict[str, object]:
+    """All that this process has recorded so far."""
+    return dict(_recorded)
+
+
+def records(notebook: Mapping) -> dict[str, object]:
+    """All that an executed notebook (the parsed .ipynb) recorded, by name."""
+    found = {}
+    for cell in notebook["cells"]:
+        for output in cell.get("outputs", ()):
+            entry = output.get("data", {}).get(MIME)
+            if entry is not None:
+                entry = json.loads("".join(entry)) if isinstance(entry, (str, list)) else entry
+                found[entry["name"]] = entry["value"]
+    return found
+
+
+def say(text: str) -> None:
+    """Show a computed sentence: rendered as Markdown in a notebook, printed in a script."""
+    if _in_notebook():
+        from IPython.display import Markdown, display
+
+        display(Markdown(text))
+    else:
+        print(text)
+
+
+def table(rows: Sequence[Mapping], caption: str = "") -> None:
+    """Show rows (one mapping each, the first one's keys are the header) as a Markdown table."""
+    header = list(rows[0])
+    lines = [f"| {' | '.join(header)} |", f"|{'|'.join('---' for _ in header)}|"]
+    lines += [f"| {' | '.join(_cell(row.get(key, '')) for key in header)} |" for row in rows]
+    say("\n".join(([f"**{caption}**", ""] if caption else []) + lines))
+
+
+def _cell(value) -> str:
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return "not finite"
+        return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return "–" if value is None else str(value)
+
+
+def _plain(value):
+    """Tensors and NumPy scalars with one element become numbers; NaN becomes None, which JSON has a word for."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    if hasattr(value, "item") and getattr(value, "size", None) is not None and getattr(value, "ndim", 1) == 0:
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _in_notebook() -> bool:
+    return "ipykernel" in sys.modules

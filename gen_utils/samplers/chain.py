@@ -1,0 +1,140 @@
+"""``sample``: run a batch of chains, and what comes back."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .kernels import Energy
+
+
+class ChainDiverged(RuntimeError):
+    """A chain met an energy that is not finite."""
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The result of ``sample``; all tensors are detached."""
+
+    x: Tensor  # (B, *event) last states, on x0's device and dtype
+    path: Tensor | None  # (K, B, *event) every keep_every-th state
+    energy: Tensor  # (n_steps, B) energy of the state after each step
+    accept_rate: float  # share of proposals accepted; 1.0 for kernels without a test
+    n_diverged: int = 0  # proposals rejected because their energy was not finite (MALA and HMC)
+
+
+def sample(
+    energy: Energy,
+    x0: Tensor,
+    kernel,
+    n_steps: int,
+    *,
+    keep_every: int | None = None,
+    generator: torch.Generator | None = None,
+    fast: bool = False,
+) -> Chain:
+    """Run ``n_steps`` of ``kernel`` from every row of ``x0``, all chains side by side.
+
+    Args:
+        energy: callable (B, *event) -> (B,), low = likely.
+        x0: (B, *event) starts; not modified.
+        kernel: what one step does, such as ``Langevin(step_size=0.01)``.
+        keep_every: keep every so-many-th state in ``chain.path``.
+        generator: the one source of randomness; PyTorch's global one when None.
+        fast: let the chain run in the arithmetic this machine does fastest (see ``fast_copy``).
+            Only for energies that are modules; the energies change by rounding error.
+
+    Raises:
+        ChainDiverged: a state's energy is NaN or infinite; says at which step and what to try. (MALA and HMC
+            reject such a proposal instead, and count it in ``chain.n_diverged``.)
+        ValueError: a start that is not finite, not floating point or outside the kernel's bounds, or an energy
+            that does not return one number a sample.
+    """
+    if n_steps < 0:
+        raise ValueError(f"n_steps must be zero or more, got {n_steps}")
+    if keep_every is not None and keep_every < 1:
+        raise ValueError(f"keep_every must be at least 1, got {keep_every}")
+    if fast and isinstance(energy, nn.Module):
+        energy = fast_copy(energy, x0.device)
+
+    x0 = x0.detach()
+    path, energies, accepted, diverged = [], [], [], []
+    check_each = x0.device.type == "cpu"  # elsewhere reading a value stalls the device: look once, at the end
+    if n_steps:
+        state = kernel.init(energy, x0)
+        if check_each:
+            check_finite(state.energy, 0, kernel)
+        first_energy = state.energy
+    for t in range(1, n_steps + 1):
+        state = kernel.step(energy, state, t, n_steps, generator)
+        energies.append(state.energy)
+        if check_each:
+            check_finite(state.energy, t, kernel)
+        if state.accept is not None:
+            accepted.append(state.accept)
+            diverged.append(state.diverged)
+        if keep_every is not None and t % keep_every == 0:
+            path.append(state.x)
+
+    history = torch.stack(energies) if energies else x0.new_zeros((0, len(x0)))
+    if n_steps and not check_each:
+        all_energies = torch.cat([first_energy[None], history])
+        for t in (~torch.isfinite(all_energies)).any(dim=1).nonzero().flatten()[:1].tolist():
+            check_finite(all_energies[t], t, kernel)
+    return Chain(
+        x=(state.x if n_steps else x0).to(x0.dtype),
+        path=None if keep_every is None else (torch.stack(path) if path else x0.new_zeros((0, *x0.shape))),
+        energy=history,
+        accept_rate=float(torch.stack(accepted).double().mean()) if accepted else 1.0,
+        n_diverged=int(torch.stack(diverged).sum()) if diverged else 0,
+    )
+
+
+def check_finite(energy: Tensor, t: int, kernel) -> None:
+    """Raise ``ChainDiverged`` when one of the energies (B,) after step t is not finite; t = 0 is the start."""
+    bad = ~torch.isfinite(energy)
+    if bad.any():
+        some = f"{int(bad.sum())} of {len(energy)} chains have a non-finite energy"
+        if t == 0:
+            raise ChainDiverged(f"{some} at the start, before any step of {kernel}; check the energy itself there")
+        raise ChainDiverged(
+            f"{some} after step {t} of {kernel}; "
+            "try a smaller step_size, a grad_clip, or bounds, and check the energy itself on the start"
+        )
+
+
+def fast_copy(energy: nn.Module, device: torch.device) -> nn.Module:
+    """A copy of the energy in the arithmetic this machine does fastest, for use inside a chain.
+
+    Channels-last layout everywhere (convolutions read it without reordering), bfloat16 weights
+    where the hardware multiplies them natively. A chain needs only the direction of the gradient,
+    so eight bits of mantissa are enough; the loss should be computed with the original. The copy
+    costs far less than one step, and is made anew for each chain, so it never holds old weights.
+    """
+    dtype = torch.bfloat16 if _fast_bfloat16(device) else torch.float32
+    clone = copy.deepcopy(energy).requires_grad_(False).to(device, dtype, memory_format=torch.channels_last)
+    return _Cast(clone, dtype)
+
+
+def _fast_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    # Without these instructions bfloat16 is emulated, and slower than float32.
+    return device.type == "cpu" and any(
+        getattr(torch.cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    )
+
+
+class _Cast(nn.Module):
+    def __init__(self, energy: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.energy, self.dtype = energy, dtype
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.to(self.dtype)
+        if x.ndim == 4:
+            x = x.contiguous(memory_format=torch.channels_last)
+        return self.energy(x).float()

@@ -1,0 +1,39 @@
+"""Training a classifier: the course's judge of samples, and the start of JEM."""
+
+from __future__ import annotations
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics.classification import MulticlassAccuracy
+
+from ..data import to_float
+
+
+class ClassifierTraining(L.LightningModule):
+    """Cross-entropy, Adam and a one-cycle learning rate; logs ``loss``, ``val_loss`` and ``val_accuracy``."""
+
+    def __init__(self, classifier: nn.Module, *, lr: float = 2e-3, weight_decay: float = 1e-4) -> None:
+        super().__init__()
+        self.classifier, self.lr, self.weight_decay = classifier, lr, weight_decay
+        self.val_accuracy = MulticlassAccuracy(classifier.config["n_classes"], average="micro")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(x)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], _) -> Tensor:
+        loss = F.cross_entropy(self.classifier(to_float(batch[0])), batch[1])
+        self.log("loss", loss)
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], _) -> None:
+        logits = self.classifier(to_float(batch[0]))
+        self.val_accuracy(logits, batch[1])
+        self.log("val_loss", F.cross_entropy(logits, batch[1]), batch_size=len(logits))
+        self.log("val_accuracy", self.val_accuracy)
+
+    def configure_optimizers(self) -> dict:
+        optimizer = torch.optim.AdamW(self.classifier.parameters(), lr=self.lr, weight_decay=self.weight_decay)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.lr, total_steps=self.trainer.max_steps + 1)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -1,0 +1,178 @@
+"""Training an energy-based model by contrastive divergence with short Langevin chains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor, nn
+from torchvision.utils import make_grid
+
+from ..data import to_float, to_uint8
+from ..losses import contrastive_divergence
+from ..samplers import Langevin, ReplayBuffer, UniformStart, sample
+from ..samplers.kernels import energy_only
+
+
+@dataclass(frozen=True)
+class EBMConfig:
+    """The recipe. The defaults are section B3 and B4's, in which only the speed was changed.
+
+    Attributes:
+        kernel, n_steps: the chain that makes the negatives.
+        restart: chance that a negative starts from noise and not from the buffer; 1.0 means no buffer.
+        capacity: of the buffer.
+        alpha: weight of the squared energies.
+        data_noise: standard deviation of Gaussian noise on the data (units of [-1, 1]).
+        lr, betas: Adam's. β1 = 0 because the two terms of the loss fight: momentum would carry on
+            in a direction that the new negatives have just made wrong.
+        decay: "cosine" to zero over ``max_steps``, or a factor an epoch.
+        grad_norm: bound on the norm of the parameters' gradient; None for none.
+        fast: run the chain in the machine's fastest arithmetic.
+        seed: of the chain's and the data's noise.
+    """
+
+    kernel: Langevin = field(default_factory=lambda: Langevin(10.0, noise=0.005, grad_clip=0.03, bounds=(-1.0, 1.0)))
+    n_steps: int = 60
+    restart: float = 0.05
+    capacity: int = 8192
+    alpha: float = 0.1
+    data_noise: float = 0.005
+    lr: float = 1e-4
+    betas: tuple[float, float] = (0.0, 0.999)
+    decay: str | float = 0.97
+    grad_norm: float | None = 0.1
+    fast: bool = True
+    seed: int = 0
+
+
+class EBMTraining(L.LightningModule):
+    """Contrastive divergence for any energy module with an ``event_shape``.
+
+    Logs ``loss``, ``contrast`` (mean energy of data minus that of negatives), ``energy_real`` and
+    ``energy_fake``; in validation ``val_contrast``, against uniform noise.
+    """
+
+    def __init__(self, energy: nn.Module, config: EBMConfig) -> None:
+        super().__init__()
+        self.energy, self.config = energy, config
+        self.buffer = ReplayBuffer(energy.event_shape, config.capacity, config.restart)
+        self.noise = torch.Generator().manual_seed(config.seed)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.energy(x)
+
+    def on_fit_start(self) -> None:
+        # The stream lives where the chains run; a resume brings its state along (see below).
+        if self.noise.device.type != self.device.type:
+            # One stream a process, or every rank would run the same chains.
+            self.noise = torch.Generator(self.device).manual_seed(self.config.seed + 1_000_003 * self.global_rank)
+        elif self.global_rank and not self.global_step:
+            self.noise.manual_seed(self.config.seed + 1_000_003 * self.global_rank)
+
+    def negatives(self, n: int) -> Tensor:
+        """(n, C, H, W): finished chains, which also enter the buffer."""
+        config = self.config
+        x0 = self.buffer.draw(n, generator=self.noise).to(self.device)
+        chain = sample(self.energy, x0, config.kernel, config.n_steps, generator=self.noise, fast=config.fast)
+        self.buffer.push(chain.x)
+        return chain.x
+
+    def training_step(self, batch: tuple[Tensor, ...], _) -> Tensor:
+        real = to_float(batch[0])
+        if self.config.data_noise:
+            jitter = torch.randn(real.shape, generator=self.noise, device=real.device)
+            real = real.add_(jitter, alpha=self.config.data_noise).clamp_(-1, 1)
+        fake = self.negatives(len(real))
+        energy_real, energy_fake = self.energy(torch.cat((real, fake))).chunk(2)
+        loss = contrastive_divergence(energy_real, energy_fake, self.config.alpha)
+        real_mean, fake_mean = energy_real.detach().mean(), energy_fake.detach().mean()
+        self.log_dict(
+            {"loss": loss, "contrast": real_mean - fake_mean, "energy_real": real_mean, "energy_fake": fake_mean}
+        )
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, ...], _) -> None:
+        real = to_float(batch[0])
+        # Its own stream: validating more often must not change what training does.
+        stream = torch.Generator(real.device).manual_seed(self.config.seed)
+        noise = UniformStart(self.energy.event_shape).draw(len(real), generator=stream)
+        energy_real, energy_noise = energy_only(self.energy, real), energy_only(self.energy, noise)
+        values = {"val_contrast": energy_real.mean() - energy_noise.mean(), "val_energy_real": energy_real.mean()}
+        self.log_dict(values, batch_size=len(real))
+
+    def configure_optimizers(self) -> dict:
+        config = self.config
+        optimizer = torch.optim.Adam(self.energy.parameters(), lr=config.lr, betas=config.betas)
+        if config.decay == "cosine":
+            scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.trainer.max_steps)
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, config.decay)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "epoch"}}
+
+    def configure_gradient_clipping(self, optimizer, *args, **kwargs) -> None:
+        if self.config.grad_norm is not None:
+            nn.utils.clip_grad_norm_(self.energy.parameters(), self.config.grad_norm)
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        checkpoint["buffer"] = self.buffer.state_dict()
+        checkpoint["noise"] = self.noise.get_state()
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        self.buffer.load_state_dict(checkpoint["buffer"])
+        self.noise.set_state(checkpoint["noise"].cpu())
+
+
+class EBMWatch(Callback):
+    """Looks at the model every so many steps: a chain from noise, and the energies of outliers.
+
+    Attributes:
+        strips: one (K, n_chains, C, H, W) uint8 tensor a look, the states of fresh chains.
+        energies: one dictionary a look, name -> mean energy, for data and for each outlier.
+        steps: the optimiser step of each look.
+
+    The looks are part of the checkpoint, so a resumed or finished run still shows them all.
+    """
+
+    def __init__(
+        self, every: int, probes: dict[str, Tensor], *, n_chains: int = 4, n_steps: int = 256, n_kept: int = 8
+    ) -> None:
+        self.every, self.probes = every, probes
+        self.n_chains, self.n_steps, self.n_kept = n_chains, n_steps, n_kept
+        self.steps: list[int] = []
+        self.strips: list[Tensor] = []
+        self.energies: list[dict[str, float]] = []
+
+    def on_train_batch_end(self, trainer, module, *args) -> None:
+        if trainer.global_step % self.every == 0:
+            self.look(trainer, module)
+
+    def look(self, trainer, module) -> None:
+        config, energy = module.config, module.energy
+        # A stream of its own, the same at every look: the strips show one and the same start maturing.
+        stream = torch.Generator(module.device).manual_seed(config.seed)
+        x0 = UniformStart(energy.event_shape).draw(self.n_chains, generator=stream)
+        keep = self.n_steps // self.n_kept
+        chain = sample(energy, x0, config.kernel, self.n_steps, keep_every=keep, generator=stream, fast=config.fast)
+        self.steps.append(trainer.global_step)
+        self.strips.append(to_uint8(chain.path).cpu())
+        self.energies.append(
+            {n: float(energy_only(energy, x.to(module.device)).mean()) for n, x in self.probes.items()}
+        )
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                film = self.strips[-1].transpose(0, 1).flatten(0, 1)
+                picture = make_grid(film, nrow=self.n_kept)
+                logger.experiment.add_image("chains", picture, trainer.global_step)
+                buffer = to_uint8(module.buffer.images[-64:]).cpu()
+                if len(buffer):
+                    logger.experiment.add_image("buffer", make_grid(buffer), trainer.global_step)
+
+    def state_dict(self) -> dict:
+        return {"steps": self.steps, "strips": self.strips, "energies": self.energies}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.steps, self.strips, self.energies = state["steps"], state["strips"], state["energies"]

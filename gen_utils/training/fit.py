@@ -1,0 +1,261 @@
+"""``fit``: one call that trains any of the workbook's modules, logs, checkpoints and resumes."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import logging
+import os
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from ..data import ImageSet
+
+
+class TrainingDiverged(RuntimeError):
+    """A loss stopped being finite; the message names the last good checkpoint."""
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """What ``fit`` needs to know beside the module and the data.
+
+    Attributes:
+        max_steps: optimiser steps in all (a resumed run counts from its beginning).
+        batch_size: images a step.
+        seed: of the order of the data; the module owns the rest of its randomness.
+        run_dir: logs and checkpoints go there.
+        checkpoint_every: steps between two checkpoints.
+        validate_every: steps between two passes over the validation set; None for none.
+        log_every: steps between two rows of the logs.
+        precision, devices, num_nodes, strategy: Lightning's own.
+    """
+
+    max_steps: int
+    batch_size: int = 64
+    seed: int = 0
+    run_dir: str | os.PathLike = "runs/default"
+    checkpoint_every: int = 200
+    validate_every: int | None = None
+    log_every: int = 10
+    precision: str = "32-true"
+    devices: int | str = 1
+    num_nodes: int = 1
+    strategy: str = "auto"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a training run leaves: the module, its curves, how long it took and where it lies."""
+
+    module: L.LightningModule
+    history: dict[str, list[tuple[int, float]]]  # name -> [(step, value), ...]
+    seconds: float  # of training, over all the sittings of a resumed run
+    steps: int
+    run_dir: Path
+    resumed_from: int = 0  # the step a resumed run went on from
+
+    def curve(self, name: str) -> tuple[list[int], list[float]]:
+        """Steps and values of one logged quantity."""
+        if name not in self.history:
+            raise KeyError(f"{name!r} was not logged; logged: {', '.join(sorted(self.history))}")
+        steps, values = zip(*self.history[name], strict=True)
+        return list(steps), list(values)
+
+
+def fit(
+    module: L.LightningModule,
+    train: ImageSet,
+    val: ImageSet | None = None,
+    *,
+    config: FitConfig,
+    resume: str | os.PathLike | bool | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> Run:
+    """Train a module on an ``ImageSet`` with Lightning, and return the module with its curves.
+
+    Args:
+        module: a LightningModule whose batches are (uint8 images[, labels]).
+        train, val: the data; validation runs every ``config.validate_every`` steps.
+        resume: True goes on from ``run_dir/last.ckpt`` when there is one (a finished run is
+            then loaded, not repeated); a path goes on from that checkpoint; None starts afresh.
+        callbacks: further Lightning callbacks.
+
+    Raises:
+        TrainingDiverged: the loss became NaN or infinite; the last good checkpoint stays on disk.
+        FileNotFoundError: ``resume`` names a checkpoint that is not there.
+    """
+    run_dir = Path(config.run_dir)
+    last = run_dir / "last.ckpt"
+    if resume is True:
+        checkpoint = last if last.exists() else None
+    elif resume:
+        checkpoint = Path(resume)
+        if not checkpoint.exists():
+            raise FileNotFoundError(f"no checkpoint at {checkpoint}; leave resume out to start afresh")
+    else:
+        checkpoint = None
+    if checkpoint is None:
+        for old in run_dir.glob("csv/*/metrics.csv"):  # a fresh start must not show an old run's curves
+            old.unlink()
+
+    clock, guard = _Clock(), _StopOnNonFinite(last)
+    loggers = [CSVLogger(run_dir, name="csv"), TensorBoardLogger(run_dir, name="tensorboard")]
+    saver = ModelCheckpoint(
+        dirpath=run_dir, filename="last", every_n_train_steps=config.checkpoint_every, enable_version_counter=False
+    )
+    with _quiet():
+        trainer = L.Trainer(
+            max_steps=config.max_steps,
+            max_epochs=-1,
+            devices=config.devices,
+            num_nodes=config.num_nodes,
+            strategy=config.strategy,
+            precision=config.precision,
+            logger=loggers,
+            log_every_n_steps=config.log_every,
+            val_check_interval=config.validate_every,
+            check_val_every_n_epoch=None,
+            limit_val_batches=1.0 if val is not None and config.validate_every else 0,
+            num_sanity_val_steps=0,
+            inference_mode=False,  # validation may run chains, and chains need gradients
+            callbacks=[guard, clock, _RandomState(), *callbacks, saver, *_progress_bar()],
+            plugins=[_AtomicCheckpoints()],
+            enable_model_summary=False,
+            enable_progress_bar=_interactive(),
+        )
+        batches = train.loader(config.batch_size, seed=config.seed)
+        val_batches = val.loader(config.batch_size, shuffle=False, drop_last=False) if val is not None else None
+        trainer.fit(module, batches, val_batches, ckpt_path=checkpoint, weights_only=True)
+        if clock.first_step < clock.step:
+            trainer.save_checkpoint(last)  # the end is a checkpoint too, whatever checkpoint_every says
+    module.eval()
+    return Run(module, _history(run_dir), clock.seconds, clock.step, run_dir, clock.first_step)
+
+
+def run_folder(name: str, **settings) -> Path:
+    """``runs/NAME-…``, one folder for each combination of settings, so that a resume never mixes two."""
+    key = hashlib.sha256(repr(sorted(settings.items())).encode()).hexdigest()[:10]
+    return Path(os.environ.get("GEN_RUNS", "runs")) / f"{name}-{key}"
+
+
+class _Clock(Callback):
+    """Seconds spent training, carried along by the checkpoints."""
+
+    def __init__(self) -> None:
+        self.seconds, self.step, self.first_step = 0.0, 0, 0
+
+    def on_train_start(self, trainer, module) -> None:
+        self._start, self._before = time.perf_counter(), self.seconds
+
+    def on_train_batch_end(self, trainer, *args) -> None:
+        self.seconds, self.step = self._before + time.perf_counter() - self._start, trainer.global_step
+
+    def state_dict(self) -> dict:
+        return {"seconds": self.seconds, "step": self.step}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.seconds, self.step, self.first_step = state["seconds"], state["step"], state["step"]
+
+
+class _RandomState(Callback):
+    """PyTorch's global random states, so that a resumed run draws what the whole run would have."""
+
+    _loaded: dict | None = None
+
+    def state_dict(self) -> dict:
+        state = {"cpu": torch.get_rng_state()}
+        if torch.cuda.is_available():
+            state["cuda"] = torch.cuda.get_rng_state_all()
+        return state
+
+    def load_state_dict(self, state: dict) -> None:
+        self._loaded = state
+
+    def on_train_start(self, trainer, module) -> None:  # as late as possible: setting up draws numbers too
+        if self._loaded is not None:
+            torch.set_rng_state(self._loaded["cpu"].cpu())
+            if torch.cuda.is_available() and len(self._loaded.get("cuda", ())) == torch.cuda.device_count():
+                torch.cuda.set_rng_state_all([state.cpu() for state in self._loaded["cuda"]])
+
+
+class _StopOnNonFinite(Callback):
+    """Stops before a NaN reaches the weights (``on_before_optimizer_step`` comes first)."""
+
+    def __init__(self, last: Path) -> None:
+        self.last = last
+
+    def on_before_backward(self, trainer, module, loss) -> None:
+        if not torch.isfinite(loss):
+            kept = f"the last good checkpoint is {self.last}" if self.last.exists() else "no checkpoint was written yet"
+            raise TrainingDiverged(
+                f"the loss is {loss.item()} at step {trainer.global_step}; {kept}. "
+                "Try a smaller learning rate, more steps a chain, or a larger regulariser (alpha)."
+            )
+
+
+class _AtomicCheckpoints(TorchCheckpointIO):
+    """Writes beside the target and renames: a kill leaves the old checkpoint or the new one, whole."""
+
+    def save_checkpoint(self, checkpoint, path, storage_options=None) -> None:
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(path.name + ".partial")
+        with open(partial, "wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+
+    def load_checkpoint(self, path, map_location="cpu", weights_only=None):
+        return torch.load(path, map_location=map_location, weights_only=True)
+
+
+def _history(run_dir: Path) -> dict[str, list[tuple[int, float]]]:
+    """All logged values by name. A resumed run logs into a new file; where two overlap the later one counts."""
+    found: dict[str, dict[int, float]] = {}
+    files = sorted(run_dir.glob("csv/version_*/metrics.csv"), key=lambda path: int(path.parent.name.split("_")[1]))
+    for file in files:
+        with open(file, newline="") as rows:
+            for row in csv.DictReader(rows):
+                for name, value in row.items():
+                    if name not in ("step", "epoch") and value:
+                        found.setdefault(name, {})[int(row["step"])] = float(value)
+    return {name: sorted(points.items()) for name, points in found.items()}
+
+
+def _interactive() -> bool:
+    return "GEN_HEADLESS" not in os.environ and ("ipykernel" in sys.modules or sys.stderr.isatty())
+
+
+def _progress_bar() -> list[Callback]:
+    return [TQDMProgressBar(refresh_rate=10)] if _interactive() else []
+
+
+class _quiet:
+    """Keeps Lightning's advice (workers, logging intervals, tips) out of the student's sight."""
+
+    _loggers = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
+
+    def __enter__(self) -> None:
+        self._levels = [(name, logging.getLogger(name).level) for name in self._loggers]
+        for name in self._loggers:
+            logging.getLogger(name).setLevel(logging.ERROR)
+        self._warnings = warnings.catch_warnings()
+        self._warnings.__enter__()
+        warnings.filterwarnings("ignore", module="lightning")
+
+    def __exit__(self, *error) -> None:
+        self._warnings.__exit__(*error)
+        for name, level in self._levels:
+            logging.getLogger(name).setLevel(level)

@@ -1,0 +1,177 @@
+"""Running the notebooks headless and building the book from what they produced."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from datetime import date
+from pathlib import Path
+
+from .checkpoints import write_atomically
+from .profiles import PROFILES
+from .report import records
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = ROOT / "notebooks"
+RESULTS = ROOT / "results"
+BUILD = ROOT / "_build"
+
+
+def parts() -> list[str]:
+    """The notebooks, in the order of the course."""
+    return sorted(path.stem for path in NOTEBOOKS.glob("[0-9]*.py"))
+
+
+def find_part(part: str) -> str:
+    """The notebook a user means by '02', 'ebm_mnist' or '02_ebm_mnist'."""
+    found = [name for name in parts() if part in (name, name.split("_")[0], name.split("_", 1)[1])]
+    if len(found) != 1:
+        raise ValueError(f"unknown part {part!r}; known: {', '.join(parts())}")
+    return found[0]
+
+
+def fingerprint(part: str, profile: str, data_root: str, seed: int) -> str:
+    """Changes when anything changes that the executed notebook depends on."""
+    digest = hashlib.sha256(f"{profile} {data_root} {seed}".encode())
+    sources = [NOTEBOOKS / f"{part}.py", *sorted((ROOT / "gen_utils").rglob("*.py"))]
+    # Cards carry the hash of their weights; results of other runs are shown beside this one's.
+    sources += sorted((ROOT / "checkpoints").glob("*.json")) + sorted(RESULTS.glob(f"{part}.*.json"))
+    for path in sources:
+        digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def execute(part: str, *, profile: str, data_root: str, seed: int, out: Path, force: bool = False) -> tuple[Path, bool]:
+    """Run one notebook with papermill; returns the executed .ipynb and whether it had to run.
+
+    The file appears whole or not at all. A notebook that is up to date is left alone. One that
+    fails is kept as ``NAME.failed.ipynb``, with its error in place.
+    """
+    import jupytext
+    import nbformat
+    import papermill
+
+    if profile not in PROFILES:
+        raise ValueError(f"unknown profile {profile!r}; known: {', '.join(PROFILES)}")
+    out.mkdir(parents=True, exist_ok=True)
+    target, key = out / f"{part}.ipynb", fingerprint(part, profile, data_root, seed)
+    if target.exists() and not force:
+        try:
+            if json.loads(target.read_text())["metadata"].get("gen_utils", {}).get("fingerprint") == key:
+                return target, False
+        except (ValueError, KeyError):  # not a whole notebook: make it anew
+            pass
+    work = out / f".{part}.running.ipynb"
+    notebook = jupytext.read(NOTEBOOKS / f"{part}.py")
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, work)
+    parameters = {"profile": profile, "data_root": data_root, "seed": seed}
+    start = time.perf_counter()
+    try:
+        papermill.execute_notebook(
+            work, work, parameters=parameters, cwd=NOTEBOOKS, kernel_name="python3", progress_bar=False
+        )
+    except papermill.PapermillExecutionError:
+        os.replace(work, target.with_suffix(".failed.ipynb"))
+        raise
+    executed = nbformat.read(work, as_version=4)
+    for cell in executed.cells:
+        if "injected-parameters" in cell.metadata.get("tags", ()):
+            cell.metadata["tags"].append("remove-cell")
+    executed.metadata["gen_utils"] = {
+        "fingerprint": key,
+        "seconds": round(time.perf_counter() - start, 1),
+        **parameters,
+    }
+    executed.metadata.pop("papermill", None)  # it holds paths of this machine
+    nbformat.write(executed, work)
+    os.replace(work, target)
+    target.with_suffix(".failed.ipynb").unlink(missing_ok=True)
+    return target, True
+
+
+def keep_results(executed: Path) -> Path:
+    """Write what the notebook recorded to ``results/PART.PROFILE.json``."""
+    notebook = json.loads(executed.read_text())
+    run = notebook["metadata"]["gen_utils"]
+    result = {
+        "part": executed.stem,
+        "profile": run["profile"],
+        "seed": run["seed"],
+        "seconds": run["seconds"],
+        "date": date.today().isoformat(),
+        "commit": _commit(),
+        "machine": machine(),
+        "records": {name: value for name, value in records(notebook).items() if not name.startswith("check/")},
+    }
+    path = RESULTS / f"{executed.stem}.{run['profile']}.json"
+    RESULTS.mkdir(exist_ok=True)
+    write_atomically(path, (json.dumps(result, indent=1, ensure_ascii=False) + "\n").encode())
+    return path
+
+
+def kept_results(part: str) -> dict | None:
+    """The best profile's kept results of a part (full, else laptop), or None."""
+    for profile in ("full", "laptop"):
+        path = RESULTS / f"{part}.{profile}.json"
+        if path.exists():
+            return json.loads(path.read_text())
+    return None
+
+
+def machine() -> dict[str, object]:
+    """What a reader must know of the machine to understand a time."""
+    import torch
+
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        models = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        name = models[0] if models else name
+    found = {"cpu": name, "cores": os.cpu_count(), "threads": torch.get_num_threads(), "torch": torch.__version__}
+    if torch.cuda.is_available():
+        found["gpu"] = torch.cuda.get_device_name()
+    return found
+
+
+def _commit() -> str | None:
+    answer = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    return answer.stdout.strip() or None
+
+
+def build_book(*, profile: str, data_root: str, seed: int, out: Path | None = None, force: bool = False) -> Path:
+    """Execute what changed, then build the HTML; returns the page to open.
+
+    Each profile has its own stage under ``_build/PROFILE``, so building one never undoes another.
+    """
+    stage = (out or BUILD) / profile
+    for part in parts():
+        print(f"{part} ({profile}) … ", end="", flush=True)
+        path, ran = execute(part, profile=profile, data_root=data_root, seed=seed, out=stage / "notebooks", force=force)
+        seconds = json.loads(path.read_text())["metadata"]["gen_utils"]["seconds"]
+        print(f"ran in {seconds:.0f} s" if ran else "up to date")
+    for name in ("_config.yml", "_toc.yml"):
+        _copy_if_changed(ROOT / name, stage / name)
+    for path in sorted((ROOT / "book").rglob("*")):
+        if path.is_file():
+            _copy_if_changed(path, stage / path.relative_to(ROOT))
+    command = [sys.executable, "-m", "jupyter_book", "build", str(stage), "-W", "-n", "--keep-going", "-q"]
+    answer = subprocess.run(command, cwd=stage, capture_output=True, text=True)
+    if answer.returncode:
+        raise RuntimeError(f"the book did not build cleanly:\n{answer.stdout[-4000:]}\n{answer.stderr[-4000:]}")
+    html = (out or BUILD) / "html"
+    shutil.copytree(stage / "_build" / "html", html, dirs_exist_ok=True)
+    return html / "index.html"
+
+
+def _copy_if_changed(source: Path, target: Path) -> None:
+    """Leaves equal files alone, so that Sphinx rebuilds only the pages that changed."""
+    if not target.exists() or source.read_bytes() != target.read_bytes():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
