@@ -573,18 +573,18 @@ as_written = EBMConfig(seed=seed)  # B3 and B4: 60 steps, lr 1e-4, ×0.97 an epo
 recipe = dict(n_steps=20, lr=5e-4, decay="cosine", grad_norm=1.0, seed=seed)
 
 
-def train_energy(n_steps, *, name="ebm_mnist", watch_every=None, **changes):
+def train_energy(max_steps, *, name="ebm_mnist", watch_every=None, **changes):
     """Train one energy by the recipe with some settings changed; an unfinished run goes on, a finished one is loaded."""
     config = EBMConfig(**{**recipe, **changes})
     torch.manual_seed(config.seed)
-    folder = run_folder(name, config=config, n_steps=n_steps, width=settings.width, data=train_images.title)
+    folder = run_folder(name, config=config, max_steps=max_steps, width=settings.width, data=train_images.title)
     watch = EBMWatch(watch_every, probes, n_chains=6) if watch_every else None
     run = fit(
         EBMTraining(SmallEnergy(width=settings.width), config),
         train_images,
         test_images if watch else None,
         config=FitConfig(
-            n_steps, seed=config.seed, run_dir=folder, checkpoint_every=max(50, n_steps // 10), validate_every=watch_every
+            max_steps, seed=config.seed, run_dir=folder, checkpoint_every=max(50, max_steps // 10), validate_every=watch_every
         ),
         resume=True,
         callbacks=[watch] if watch else [],

@@ -84,7 +84,8 @@ def compare(
         if failure is not None:
             return failure
         expected = reference(*_fresh(case))
-        if failure := _wrong_kind(exercise, value, expected):
+        failure = _wrong_kind(exercise, value, expected)
+        if failure is not None:  # not just "if failure": a failed result is false
             return failure
         values.append((torch.as_tensor(value).detach().to(expected.dtype), expected))
     if all(_same(value, expected, tolerance) for value, expected in values):

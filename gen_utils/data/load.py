@@ -9,8 +9,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torchvision import datasets
-from torchvision.transforms.v2.functional import resize
 
 from .catalog import DataError, Dataset, lookup
 from .hoda import read_hoda
@@ -19,7 +17,7 @@ from .readers import read_idx_pair
 from .stand_ins import BUILT_IN
 
 _READERS = {"mnist": read_idx_pair, "fashion_mnist": read_idx_pair, "persian_digits": read_hoda}  # (folder, split)
-_TORCHVISION = {"mnist": datasets.MNIST, "fashion_mnist": datasets.FashionMNIST}
+_TORCHVISION = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}  # classes that download and check hashes
 _PATIENCE = 15.0  # seconds without an answer before a download counts as impossible
 
 
@@ -64,14 +62,17 @@ def load_images(
             images = _built_in(replacement, split, instead_of=dataset.title)
             print(f"{dataset.title} is not under {data_root(root)}/: using {images.title}. To get it: {dataset.how}.")
         else:
+            tried = "could not download it" if name in _TORCHVISION else "it cannot be downloaded automatically"
             raise DataError(
-                f"{dataset.title} is missing: looked in {data_root(root) / dataset.files} and could not download it. "
+                f"{dataset.title} is missing: looked in {data_root(root) / dataset.files}, and {tried}. "
                 f"{dataset.how[0].upper()}{dataset.how[1:]} ({dataset.link}), or set GEN_DATA_ROOT to where it is."
             )
     if limit is not None and limit < len(images):
         order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
         images = images.take(order[:limit])
     if size is not None and images.shape[1:] != (size, size):
+        from torchvision.transforms.v2.functional import resize  # torchvision is slow to import
+
         smaller = resize(images.images, [size, size], antialias=True)
         images = ImageSet(smaller, images.labels, images.classes, images.name, images.title, images.is_stand_in)
     return images
@@ -91,10 +92,12 @@ def _download(dataset: Dataset, split: str, root: Path) -> tuple[Tensor, Tensor]
     """Fetch with torchvision (which checks the files' hashes), then read; None when there is no way to."""
     if dataset.name not in _TORCHVISION:
         return None
+    from torchvision import datasets  # slow to import, and most loads need no download
+
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_PATIENCE)
     try:
-        _TORCHVISION[dataset.name](str(root), train=split == "train", download=True)
+        getattr(datasets, _TORCHVISION[dataset.name])(str(root), train=split == "train", download=True)
     except (OSError, RuntimeError, urllib.error.URLError):  # no network, a read-only root, or a failed hash
         return None
     finally:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import torch
-from sklearn.datasets import load_digits
 from torch import Tensor
 from torch.nn import functional as F
 
-from .drawn_persian import drawn_persian_digits
-from .garments import garments
 
 
 def digits(split: str) -> tuple[Tensor, Tensor]:
@@ -17,6 +14,8 @@ def digits(split: str) -> tuple[Tensor, Tensor]:
     Returns:
         images (N, 1, 28, 28) uint8 and labels (N,) int64; the split is the same on every machine.
     """
+    from sklearn.datasets import load_digits  # scikit-learn takes a second to import: only when it is needed
+
     source = load_digits()
     images = torch.from_numpy(source.images).float().div(16).unsqueeze(1)  # (N, 1, 8, 8) in [0, 1]
     # 8×8 pixels fill a 24×24 middle, so that strokes are about as wide as MNIST's. Scaling blurs;
@@ -26,6 +25,20 @@ def digits(split: str) -> tuple[Tensor, Tensor]:
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(1797))
     order = order[:1500] if split == "train" else order[1500:]
     return images.mul(255).round().to(torch.uint8)[order], torch.from_numpy(source.target).long()[order]
+
+
+def drawn_persian_digits(split: str) -> tuple[Tensor, Tensor]:
+    """See ``drawn_persian``; imported when drawn, as fonts and distance maps take their time."""
+    from .drawn_persian import drawn_persian_digits
+
+    return drawn_persian_digits(split)
+
+
+def garments(split: str) -> tuple[Tensor, Tensor]:
+    """See ``garments``."""
+    from .garments import garments
+
+    return garments(split)
 
 
 BUILT_IN = {"digits": digits, "drawn_persian_digits": drawn_persian_digits, "garments": garments}

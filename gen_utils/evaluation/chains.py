@@ -181,4 +181,4 @@ def _draws(path: Tensor, *, min_chains: int = 1) -> tuple[np.ndarray, tuple[int,
 def _to_event(values: np.ndarray, event: tuple[int, ...]) -> Tensor:
     """(..., D) -> (..., *event)."""
     values = np.asarray(values, dtype=np.float64)
-    return torch.from_numpy(values.reshape(*values.shape[:-1], *event).copy())
+    return torch.from_numpy(values.reshape((*values.shape[:-1], *event)).copy())

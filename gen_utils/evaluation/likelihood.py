@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..samplers import HMC, MALA
-from ..samplers.kernels import sum_event
+from ..samplers.kernels import one_per_sample, sum_event
 
 LogDensity = Callable[[Tensor], Tensor]
 
@@ -51,7 +51,7 @@ def annealed_importance(
 
     Raises:
         ValueError: betas that do not rise from 0 to 1, a start or a base density that is not finite, a kernel
-            without an acceptance test, log weights that are NaN.
+            without an acceptance test, densities that do not return (B,), log weights that are NaN.
 
     Sources: Neal (2001), equations 3-11; Wu et al. (2017), section 3 and appendix, for the schedule and the settings.
     """
@@ -97,7 +97,8 @@ class _Tempered:
         self.log_ratio: Tensor | None = None  # (B,)
 
     def __call__(self, z: Tensor) -> Tensor:
-        log_base, log_joint = self.log_base(z), self.log_joint(z)
+        log_base = one_per_sample(self.log_base(z), z, "log_base")
+        log_joint = one_per_sample(self.log_joint(z), z, "log_joint")
         self.log_ratio = (log_joint - log_base).detach()
         return -((1 - self.beta) * log_base + self.beta * log_joint)
 

@@ -34,7 +34,7 @@ def sample(
     *,
     keep_every: int | None = None,
     generator: torch.Generator | None = None,
-    fast: bool = False,
+    fast: bool | torch.dtype = False,
 ) -> Chain:
     """Run ``n_steps`` of ``kernel`` from every row of ``x0``, all chains side by side.
 
@@ -44,8 +44,9 @@ def sample(
         kernel: what one step does, such as ``Langevin(step_size=0.01)``.
         keep_every: keep every so-many-th state in ``chain.path``.
         generator: the one source of randomness; PyTorch's global one when None.
-        fast: let the chain run in the arithmetic this machine does fastest (see ``fast_copy``).
-            Only for energies that are modules; the energies change by rounding error.
+        fast: True lets the chain run in the arithmetic this machine does fastest, a dtype in that one (see
+            ``fast_copy``); ``torch.float32`` changes the layout only. For energies that are modules, others run
+            as they are. The energies change by rounding error.
 
     Raises:
         ChainDiverged: a state's energy is NaN or infinite; says at which step and what to try. (MALA and HMC
@@ -58,7 +59,7 @@ def sample(
     if keep_every is not None and keep_every < 1:
         raise ValueError(f"keep_every must be at least 1, got {keep_every}")
     if fast and isinstance(energy, nn.Module):
-        energy = fast_copy(energy, x0.device)
+        energy = fast_copy(energy, x0.device, None if fast is True else fast)
 
     x0 = x0.detach()
     path, energies, accepted, diverged = [], [], [], []
@@ -106,7 +107,7 @@ def check_finite(energy: Tensor, t: int, kernel) -> None:
         )
 
 
-def fast_copy(energy: nn.Module, device: torch.device) -> nn.Module:
+def fast_copy(energy: nn.Module, device: torch.device, dtype: torch.dtype | None = None) -> nn.Module:
     """A copy of the energy in the arithmetic this machine does fastest, for use inside a chain.
 
     Channels-last layout everywhere (convolutions read it without reordering), bfloat16 weights
@@ -114,7 +115,8 @@ def fast_copy(energy: nn.Module, device: torch.device) -> nn.Module:
     so eight bits of mantissa are enough; the loss should be computed with the original. The copy
     costs far less than one step, and is made anew for each chain, so it never holds old weights.
     """
-    dtype = torch.bfloat16 if _fast_bfloat16(device) else torch.float32
+    if dtype is None:
+        dtype = torch.bfloat16 if _fast_bfloat16(device) else torch.float32
     clone = copy.deepcopy(energy).requires_grad_(False).to(device, dtype, memory_format=torch.channels_last)
     return _Cast(clone, dtype)
 
@@ -137,4 +139,4 @@ class _Cast(nn.Module):
         x = x.to(self.dtype)
         if x.ndim == 4:
             x = x.contiguous(memory_format=torch.channels_last)
-        return self.energy(x).float()
+        return self.energy(x).to(torch.promote_types(self.dtype, torch.float32))

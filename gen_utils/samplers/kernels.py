@@ -44,7 +44,7 @@ class State(NamedTuple):
 def energy_only(energy: Energy, x: Tensor) -> Tensor:
     """E(x), shape (B,), without a graph."""
     with torch.no_grad():
-        return _one_per_sample(energy(x), x)
+        return one_per_sample(energy(x), x)
 
 
 def energy_and_grad(energy: Energy, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -54,7 +54,7 @@ def energy_and_grad(energy: Energy, x: Tensor) -> tuple[Tensor, Tensor]:
     """
     with torch.inference_mode(False), torch.enable_grad():
         x = (x.clone() if x.is_inference() else x.detach()).requires_grad_()
-        value = _one_per_sample(energy(x), x)
+        value = one_per_sample(energy(x), x)
         grad = torch.autograd.grad(value.sum(), x, allow_unused=True)[0] if value.requires_grad else None
     if grad is None:
         raise ValueError(
@@ -64,12 +64,13 @@ def energy_and_grad(energy: Energy, x: Tensor) -> tuple[Tensor, Tensor]:
     return value.detach(), grad
 
 
-def _one_per_sample(value: Tensor, x: Tensor) -> Tensor:
+def one_per_sample(value: Tensor, x: Tensor, what: str = "the energy") -> Tensor:
+    """The value itself when it has shape (B,); an error that says what to do when it has not."""
     shape = getattr(value, "shape", None)
     if shape != x.shape[:1]:
         got = type(value).__name__ if shape is None else tuple(shape)
         raise ValueError(
-            f"the energy must return one number a sample, shape ({len(x)},), but returned {got}; "
+            f"{what} must return one number a sample, shape ({len(x)},), but returned {got}; "
             "drop the extra dimension with .squeeze(-1), or sum over all but the first"
         )
     return value

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 @dataclass(frozen=True)
@@ -194,7 +195,8 @@ class GaussianStart:
                 factors.append(torch.linalg.cholesky(sigma).to(dtype))
             elif covariance == "low_rank":
                 factor = _leading_directions(centred, rank)
-                factors.append(factor.to(dtype))
+                # A class of few images has few directions: the missing ones are zero.
+                factors.append(F.pad(factor, (0, min(rank, n_dims) - factor.shape[1])).to(dtype))
                 spreads.append((variance - factor.square().sum(1)).clamp(min=jitter).sqrt().to(dtype))
             else:
                 spreads.append(variance.sqrt().to(dtype))

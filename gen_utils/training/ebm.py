@@ -9,7 +9,6 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, nn
-from torchvision.utils import make_grid
 
 from ..data import to_float, to_uint8
 from ..losses import contrastive_divergence
@@ -162,6 +161,8 @@ class EBMWatch(Callback):
         self.energies.append(
             {n: float(energy_only(energy, x.to(module.device)).mean()) for n, x in self.probes.items()}
         )
+        from torchvision.utils import make_grid  # torchvision is slow to import
+
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 film = self.strips[-1].transpose(0, 1).flatten(0, 1)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
@@ -110,10 +110,8 @@ def fit(
             old.unlink()
 
     clock, guard = _Clock(), _StopOnNonFinite(last)
-    loggers = [CSVLogger(run_dir, name="csv"), TensorBoardLogger(run_dir, name="tensorboard")]
-    saver = ModelCheckpoint(
-        dirpath=run_dir, filename="last", every_n_train_steps=config.checkpoint_every, enable_version_counter=False
-    )
+    loggers = [CSVLogger(run_dir, name="csv", flush_logs_every_n_steps=1), TensorBoardLogger(run_dir, name="tensorboard")]
+    saver = _Saver(last, config.checkpoint_every, config.validate_every if val is not None else None)
     with _quiet():
         trainer = L.Trainer(
             max_steps=config.max_steps,
@@ -131,6 +129,7 @@ def fit(
             inference_mode=False,  # validation may run chains, and chains need gradients
             callbacks=[guard, clock, _RandomState(), *callbacks, saver, *_progress_bar()],
             plugins=[_AtomicCheckpoints()],
+            enable_checkpointing=False,  # _Saver does it
             enable_model_summary=False,
             enable_progress_bar=_interactive(),
         )
@@ -166,6 +165,26 @@ class _Clock(Callback):
 
     def load_state_dict(self, state: dict) -> None:
         self.seconds, self.step, self.first_step = state["seconds"], state["step"], state["step"]
+
+
+class _Saver(Callback):
+    """Writes ``last.ckpt`` every so many steps, after the validation of that step and not before it.
+
+    (Lightning's own ModelCheckpoint saves first: a kill in between would lose a validation.)
+    """
+
+    def __init__(self, path: Path, every: int, validate_every: int | None) -> None:
+        self.path, self.every, self.validate_every = path, every, validate_every
+
+    def on_train_batch_end(self, trainer, *args) -> None:
+        if trainer.global_step % self.every == 0 and not (
+            self.validate_every and trainer.global_step % self.validate_every == 0
+        ):
+            trainer.save_checkpoint(self.path)
+
+    def on_validation_end(self, trainer, module) -> None:
+        if trainer.global_step % self.every == 0:
+            trainer.save_checkpoint(self.path)
 
 
 class _RandomState(Callback):

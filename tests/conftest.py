@@ -1,0 +1,33 @@
+"""Shared by all tests: where real data may be, and quiet, repeatable torch."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ["GEN_HEADLESS"] = "1"
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def real_root() -> Path:
+    """A folder that holds real MNIST, or a skip that says how to provide one."""
+    for candidate in (os.environ.get("GEN_DATA_ROOT"), ROOT / "data", ROOT.parent / "shared" / "data"):
+        if candidate and (Path(candidate) / "MNIST" / "raw").is_dir():
+            return Path(candidate)
+    pytest.skip("real MNIST is not here; set GEN_DATA_ROOT to the folder that holds MNIST/raw")
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """Downloads fail at once, as on a machine without a network."""
+    from gen_utils.data import load
+
+    monkeypatch.setattr(load, "_download", lambda *args: None)

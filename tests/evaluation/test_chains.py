@@ -1,0 +1,183 @@
+"""Diagnostics on chains whose answers are known: independent draws, AR(1), chains stuck in two modes."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from arviz_stats.base import array_stats
+
+from gen_utils.evaluation.chains import autocorrelation, ess, grid_kl, nested_rhat, split_rhat
+from gen_utils.models import Gaussian, eight_gaussians
+from gen_utils.samplers import HMC, Langevin, sample
+
+
+def ar1(rho: float, n_draws: int, n_chains: int, event=(), seed: int = 0) -> torch.Tensor:
+    """(K, B, *event) stationary AR(1) chains of variance one."""
+    noise = torch.randn((n_draws, n_chains, *event), generator=torch.Generator().manual_seed(seed)).double()
+    x = noise.clone()
+    for t in range(1, n_draws):
+        x[t] = rho * x[t - 1] + math.sqrt(1 - rho**2) * noise[t]
+    return x
+
+
+@pytest.mark.parametrize("rho", [-0.4, 0.0, 0.5, 0.9])
+@pytest.mark.parametrize("method", ["bulk", "mean"])
+def test_ess_of_ar1(rho, method):
+    """ESS = N (1 - ρ)/(1 + ρ); the estimate's own spread is measured on 24 independent coordinates."""
+    path = ar1(rho, 2000, 8, (24,))
+    values = ess(path, method=method)
+    assert values.shape == (24,)
+    exact = 16_000 * (1 - rho) / (1 + rho)
+    error = 4.5 * values.std() / math.sqrt(24)
+    assert abs(values.mean() - exact) < error + 0.05 * exact  # Geyer's truncation is biased by a few per cent
+    assert values.mean() > (1.5 if rho < 0 else 0) * 16_000
+
+
+def test_ess_is_what_the_error_of_a_mean_needs():
+    """Across replications the variance of the mean is var/ESS."""
+    means = torch.stack([ar1(0.8, 400, 4, (50,), seed).mean((0, 1)) for seed in range(8)]).flatten()
+    predicted = 1 / ess(ar1(0.8, 400, 4, (50,)), method="mean").mean()
+    assert means.var() / predicted == pytest.approx(1, abs=4.5 * math.sqrt(2 / 400) + 0.1)
+
+
+def test_chains_that_agree_and_chains_that_do_not():
+    good = ar1(0.5, 1000, 4, (3,))
+    assert split_rhat(good).max() < 1.01
+    stuck = good.clone()
+    stuck[:, :2, 1] += 5  # two chains in another mode, one coordinate only
+    rhat = split_rhat(stuck)
+    assert rhat[1] > 1.5
+    assert rhat[[0, 2]].max() < 1.01
+    drifting = good + torch.linspace(0, 3, 1000, dtype=torch.float64)[:, None, None]
+    assert split_rhat(drifting).min() > 1.1  # the halves disagree: what "split" is for
+    wide = good.clone()
+    wide[:, 0] *= 6  # same mean, other scale: what folding is for
+    assert split_rhat(wide).min() > 1.05
+
+
+def test_nested_rhat_judges_many_short_chains():
+    """512 chains of 5 draws: plain R-hat cannot see that they agree, the superchains can."""
+    path = ar1(0.9, 5, 512, (2,))
+    assert split_rhat(path).min() > 1.2
+    assert nested_rhat(path, 8).max() < 1.05
+    path[:, :256] += 2
+    assert nested_rhat(path, 8).min() > 1.3
+    ids = np.repeat(np.arange(8), 64)
+    direct = array_stats.rhat_nested(path[..., 0].numpy(), ids, method="rank", chain_axis=1, draw_axis=0)
+    assert nested_rhat(path, 8)[0].item() == pytest.approx(float(direct), rel=1e-12)
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.7])
+def test_autocorrelation_of_ar1(rho):
+    path = ar1(rho, 4000, 6, (20,))
+    values = autocorrelation(path, 10)
+    assert values.shape == (11, 20)
+    exact = rho ** torch.arange(11, dtype=torch.float64)
+    error = values.std(1) / math.sqrt(20)
+    assert ((values.mean(1) - exact).abs() < 4.5 * error + 2e-3).all()
+    torch.testing.assert_close(values[0], torch.ones(20, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("event", [(), (3,), (1, 2, 2)])
+def test_any_event_shape(event):
+    path = ar1(0.3, 50, 4, event).float()
+    assert ess(path).shape == split_rhat(path).shape == nested_rhat(path, 2).shape == event
+    assert autocorrelation(path, 7).shape == (8, *event)
+    assert ess(path).dtype == torch.float64
+
+
+def test_a_coordinate_that_never_moved_is_not_a_good_one():
+    path = ar1(0.0, 100, 4, (2,))
+    path[..., 0] = 3.0
+    assert ess(path)[0].isnan()
+    assert not ess(path)[1].isnan()
+    assert split_rhat(path)[0].isnan()
+    assert autocorrelation(path)[:, 0].isnan().all()
+
+
+def test_on_real_chains():
+    """HMC mixes on a Gaussian; Langevin does not leave its mode of eight."""
+    generator = torch.Generator().manual_seed(0)
+    energy = Gaussian()
+    path = sample(energy, energy.sample(4, generator), HMC(0.6, 4), 500, keep_every=1, generator=generator).path
+    assert split_rhat(path).max() < 1.02
+    assert ess(path).min() > 400
+    modes = eight_gaussians()
+    path = sample(modes, modes.means, Langevin(0.01), 300, keep_every=1, generator=generator).path
+    assert split_rhat(path).min() > 2
+
+
+# KL on a grid.
+
+
+def test_kl_of_exact_samples_is_its_known_bias():
+    """The plug-in estimate of zero has mean about (cells - 1)/(2N)."""
+    energy, n = Gaussian([[1.0, 0.3], [0.3, 0.5]]), 20_000
+    values = torch.tensor(
+        [
+            grid_kl(energy.sample(n, torch.Generator().manual_seed(s)), energy, (-2.0, 2.0, -2.0, 2.0), n_bins=8,
+                    log_z=energy.log_z)
+            for s in range(30)
+        ]
+    )  # fmt: skip
+    bias = 64 / (2 * n)  # 64 cells and the outside, less one
+    assert abs(values.mean() - bias) < 4.5 * values.std() / math.sqrt(30) + 0.1 * bias
+
+
+def test_kl_of_a_shifted_gaussian():
+    """KL(N(δ, 1) ‖ N(0, 1)) = δ²/2 in each direction."""
+    energy = Gaussian(torch.eye(2))
+    x = energy.sample(200_000, torch.Generator().manual_seed(0)) + torch.tensor([0.5, -1.0])
+    value = grid_kl(x, energy, (-5.0, 5.0, -5.5, 4.5), n_bins=50, log_z=energy.log_z)
+    assert value == pytest.approx(0.5 * (0.25 + 1.0), abs=0.02)
+
+
+def test_kl_sees_a_missing_mode():
+    energy = eight_gaussians()
+    x = energy.sample(40_000, torch.Generator().manual_seed(0))
+    found = x[energy.nearest(x) != 3]
+    whole = grid_kl(x, energy, energy.extent, log_z=energy.log_z)
+    assert whole < 0.02
+    assert grid_kl(found, energy, energy.extent, log_z=energy.log_z) == pytest.approx(math.log(8 / 7), abs=0.02)
+
+
+def test_kl_outside_the_grid():
+    energy = Gaussian(torch.eye(2))
+    x = energy.sample(2000, torch.Generator().manual_seed(0))
+    narrow = (-1.0, 1.0, -1.0, 1.0)
+    assert grid_kl(x, energy, narrow) == math.inf
+    assert grid_kl(x, energy, narrow, n_bins=5, log_z=energy.log_z) < 0.05
+    inside = x[(x.abs() < 1).all(1)]
+    assert grid_kl(inside, energy, narrow, n_bins=5) < 0.05
+
+
+# Bad input.
+
+
+@pytest.mark.parametrize("function", [ess, split_rhat, autocorrelation, lambda p: nested_rhat(p, 2)])
+@pytest.mark.parametrize("path", [torch.zeros(3, 4, 2), torch.zeros(5), None, torch.zeros(5, 0, 2)])
+def test_a_path_that_is_too_short(function, path):
+    with pytest.raises(ValueError, match="at least 4 draws"):
+        function(path)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda p: ess(torch.full((5, 4), torch.nan)), "not finite"),
+        (lambda p: ess(p, method="tails"), "method is"),
+        (lambda p: split_rhat(p[:, :1]), "2 chains"),
+        (lambda p: nested_rhat(p, 3), "divide the 4 chains"),
+        (lambda p: nested_rhat(p, 1), "at least 2"),
+        (lambda p: autocorrelation(p, 10), "max_lag must be between"),
+        (lambda p: grid_kl(p, Gaussian(), (-1, 1, -1, 1)), r"shape \(N, 2\)"),
+        (lambda p: grid_kl(p[0], Gaussian(), (1, -1, -1, 1)), "low < high"),
+        (lambda p: grid_kl(p[0] * torch.nan, Gaussian(), (-1, 1, -1, 1)), "not finite"),
+    ],
+)
+def test_bad_arguments(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(torch.randn(10, 4, 2, generator=torch.Generator().manual_seed(0)))

@@ -1,0 +1,52 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def run(*args, **env):
+    return subprocess.run(
+        [sys.executable, "-m", "gen_utils", *args],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "GEN_DATA_ROOT": "", **env},
+    )
+
+
+def test_doctor_says_what_is_here(tmp_path):
+    answer = run("doctor", "--data", str(tmp_path))
+    assert answer.returncode == 0, answer.stderr
+    for word in ("torch", "jupyter-book", "device", "mnist", "stands in", "ebm_mnist", "digit_classifier"):
+        assert word in answer.stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (("run", "99"), "02_ebm_mnist"),
+        (("run", "02", "--profile", "fast"), "quick, laptop, full"),
+        (("data", "minst"), "mnist, fashion_mnist"),
+    ],
+)
+def test_bad_input_is_one_line_that_lists_the_known(args, told):
+    answer = run(*args)
+    assert answer.returncode == 1
+    assert told in answer.stderr and "Traceback" not in answer.stderr and answer.stderr.count("\n") == 1
+
+
+def test_data_reads_a_dataset_whole(real_root):
+    answer = run("data", "mnist", "--data", str(real_root))
+    assert answer.returncode == 0 and "60,000" in answer.stdout and "10,000" in answer.stdout
+
+
+def test_importing_the_package_is_light():
+    """Importing gen_utils or its samplers must not pull in plotting, training or notebook machinery."""
+    code = "import gen_utils, gen_utils.samplers, gen_utils.models, sys; print([m for m in "
+    code += "('lightning', 'matplotlib', 'IPython', 'sklearn', 'torchvision', 'pandas') if m in sys.modules])"
+    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert answer.stdout.strip() == "[]", answer.stdout + answer.stderr

@@ -1,0 +1,60 @@
+"""Notebooks are plain Python whose exercises, solutions and checks match up."""
+
+import ast
+import re
+
+import jupytext
+import pytest
+
+from gen_utils import workbook
+
+PARTS = workbook.parts()
+
+
+def cells(part):
+    return jupytext.read(workbook.NOTEBOOKS / f"{part}.py").cells
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_plain_python(part):
+    ast.parse((workbook.NOTEBOOKS / f"{part}.py").read_text())
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_parameters_are_the_three_of_every_notebook(part):
+    (cell,) = [c for c in cells(part) if "parameters" in c.metadata.get("tags", ())]
+    names = [node.targets[0].id for node in ast.parse(cell.source).body]
+    assert names[:3] == ["profile", "data_root", "seed"]
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_stub_and_solution_have_one_signature(part):
+    def signatures(tag):
+        found = {}
+        for cell in cells(part):
+            if cell.cell_type == "code" and tag in cell.metadata.get("tags", ()):
+                for node in ast.parse(cell.source).body:
+                    if isinstance(node, ast.FunctionDef):
+                        found[node.name] = ast.dump(node.args)
+        return found
+
+    stubs, solutions = signatures("exercise"), signatures("solution")
+    assert stubs and stubs == solutions
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_every_exercise_has_a_solution_and_a_check(part):
+    text = (workbook.NOTEBOOKS / f"{part}.py").read_text()
+    labels = re.findall(r"exercise-start\}.*\n# :label: (\S+)", text)
+    assert labels and labels == re.findall(r"solution-start\} (\S+)", text)
+    assert text.count("exercise-end") == text.count("solution-end") == len(labels)
+    assert len([c for c in cells(part) if "check" in c.metadata.get("tags", ())]) == len(labels)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_solution_fences_are_tagged_so_that_a_student_edition_can_drop_them(part):
+    for cell in cells(part):
+        if "solution-start" in cell.source or "solution-end" in cell.source:
+            assert "solution" in cell.metadata.get("tags", ())
+        if "exercise-start" in cell.source or "exercise-end" in cell.source:
+            assert "solution" not in cell.metadata.get("tags", ())

@@ -1,0 +1,38 @@
+import numpy as np
+import torch
+
+from gen_utils import plotting
+
+
+def test_a_mosaic_puts_every_image_in_its_place():
+    images = torch.stack([torch.full((1, 3, 3), v) for v in (-1.0, 0.0, 1.0)])
+    picture = plotting.mosaic(images, 2, gap=1)
+    assert picture.shape == (7, 7, 3)
+    assert (picture[:3, :3] == 0).all() and (picture[4:, :3] == 255).all() and (picture[:3, 4:] == 128).all()
+    assert (picture[:, 3] == 255).all()  # the gap is white
+
+
+def test_bytes_and_floats_give_the_same_mosaic():
+    images = torch.randint(0, 256, (4, 3, 5, 5), dtype=torch.uint8)
+    floats = images.float() / 127.5 - 1
+    assert np.array_equal(plotting.mosaic(images, 2), plotting.mosaic(floats, 2))
+
+
+def test_figures_are_made(tmp_path):
+    x = torch.rand(6, 1, 8, 8) * 2 - 1
+    path = torch.rand(5, 3, 1, 8, 8)
+    plotting.use_style()
+    for fig in (
+        plotting.image_grid(x, "grid"),
+        plotting.chain_strip(path, range(5), "strip"),
+        plotting.curves({"a": ([1, 2, 3], [1.0, 2.0, 3.0])}, smooth=2),
+        plotting.histograms({"a": torch.randn(50), "b": torch.randn(50)}),
+    ):
+        fig.savefig(tmp_path / "figure.png")
+        plotting.plt.close(fig)
+
+
+def test_an_animation_is_self_contained_and_light():
+    html = plotting.animate_chain(torch.rand(32, 36, 1, 28, 28) * 2 - 1, list(range(32)))
+    assert "data:image/jpeg;base64" in html and "<script src=" not in html
+    assert len(html) < 1_500_000

@@ -1,0 +1,50 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from gen_utils import report
+from gen_utils.profiles import PROFILES, choose
+
+
+def test_record_keeps_plain_values():
+    report.record("a", torch.tensor(1.5))
+    report.record("b", {"x": np.float32(2.0), "y": [1, torch.tensor(3)]})
+    report.record("c", float("nan"))
+    kept = report.recorded()
+    assert kept["a"] == 1.5 and kept["b"] == {"x": 2.0, "y": [1, 3]} and kept["c"] is None
+    json.dumps(kept)
+
+
+def test_record_refuses_what_json_cannot_hold():
+    with pytest.raises(TypeError, match="record numbers"):
+        report.record("bad", torch.zeros(3))
+
+
+def test_records_are_read_back_from_a_notebook():
+    output = {"output_type": "display_data", "data": {report.MIME: {"name": "fid", "value": 12.3}}}
+    notebook = {"cells": [{"cell_type": "markdown"}, {"cell_type": "code", "outputs": [output, {"text": "x"}]}]}
+    assert report.records(notebook) == {"fid": 12.3}
+
+
+def test_tables_print_as_markdown_in_a_script(capsys):
+    report.table([{"run": "a", "value": 1234.5}, {"run": "b", "value": None}, {"run": "c", "value": float("inf")}], "Runs")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:4] == ["**Runs**", "", "| run | value |", "|---|---|"]
+    assert lines[4:] == ["| a | 1234 |", "| b | – |", "| c | not finite |"]
+
+
+def test_choose_takes_the_profiles_column():
+    for i, profile in enumerate(PROFILES):
+        settings = choose(profile, quick=dict(n=0), laptop=dict(n=1), full=dict(n=2))
+        assert settings.n == settings["n"] == i
+
+
+def test_choose_says_what_is_wrong():
+    with pytest.raises(ValueError, match="quick, laptop, full"):
+        choose("fast", quick={}, laptop={}, full={})
+    with pytest.raises(ValueError, match="laptop profile leaves out n"):
+        choose("quick", quick=dict(n=0), laptop={}, full=dict(n=2))
+    with pytest.raises(AttributeError, match="there are n"):
+        _ = choose("quick", quick=dict(n=0), laptop=dict(n=0), full=dict(n=2)).m
