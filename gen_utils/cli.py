@@ -19,6 +19,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+models_app = typer.Typer(help="List the trained models, or train one.", add_completion=False)
+app.add_typer(models_app, name="models")
+
 Profile = Annotated[str, typer.Option(help="quick, laptop or full")]
 DataRoot = Annotated[str | None, typer.Option("--data", help="where datasets live; else $GEN_DATA_ROOT, else ./data")]
 Seed = Annotated[int, typer.Option(help="of everything random")]
@@ -87,6 +90,37 @@ def data_command(
         typer.echo(
             f"{images.title}, {split}: {len(images):,} images of shape {images.shape}, {len(images.classes)} classes"
         )
+
+
+@models_app.callback(invoke_without_command=True)
+def models(context: typer.Context) -> None:
+    """List the trained models, or train one."""
+    from . import checkpoints
+
+    if context.invoked_subcommand is None:
+        for name in checkpoints.names():
+            card = checkpoints.read_card(name)
+            measured = ", ".join(f"{key.replace('_', ' ')} {value['value']}" for key, value in card["metrics"].items())
+            typer.echo(f"{name:18} {card['profile']:7} {card['data']}: {measured}")
+
+
+@models_app.command()
+def train(name: str, profile: Profile = "laptop", data: DataRoot = None, seed: Seed = 0) -> None:
+    """Train a model anew and write it to checkpoints/."""
+    from . import checkpoints, workbook
+
+    if name == "digit_classifier":
+        from .training.classifier import train_digit_classifier
+
+        train_digit_classifier(_root(data), seed=seed)
+    elif name in workbook.SHIPPED_BY:
+        _headless()
+        out = workbook.BUILD / profile / "notebooks"
+        part = workbook.SHIPPED_BY[name]
+        workbook.execute(part, profile=profile, data_root=_root(data), seed=seed, out=out, force=True, ship=True)
+    else:
+        raise ValueError(f"unknown model {name!r}; known: digit_classifier, {', '.join(workbook.SHIPPED_BY)}")
+    typer.echo(f"wrote checkpoints/{name}: {checkpoints.read_card(name)['metrics']}")
 
 
 @app.command()

@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 RESULTS = ROOT / "results"
 BUILD = ROOT / "_build"
+SHIPPED_BY = {"ebm_mnist": "02_ebm_mnist"}  # trained model -> the notebook that trains it
 
 
 def parts() -> list[str]:
@@ -47,7 +48,9 @@ def fingerprint(part: str, profile: str, data_root: str, seed: int) -> str:
     return digest.hexdigest()[:16]
 
 
-def execute(part: str, *, profile: str, data_root: str, seed: int, out: Path, force: bool = False) -> tuple[Path, bool]:
+def execute(
+    part: str, *, profile: str, data_root: str, seed: int, out: Path, force: bool = False, ship: bool = False
+) -> tuple[Path, bool]:
     """Run one notebook with papermill; returns the executed .ipynb and whether it had to run.
 
     The file appears whole or not at all. A notebook that is up to date is left alone. One that
@@ -72,10 +75,18 @@ def execute(part: str, *, profile: str, data_root: str, seed: int, out: Path, fo
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(notebook, work)
     parameters = {"profile": profile, "data_root": data_root, "seed": seed}
+    if ship:  # only some notebooks have this parameter
+        parameters["ship"] = True
     start = time.perf_counter()
     try:
         papermill.execute_notebook(
-            work, work, parameters=parameters, cwd=NOTEBOOKS, kernel_name="python3", progress_bar=False
+            work,
+            work,
+            parameters=parameters,
+            cwd=NOTEBOOKS,
+            kernel_name="python3",
+            progress_bar=False,
+            extra_arguments=["--IPKernelApp.log_level=ERROR"],
         )
     except papermill.PapermillExecutionError:
         os.replace(work, target.with_suffix(".failed.ipynb"))
@@ -161,7 +172,8 @@ def build_book(*, profile: str, data_root: str, seed: int, out: Path | None = No
     for path in sorted((ROOT / "book").rglob("*")):
         if path.is_file():
             _copy_if_changed(path, stage / path.relative_to(ROOT))
-    command = [sys.executable, "-m", "jupyter_book", "build", str(stage), "-W", "-n", "--keep-going", "-q"]
+    jupyter_book = "from jupyter_book.cli.main import main; main()"  # it has no __main__
+    command = [sys.executable, "-c", jupyter_book, "build", str(stage), "-W", "-n", "--keep-going", "-q"]
     answer = subprocess.run(command, cwd=stage, capture_output=True, text=True)
     if answer.returncode:
         raise RuntimeError(f"the book did not build cleanly:\n{answer.stdout[-4000:]}\n{answer.stderr[-4000:]}")

@@ -48,6 +48,7 @@ here = Path.cwd()
 root = next(folder for folder in (here, *here.parents) if (folder / "gen_utils").is_dir())
 os.chdir(root)
 sys.path.insert(0, str(root))
+import gen_utils  # noqa: F401  (before torch: it sets how idle threads wait)
 
 # %%
 import time
@@ -61,7 +62,15 @@ from gen_utils.evaluation import outliers
 from gen_utils.evaluation.frechet import extract_features, frechet_distance
 from gen_utils.models import SmallEnergy
 from gen_utils.plotting import (
-    animate_chain, chain_strip, curves, display_html, histograms, image_grid, mosaic, plt, use_style,
+    animate_chain,
+    chain_strip,
+    curves,
+    display_html,
+    histograms,
+    image_grid,
+    mosaic,
+    plt,
+    use_style,
 )  # fmt: skip
 from gen_utils.profiles import choose
 from gen_utils.report import record, say, table
@@ -78,9 +87,15 @@ ship = False  # True writes the trained model to checkpoints/
 # %%
 settings = choose(
     profile,
-    quick=dict(data="digits", train_steps=200, width=16, ablation_steps=25, seeds=1, n_eval=200, looks=4, n_outliers=200),
-    laptop=dict(data="mnist", train_steps=7000, width=16, ablation_steps=700, seeds=1, n_eval=2000, looks=10, n_outliers=1000),
-    full=dict(data="mnist", train_steps=56_000, width=32, ablation_steps=3000, seeds=3, n_eval=5000, looks=10, n_outliers=5000),
+    quick=dict(
+        data="digits", train_steps=200, width=16, ablation_steps=25, seeds=1, n_eval=200, looks=4, n_outliers=200
+    ),
+    laptop=dict(
+        data="mnist", train_steps=7000, width=16, ablation_steps=700, seeds=1, n_eval=2000, looks=10, n_outliers=1000
+    ),
+    full=dict(
+        data="mnist", train_steps=56_000, width=32, ablation_steps=3000, seeds=3, n_eval=5000, looks=10, n_outliers=5000
+    ),
 )
 use_style()
 torch.manual_seed(seed)
@@ -99,7 +114,9 @@ judge = checkpoints.load("digit_classifier")  # a classifier of real MNIST; late
 descent = Langevin(step_size=10.0, noise=0.005, grad_clip=0.03, bounds=(-1.0, 1.0))
 noise = UniformStart((1, 28, 28)).draw(36, generator=torch.Generator().manual_seed(seed))
 if shipped is None:
-    say("*No trained model is here yet: run this notebook with `ship = True` to make one. The chapter goes on without it.*")
+    say(
+        "*No trained model is here yet: run this notebook with `ship = True` to make one. The chapter goes on without it.*"
+    )
 else:
     stream = torch.Generator().manual_seed(seed + 1)
     film = sample(shipped, noise, descent, 256, keep_every=8, generator=stream, fast=True)
@@ -111,7 +128,11 @@ if shipped is not None:
     stream = torch.Generator().manual_seed(seed + 2)
     start = UniformStart((1, 28, 28)).draw(100, generator=stream)
     digits = sample(shipped, start, descent, 256, generator=stream, fast=True).x
-    image_grid(digits, f"Shipped model ({shipped.card['data']}): 100 chains from uniform noise, 256 steps, not selected", columns=20)
+    image_grid(
+        digits,
+        f"Shipped model ({shipped.card['data']}): 100 chains from uniform noise, 256 steps, not selected",
+        columns=20,
+    )
     classes = judge(digits).argmax(1)
     say(
         f"The model was never told that there are ten digits. A separate classifier recognises {len(classes.unique())} "
@@ -163,6 +184,7 @@ say(f"{len(train_images):,} images for training and {len(test_images):,} held ou
 # at the same places, so that `density.sum() * cell_area` is 1. It must also work when the energies are
 # around −900, where a plain `exp` overflows.
 
+
 # %% tags=["exercise"]
 def density_on_grid(energy, cell_area):
     """Energies (H, W) on a grid -> densities (H, W) that integrate to one."""
@@ -180,6 +202,7 @@ def density_on_grid(energy, cell_area):
 # The probability of a cell is a softmax of minus the energies, over *all* cells; the density is the
 # probability divided by the area. `torch.softmax` subtracts the largest entry first, which is allowed
 # because a constant added to the energy changes nothing, and which is what keeps `exp` from overflowing.
+
 
 # %% tags=["solution"]
 def density_on_grid(energy, cell_area):
@@ -203,7 +226,9 @@ checks.density_on_grid(density_on_grid)
 axis = torch.linspace(-3, 3, 241)
 u, v = torch.meshgrid(axis, axis, indexing="xy")
 valleys = [(-1.2, -0.8, 1.0), (1.3, -0.4, 1.6), (0.1, 1.4, 0.7)]  # (u, v, depth)
-toy = -sum(depth * torch.exp(-2.5 * ((u - a) ** 2 + (v - b) ** 2)) for a, b, depth in valleys) * 2 + 0.15 * (u**2 + v**2)
+toy = -sum(depth * torch.exp(-2.5 * ((u - a) ** 2 + (v - b) ** 2)) for a, b, depth in valleys) * 2 + 0.15 * (
+    u**2 + v**2
+)
 area = (6 / 240) ** 2
 
 fig, axes = plt.subplots(1, 4, figsize=(9, 2.7))
@@ -214,7 +239,10 @@ for ax, T in zip(axes[1:], (2.0, 1.0, 0.25), strict=True):
     ax.set_title(f"density, T = {T:g}")
 for ax in axes:
     ax.set(aspect="equal", xticks=[], yticks=[])
-deep = [float((density_on_grid(toy / T, area) * area)[((u - 1.3) ** 2 + (v + 0.4) ** 2) < 0.5].sum()) for T in (2.0, 1.0, 0.25)]
+deep = [
+    float((density_on_grid(toy / T, area) * area)[((u - 1.3) ** 2 + (v + 0.4) ** 2) < 0.5].sum())
+    for T in (2.0, 1.0, 0.25)
+]
 say(
     f"The deepest valley holds {deep[0]:.0%} of the mass at T = 2, {deep[1]:.0%} at T = 1 and {deep[2]:.0%} at T = 0.25. "
     "A cold density keeps only the best answer; remember this when we meet the temperature of the image samplers."
@@ -300,6 +328,7 @@ record("identity_gap", abs(float(exact) - float(tug_of_war)))
 # normal noise, given so that the check can be exact. The result must carry no graph, and the
 # gradients stored on the network's parameters must stay as they are.
 
+
 # %% tags=["exercise"]
 def langevin_step(energy, x, step_size, noise, grad_clip, xi):
     """One step from x (B, C, H, W): clipped gradient, noise, then the box [-1, 1]."""
@@ -317,6 +346,7 @@ def langevin_step(energy, x, step_size, noise, grad_clip, xi):
 # Each picture has its own energy, so the gradient of the *sum* holds each chain's own gradient.
 # `torch.autograd.grad` asks for the gradient with respect to `x` only; `backward()` would also add to
 # every parameter's `.grad`, and the next optimiser step would use it.
+
 
 # %% tags=["solution"]
 def langevin_step(energy, x, step_size, noise, grad_clip, xi):
@@ -346,7 +376,9 @@ if shipped is not None:
         x = langevin_step(shipped, x, 10.0, 0.005, 0.03, torch.randn(x.shape, generator=stream))
         if k + 1 in (1, 4, 8, 16, 32, 64, 128, 256):
             kept.append(x)
-    chain_strip(torch.stack(kept), (1, 4, 8, 16, 32, 64, 128, 256), "Your Langevin step on the shipped model's energy (MNIST)")
+    chain_strip(
+        torch.stack(kept), (1, 4, 8, 16, 32, 64, 128, 256), "Your Langevin step on the shipped model's energy (MNIST)"
+    )
 
 # %% [markdown]
 # **How hot are the published samplers?** Image models use $\eta = 10$ with $\sigma = 0.005$. Look at
@@ -357,6 +389,7 @@ if shipped is not None:
 # :label: ex-temperature
 # ```
 # Return $T$ for a step size $\eta$ and a noise scale $\sigma$, both plain numbers.
+
 
 # %% tags=["exercise"]
 def temperature(step_size, noise):
@@ -374,6 +407,7 @@ def temperature(step_size, noise):
 # ```
 # Divide the energy by $T$ and take a Langevin step of size $\eta T$: the drift is unchanged and the noise
 # of temperature 1 is $\sqrt{2 \eta T}$. Set it equal to $\sigma$.
+
 
 # %% tags=["solution"]
 def temperature(step_size, noise):
@@ -397,7 +431,13 @@ published = [
 ]
 table(
     [
-        {"sampler": name, "step η": eta, "noise σ": f"{sigma:.3g}", "steps": steps, "temperature T": f"{temperature(eta, sigma):.2g}"}
+        {
+            "sampler": name,
+            "step η": eta,
+            "noise σ": f"{sigma:.3g}",
+            "steps": steps,
+            "temperature T": f"{temperature(eta, sigma):.2g}",
+        }
         for name, eta, sigma, steps in published
     ],
     "Step, noise and implied temperature",
@@ -426,6 +466,7 @@ table(
 # probability `restart`, else a copy of a randomly chosen row of `buffer`. All randomness comes from
 # `generator`.
 
+
 # %% tags=["exercise"]
 def draw_starts(buffer, n, restart, generator):
     """Starts (n, C, H, W) from a buffer (N, C, H, W) of old samples."""
@@ -442,6 +483,7 @@ def draw_starts(buffer, n, restart, generator):
 # ```
 # One coin an image, shaped to broadcast over its pixels. `torch.where` picks whole images, because the
 # coin has size one in the other dimensions.
+
 
 # %% tags=["solution"]
 def draw_starts(buffer, n, restart, generator):
@@ -478,6 +520,7 @@ checks.draw_starts(draw_starts)
 # ```
 # Write {eq}`eq-loss` for two batches of energies.
 
+
 # %% tags=["exercise"]
 def contrastive_loss(energy_real, energy_fake, alpha):
     """Energies of data (B,) and of samples (B,) -> a scalar to minimise."""
@@ -494,6 +537,7 @@ def contrastive_loss(energy_real, energy_fake, alpha):
 # ```
 # Every term is a mean over its batch. A sum in one place and a mean in another would make $\alpha$ depend
 # on the batch size, a slip that many public codes contain.
+
 
 # %% tags=["solution"]
 def contrastive_loss(energy_real, energy_fake, alpha):
@@ -530,6 +574,7 @@ checks.contrastive_loss(contrastive_loss)
 # ```
 #
 # With your four functions the whole algorithm fits in a dozen lines. Here it is, for a few steps:
+
 
 # %%
 def train_by_hand(n_steps, batch_size=32, chain_steps=10):
@@ -584,7 +629,11 @@ def train_energy(max_steps, *, name="ebm_mnist", watch_every=None, **changes):
         train_images,
         test_images if watch else None,
         config=FitConfig(
-            max_steps, seed=config.seed, run_dir=folder, checkpoint_every=max(50, max_steps // 10), validate_every=watch_every
+            max_steps,
+            seed=config.seed,
+            run_dir=folder,
+            checkpoint_every=max(50, max_steps // 10),
+            validate_every=watch_every,
         ),
         resume=True,
         callbacks=[watch] if watch else [],
@@ -607,8 +656,7 @@ for ax, (name, images) in zip(axes, probes.items(), strict=True):
     ax.imshow(mosaic(images[:4], 2))
     ax.set_title(name.replace(" (", "\n("), fontsize=8)
     ax.axis("off")
-fig.suptitle(f"Data and outliers made from them ({test_images.title})", fontsize=10);
-
+fig.suptitle(f"Data and outliers made from them ({test_images.title})", fontsize=10)
 # %% [markdown]
 # ## Training
 
@@ -632,7 +680,7 @@ curves({"loss": run.curve("loss"), "contrast": run.curve("contrast")}, "Loss: mo
 curves(
     {"data": run.curve("energy_real"), "samples": run.curve("energy_fake")}, f"Energies in training ({train_images.title})",
     smooth=smooth, ax=axes[1], ylabel="energy (nats)",
-);  # fmt: skip
+)  # fmt: skip
 
 # %% [markdown]
 # **Do the curves tell that the model gets better?** Hardly: after a short while both energies run side
@@ -641,18 +689,20 @@ curves(
 
 # %%
 last_states = torch.stack([strip[-1] for strip in watch.strips])
-chain_strip(last_states, watch.steps, f"The same starts after {watch.n_steps} steps, as the model ages ({train_images.title})").axes[0].set_xlabel("optimiser step");
-
+chain_strip(
+    last_states, watch.steps, f"The same starts after {watch.n_steps} steps, as the model ages ({train_images.title})"
+).axes[0].set_xlabel("optimiser step")
 # %%
 chain_strip(
     watch.strips[-1], [(i + 1) * watch.n_steps // watch.n_kept for i in range(watch.n_kept)],
     f"Six chains of the finished model, from uniform noise ({train_images.title})",
-);  # fmt: skip
+)  # fmt: skip
 
 # %%
 buffer = run.module.buffer.images
-image_grid(buffer[-100:], f"The replay buffer's newest 100 of {len(buffer):,} samples ({train_images.title})", columns=20);
-
+image_grid(
+    buffer[-100:], f"The replay buffer's newest 100 of {len(buffer):,} samples ({train_images.title})", columns=20
+)
 # %%
 names = [name for name in watch.energies[0] if name != "data"]
 gaps = {name: (watch.steps, [look[name] - look["data"] for look in watch.energies]) for name in names}
@@ -717,8 +767,9 @@ record("frechet_noise", quality["uniform noise"])
 record("frechet_n", settings.n_eval)
 
 # %%
-image_grid(ours[:100], f"This run ({profile}, {train_images.title}): 100 fresh chains, 256 steps, not selected", columns=20);
-
+image_grid(
+    ours[:100], f"This run ({profile}, {train_images.title}): 100 fresh chains, 256 steps, not selected", columns=20
+)
 # %%
 if ship:
     card = {
@@ -785,7 +836,7 @@ rows, contrasts, pictures = [], {}, {}
 for name, changes in variants.items():
     distances, largest, seconds = [], [], []
     for s in range(seed, seed + settings.seeds):
-        n = steps // 3 if name == "B3, B4 as written" else steps
+        n = max(10, steps // 3) if name == "B3, B4 as written" else steps
         try:
             trial, _ = train_energy(n, name="ebm_mnist_ablation", **{**changes, "seed": s})
             kernel = changes.get("kernel", descent)
@@ -817,8 +868,7 @@ for ax, (name, images) in zip(axes.flat, pictures.items(), strict=False):
     image_grid(images, name, columns=4, ax=ax)
 for ax in axes.flat[len(pictures) :]:
     ax.axis("off")
-fig.suptitle(f"After {steps} steps on {train_images.title}: fresh chains of each variant");
-
+fig.suptitle(f"After {steps} steps on {train_images.title}: fresh chains of each variant")
 # %% [markdown]
 # Read the table with care: one seed and a short budget. It shows which part is needed *early*. Parts
 # that guard against a rare catastrophe (the penalty, the norm bound) earn their keep in long runs, where one
@@ -889,7 +939,12 @@ kept_records = {} if kept is None else kept["records"]
 def three(label, key, reported="–", form="{:.1f}"):
     """One row: what the source reports, what the kept run has, what this run has."""
     show = lambda r: form.format(r[key]) if key in r else "–"  # noqa: E731
-    return {"quantity": label, "reported": reported, "shipped": show(kept_records), f"this run ({profile})": show(records)}
+    return {
+        "quantity": label,
+        "reported": reported,
+        "shipped": show(kept_records),
+        f"this run ({profile})": show(records),
+    }
 
 
 table(

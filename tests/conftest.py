@@ -4,7 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
-import torch
+
+import gen_utils  # noqa: F401  (before torch: it sets how threads wait)
+
+import torch  # isort: skip
 
 ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("MPLBACKEND", "Agg")

@@ -29,7 +29,9 @@ def test_records_are_read_back_from_a_notebook():
 
 
 def test_tables_print_as_markdown_in_a_script(capsys):
-    report.table([{"run": "a", "value": 1234.5}, {"run": "b", "value": None}, {"run": "c", "value": float("inf")}], "Runs")
+    report.table(
+        [{"run": "a", "value": 1234.5}, {"run": "b", "value": None}, {"run": "c", "value": float("inf")}], "Runs"
+    )
     lines = capsys.readouterr().out.splitlines()
     assert lines[:4] == ["**Runs**", "", "| run | value |", "|---|---|"]
     assert lines[4:] == ["| a | 1234 |", "| b | – |", "| c | not finite |"]

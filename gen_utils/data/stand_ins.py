@@ -7,7 +7,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-
 def digits(split: str) -> tuple[Tensor, Tensor]:
     """Scikit-learn's 1,797 handwritten digits (1,500 train, 297 test), scaled from 8×8 to 28×28.
 

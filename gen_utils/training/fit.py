@@ -110,7 +110,10 @@ def fit(
             old.unlink()
 
     clock, guard = _Clock(), _StopOnNonFinite(last)
-    loggers = [CSVLogger(run_dir, name="csv", flush_logs_every_n_steps=1), TensorBoardLogger(run_dir, name="tensorboard")]
+    loggers = [
+        CSVLogger(run_dir, name="csv", flush_logs_every_n_steps=1),
+        TensorBoardLogger(run_dir, name="tensorboard"),
+    ]
     saver = _Saver(last, config.checkpoint_every, config.validate_every if val is not None else None)
     with _quiet():
         trainer = L.Trainer(
@@ -121,7 +124,7 @@ def fit(
             strategy=config.strategy,
             precision=config.precision,
             logger=loggers,
-            log_every_n_steps=config.log_every,
+            log_every_n_steps=min(config.log_every, config.max_steps),
             val_check_interval=config.validate_every,
             check_val_every_n_epoch=None,
             limit_val_batches=1.0 if val is not None and config.validate_every else 0,

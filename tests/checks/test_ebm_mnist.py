@@ -6,7 +6,6 @@ import torch
 from gen_utils.checks import ebm_mnist as checks
 from gen_utils.losses import contrastive_divergence
 
-
 # --- right answers -------------------------------------------------------------------------------
 
 
@@ -44,7 +43,9 @@ def test_right_answers_pass(check, answer, capsys):
 # --- slips ---------------------------------------------------------------------------------------
 
 
-def step_variant(*, sign=-1, reduce="sum", clip=True, box=True, noise=lambda eta, sigma: sigma, detach=True, backward=False):
+def step_variant(
+    *, sign=-1, reduce="sum", clip=True, box=True, noise=lambda eta, sigma: sigma, detach=True, backward=False
+):
     def variant(energy, x, step_size, sigma, grad_clip, xi):
         x = x.detach().requires_grad_()
         value = getattr(energy(x), reduce)()
@@ -79,7 +80,9 @@ def test_langevin_slips(slip):
     assert checks.langevin_step(step_variant(**STEP_SLIPS[slip])).slip == slip
 
 
-def start_variant(*, coin="image", restart=lambda r: r, low=-1.0, high=1.0, normal=False, seeded=True, places=None, write=False):
+def start_variant(
+    *, coin="image", restart=lambda r: r, low=-1.0, high=1.0, normal=False, seeded=True, places=None, write=False
+):
     def variant(buffer, n, p, generator):
         g = generator if seeded else None
         index = torch.randint(places or len(buffer), (n,), generator=g)

@@ -22,7 +22,9 @@ def test_agrees_with_torchmetrics():
             return x.flatten(1).double()
 
     a, b = gaussian(400, 6, 0), gaussian(300, 6, 1)
-    reference = FrechetInceptionDistance(feature=Same(), normalize=True, input_img_size=(1, 2, 3)).set_dtype(torch.float64)
+    reference = FrechetInceptionDistance(feature=Same(), normalize=True, input_img_size=(1, 2, 3)).set_dtype(
+        torch.float64
+    )
     reference.update(a.reshape(-1, 1, 2, 3), real=True)
     reference.update(b.reshape(-1, 1, 2, 3), real=False)
     assert frechet_distance(a, b) == pytest.approx(float(reference.compute()), rel=1e-4)

@@ -1,0 +1,242 @@
+"""What does a chain cost? Sixty Langevin steps on the MNIST energy of Part B, against four alternatives.
+
+    python benchmarks/samplers.py            # about five minutes; prints a table, writes results/samplers.json
+
+The contenders take turns within each round, so that a busy moment of the machine hits all of them, and a ratio
+is the median of the rounds' ratios. Everything but the bare gradient calls includes its replay buffer.
+
+torchebm is compared where it is installed (``pip install torchebm``); nothing else needs it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import random
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # so that it runs from a fresh clone as well
+
+from gen_utils import checkpoints  # noqa: E402
+from gen_utils.models import SmallEnergy  # noqa: E402
+from gen_utils.samplers import Langevin, ReplayBuffer, sample  # noqa: E402
+
+N_STEPS, STEP, NOISE, CLIP, BOX = 60, 10.0, 0.005, 0.03, (-1.0, 1.0)  # section B3
+CAPACITY, RESTART = 8192, 0.05
+SETTINGS: dict[str, bool | torch.dtype] = {
+    "this package": False,
+    "this package, fast=torch.float32": torch.float32,
+    "this package, fast=True": True,
+}
+
+
+def bare_gradients(energy: nn.Module, x: Tensor) -> Callable[[], Tensor]:
+    """The floor: sixty gradients with respect to x, and nothing else."""
+
+    def run() -> Tensor:
+        for _ in range(N_STEPS):
+            y = x.detach().requires_grad_()
+            torch.autograd.grad(energy(y).sum(), y)
+        return x
+
+    return run
+
+
+def this_package(energy: nn.Module, x: Tensor, fast: bool | torch.dtype = False) -> Callable[[], Tensor]:
+    kernel = Langevin(STEP, noise=NOISE, grad_clip=CLIP, bounds=BOX)
+    buffer = ReplayBuffer(tuple(x.shape[1:]), CAPACITY, RESTART)
+    buffer.push(x)
+    stream = torch.Generator(x.device).manual_seed(0)
+
+    def run() -> Tensor:
+        start = buffer.draw(len(x), generator=stream).to(x.device)
+        chain = sample(energy, start, kernel, N_STEPS, generator=stream, fast=fast)
+        buffer.push(chain.x)
+        return chain.x
+
+    return run
+
+
+def list_buffer(energy: nn.Module, x: Tensor, *, freeze: bool) -> Callable[[], Tensor]:
+    """The sampler many courses teach: a Python list of images, backward() through the network at every step.
+
+    Args:
+        freeze: switch the parameters' gradients off during the chain. Left on, every backward pass computes
+            them as well, and throws them away.
+    """
+    held = list(x.clone().split(1))
+
+    def run() -> Tensor:
+        nonlocal held
+        n_new = sum(random.random() < RESTART for _ in range(len(x)))
+        fresh = torch.rand((n_new, *x.shape[1:]), device=x.device) * 2 - 1
+        images = torch.cat([fresh, *random.choices(held, k=len(x) - n_new)]).detach().requires_grad_()
+        required = [parameter.requires_grad for parameter in energy.parameters()]
+        for parameter in energy.parameters():
+            parameter.requires_grad_(not freeze)
+        noise = torch.empty_like(images)
+        for _ in range(N_STEPS):
+            noise.normal_(0, NOISE)
+            images.data.add_(noise).clamp_(*BOX)
+            energy(images).sum().backward()
+            images.grad.clamp_(-CLIP, CLIP)
+            images.data.add_(images.grad, alpha=-STEP).clamp_(*BOX)
+            images.grad.zero_()
+        for parameter, before in zip(energy.parameters(), required, strict=True):
+            parameter.requires_grad_(before)
+            parameter.grad = None
+        held = (list(images.detach().split(1)) + held)[:CAPACITY]
+        return images.detach()
+
+    return run
+
+
+def torchebm_langevin(energy: nn.Module, x: Tensor) -> Callable[[], Tensor] | None:
+    """torchebm's sampler; it does not clip gradients, which spares it a little work."""
+    try:
+        from torchebm.core import BaseModel
+        from torchebm.samplers import LangevinDynamics
+    except ImportError:
+        return None
+
+    class Wrapped(BaseModel):
+        def __init__(self) -> None:
+            super().__init__(device=x.device)
+            self.energy = energy
+
+        def forward(self, y: Tensor) -> Tensor:
+            return self.energy(y)
+
+    sampler = LangevinDynamics(Wrapped(), step_size=STEP, noise_scale=NOISE, clamp=BOX, device=x.device)
+    return lambda: sampler.sample(x=x.clone(), n_steps=N_STEPS)
+
+
+def energy_at_the_end(energy: nn.Module, x: Tensor, fast: bool | torch.dtype) -> tuple[float, float]:
+    """Mean over the chains, and its standard error, from one seed: what the arithmetic changes of the result."""
+    kernel = Langevin(STEP, noise=NOISE, grad_clip=CLIP, bounds=BOX)
+    chain = sample(energy, x, kernel, N_STEPS, generator=torch.Generator(x.device).manual_seed(1), fast=fast)
+    with torch.no_grad():
+        final = energy(chain.x).double()  # by the original, whatever the chain ran in
+    return round(final.mean().item(), 4), round((final.std() / len(final) ** 0.5).item(), 4)
+
+
+def measure(contenders: dict[str, Callable[[], Tensor]], rounds: int, device: torch.device) -> dict[str, list[float]]:
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    names = list(contenders)
+    for turn in range(rounds + 1):
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:  # nobody always goes first
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            begin = time.perf_counter()
+            contenders[name]()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            if turn:  # the first round is warm-up
+                seconds[name].append(time.perf_counter() - begin)
+    return seconds
+
+
+def machine(device: torch.device) -> dict:
+    name = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                name = line.split(":", 1)[1].strip()
+                break
+    if hasattr(torch.backends.cpu, "get_cpu_capability"):
+        name += f" ({torch.backends.cpu.get_cpu_capability()})"
+    described = {"cpu": name, "threads": torch.get_num_threads(), "torch": torch.__version__}
+    if device.type == "cuda":
+        described["gpu"] = torch.cuda.get_device_name(device)
+    if hasattr(os, "getloadavg"):
+        described["load_before"] = round(os.getloadavg()[0], 1)  # near 0 on an idle machine
+    return described
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--batch", type=int, nargs="+", default=[64, 256])
+    parser.add_argument("--threads", type=int, help="PyTorch's default when left out")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "samplers.json")
+    args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.manual_seed(0)
+    random.seed(0)
+    trained = "ebm_mnist" in checkpoints.names()
+    energy = (checkpoints.load("ebm_mnist") if trained else SmallEnergy()).to(device).eval()
+    described = machine(device)
+
+    results = []
+    lines = ["| batch | sampler | 60 steps, s | × bare gradients | energy at the end |", "|--:|:--|--:|--:|--:|"]
+    bars = []
+    for n in args.batch:
+        x = torch.rand((n, *energy.event_shape), device=device) * 2 - 1
+        contenders = {
+            "bare gradient calls": bare_gradients(energy, x),
+            **{name: this_package(energy, x, fast) for name, fast in SETTINGS.items()},
+            "list of tensors, backward()": list_buffer(energy, x, freeze=False),
+            "list of tensors, backward(), frozen": list_buffer(energy, x, freeze=True),
+            "torchebm": torchebm_langevin(energy, x),
+        }
+        contenders = {name: run for name, run in contenders.items() if run is not None}
+        seconds = measure(contenders, args.rounds, device)
+
+        def ratio(a: str, b: str, seconds: dict[str, list[float]] = seconds) -> float:
+            return statistics.median(s / t for s, t in zip(seconds[a], seconds[b], strict=True))
+
+        for name in contenders:
+            final = energy_at_the_end(energy, x, SETTINGS[name]) if name in SETTINGS else None
+            results.append(
+                {
+                    "batch": n,
+                    "sampler": name,
+                    "seconds": round(statistics.median(seconds[name]), 4),
+                    "quartiles": [round(q, 4) for q in statistics.quantiles(seconds[name], n=4)[::2]],
+                    "times_bare": round(ratio(name, "bare gradient calls"), 3),
+                    "energy_at_the_end": final,
+                }
+            )
+            row = results[-1]
+            shown = "" if final is None else f"{final[0]:.3f} ± {final[1]:.3f}"
+            lines.append(f"| {n} | {name} | {row['seconds']:.3f} | {row['times_bare']:.2f} | {shown} |")
+        bars.append((n, "this package / bare gradient calls", ratio("this package", "bare gradient calls"), "≤ 1.05"))
+        for other in contenders:
+            if other.startswith(("list", "torchebm")):
+                for setting, bar in (
+                    ("", "≥ 1 (same arithmetic)"),
+                    (", fast=torch.float32", "≥ 1.3"),
+                    (", fast=True", "≥ 2"),
+                ):
+                    bars.append((n, f"{other} / this package{setting}", ratio(other, f"this package{setting}"), bar))
+
+    print(f"Energy: {type(energy).__name__}, {'trained' if trained else 'random weights'}; {described}\n")
+    print("\n".join(lines) + "\n")
+    print("| batch | ratio | measured | bar |\n|--:|:--|--:|:--|")
+    for n, what, value, bar in bars:
+        print(f"| {n} | {what} | {value:.2f} | {bar} |")
+    record = {
+        "machine": described,
+        "energy": {"model": type(energy).__name__, **energy.config, "trained": trained},
+        "settings": {"n_steps": N_STEPS, "step_size": STEP, "noise": NOISE, "grad_clip": CLIP, "rounds": args.rounds},
+        "rows": results,
+        "ratios": [{"batch": n, "ratio": what, "measured": round(v, 3), "bar": bar} for n, what, v, bar in bars],
+    }
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()
