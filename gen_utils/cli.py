@@ -106,7 +106,7 @@ def models(context: typer.Context) -> None:
 
 @models_app.command()
 def train(name: str, profile: Profile = "laptop", data: DataRoot = None, seed: Seed = 0) -> None:
-    """Train a model anew and write it to checkpoints/."""
+    """Train a model (an unfinished run goes on), write it to checkpoints/ and its numbers to results/."""
     from . import checkpoints, workbook
 
     if name == "digit_classifier":
@@ -117,7 +117,10 @@ def train(name: str, profile: Profile = "laptop", data: DataRoot = None, seed: S
         _headless()
         out = workbook.BUILD / profile / "notebooks"
         part = workbook.SHIPPED_BY[name]
-        workbook.execute(part, profile=profile, data_root=_root(data), seed=seed, out=out, force=True, ship=True)
+        path, _ = workbook.execute(
+            part, profile=profile, data_root=_root(data), seed=seed, out=out, force=True, ship=True
+        )
+        workbook.keep_results(path)  # the model and the numbers shown beside it come from one run
     else:
         raise ValueError(f"unknown model {name!r}; known: digit_classifier, {', '.join(workbook.SHIPPED_BY)}")
     typer.echo(f"wrote checkpoints/{name}: {checkpoints.read_card(name)['metrics']}")

@@ -1,4 +1,8 @@
-"""Figures: grids, strips of a chain, curves, and an animation that scrubs. Colours suit colour-blind readers."""
+"""Figures: grids, strips of a chain, curves, and an animation that scrubs. Colours suit colour-blind readers.
+
+The functions draw on the axes they are given or on a new figure and return nothing, so that a call may end a
+cell without the figure being shown twice; ``plt.gcf()`` is the figure.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib import animation
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from .data import to_float
@@ -30,6 +33,7 @@ def use_style() -> None:
             "axes.axisbelow": True,
             "grid.alpha": 0.3,
             "figure.dpi": 110,
+            "figure.max_open_warning": 0,  # a script shows nothing, and a notebook closes each after its cell
             "figure.constrained_layout.use": True,
             "font.size": 11,
             "axes.titlesize": 11,
@@ -53,7 +57,7 @@ def mosaic(images: Tensor, columns: int, *, gap: int = 2) -> np.ndarray:
 
 def image_grid(
     images: Tensor, title: str = "", *, columns: int | None = None, ax=None, width: float | None = None
-) -> Figure:
+) -> None:
     """A grid of images (N, C, H, W), uint8 or floats in [-1, 1]."""
     columns = columns or math.ceil(math.sqrt(len(images)))
     picture = mosaic(images, columns)
@@ -64,10 +68,16 @@ def image_grid(
     ax.imshow(picture, interpolation="nearest")
     ax.set_title(title, wrap=True)
     ax.axis("off")
-    return ax.figure
 
 
-def chain_strip(path: Tensor, steps: Sequence[int], title: str = "", *, n_chains: int | None = None) -> Figure:
+def chain_strip(
+    path: Tensor,
+    steps: Sequence[int],
+    title: str = "",
+    *,
+    n_chains: int | None = None,
+    xlabel: str = "step of the chain",
+) -> None:
     """Chains as strips of film: one row a chain, one column a kept state.
 
     Args:
@@ -75,17 +85,16 @@ def chain_strip(path: Tensor, steps: Sequence[int], title: str = "", *, n_chains
     """
     path = path[:, :n_chains]
     k = len(path)
-    fig = image_grid(path.transpose(0, 1).flatten(0, 1), title, columns=k, width=min(9.0, 0.85 * k))
-    ax, width = fig.axes[0], path.shape[-1] + 2
+    image_grid(path.transpose(0, 1).flatten(0, 1), title, columns=k, width=min(9.0, 0.85 * k))
+    ax, width = plt.gca(), path.shape[-1] + 2
     ax.axis("on")
     ax.grid(False)
     ax.set_xticks([i * width + path.shape[-1] / 2 for i in range(k)], [str(s) for s in steps])
     ax.set_yticks([])
     ax.tick_params(length=0)
-    ax.set_xlabel("step of the chain")
+    ax.set_xlabel(xlabel)
     for spine in ax.spines.values():
         spine.set_visible(False)
-    return fig
 
 
 def curves(
@@ -96,7 +105,7 @@ def curves(
     ylabel: str = "",
     smooth: int = 1,
     ax=None,
-) -> Figure:
+) -> None:
     """Lines by name, each (x values, y values); ``smooth`` averages over so many points, the raw line stays faint."""
     if ax is None:
         _, ax = plt.subplots(figsize=(7, 3.2))
@@ -107,22 +116,20 @@ def curves(
             ax.plot(x[smooth - 1 :], mean, color=line.get_color(), label=name)
     ax.set(title=title, xlabel=xlabel, ylabel=ylabel)
     ax.legend()
-    return ax.figure
 
 
-def histograms(values: Mapping[str, Tensor], title: str = "", *, xlabel: str = "energy", bins: int = 60) -> Figure:
+def histograms(values: Mapping[str, Tensor], title: str = "", *, xlabel: str = "energy", bins: int = 60) -> None:
     """Overlaid histograms by name, on common bins that leave out the outermost half per cent."""
     everything = torch.cat([v.detach().flatten().float().cpu() for v in values.values()])
     low, high = torch.quantile(everything, torch.tensor([0.005, 0.995])).tolist()
     edges = np.linspace(low, high, bins + 1)
-    fig, ax = plt.subplots(figsize=(7, 3.4))
+    _, ax = plt.subplots(figsize=(7, 3.4))
     for name, v in values.items():
         ax.hist(
             v.detach().cpu().numpy().clip(low, high), edges, histtype="stepfilled", alpha=0.45, label=name, density=True
         )
     ax.set(title=title, xlabel=xlabel, ylabel="density")
     ax.legend()
-    return fig
 
 
 def animate_chain(path: Tensor, steps: Sequence[int], title: str = "", *, columns: int | None = None) -> str:

@@ -59,6 +59,7 @@ importlib.import_module("gen_utils")  # before torch: sets how threads wait
 import time
 
 import torch
+from PIL import Image
 
 from gen_utils import checkpoints, report
 from gen_utils.checks import ebm_mnist as checks
@@ -723,7 +724,11 @@ def train_energy(max_steps, *, name="ebm_mnist", watch_every=None, **changes):
         width=settings.width,
         data=train_images.title,
     )
-    watch = EBMWatch(watch_every, probes, n_chains=6) if watch_every else None
+    watch = (
+        EBMWatch(watch_every, probes, n_chains=6, n_kept=16)
+        if watch_every
+        else None
+    )
     run = fit(
         EBMTraining(SmallEnergy(width=settings.width), config),
         train_images,
@@ -759,7 +764,7 @@ for ax, (name, images) in zip(axes, probes.items(), strict=True):
     ax.imshow(mosaic(images[:4], 2))
     ax.set_title(name.replace(" (", "\n("), fontsize=8)
     ax.axis("off")
-fig.suptitle(
+_ = fig.suptitle(
     f"Data and outliers made from them ({test_images.title})", fontsize=10
 )
 # %% [markdown]
@@ -805,7 +810,8 @@ chain_strip(
     last_states,
     watch.steps,
     f"The same starts after {watch.n_steps} steps, as the model ages ({train_images.title})",
-).axes[0].set_xlabel("optimiser step")
+    xlabel="optimiser step",
+)
 # %% tags=["hide-input"]
 chain_strip(
     watch.strips[-1], [(i + 1) * watch.n_steps // watch.n_kept for i in range(watch.n_kept)],
@@ -954,6 +960,12 @@ if ship:
         "known_faults": fault,
     }  # fmt: skip
     checkpoints.save("ebm_mnist", energy, card)
+    # The card's picture: six of the watched chains, from noise on the left.
+    film = watch.strips[-1][:, :6].transpose(0, 1).flatten(0, 1)
+    picture = Image.fromarray(mosaic(film, watch.n_kept))
+    picture.resize((3 * picture.width, 3 * picture.height), Image.NEAREST).save(
+        checkpoints.FOLDER / "ebm_mnist.png"
+    )
 
 # %% [markdown]
 # ## Short against long training (B6)
@@ -977,7 +989,7 @@ image_grid(
     f"{run.steps:,} steps: Fréchet distance {quality['this run, fresh chains']:.0f}",
     ax=axes[1],
 )
-fig.suptitle(f"Short and long training on {train_images.title}")
+_ = fig.suptitle(f"Short and long training on {train_images.title}")
 record("frechet_short", distance(short))
 record("short_steps", short_run.steps)
 say(
@@ -1067,7 +1079,7 @@ for ax, (name, images) in zip(axes.flat, pictures.items(), strict=False):
     image_grid(images, name, columns=4, ax=ax)
 for ax in axes.flat[len(pictures) :]:
     ax.axis("off")
-fig.suptitle(
+_ = fig.suptitle(
     f"After {steps} steps on {train_images.title}: fresh chains of each variant"
 )
 # %% [markdown]

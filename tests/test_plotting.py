@@ -2,6 +2,7 @@ import numpy as np
 import torch
 
 from gen_utils import plotting
+from gen_utils.data import load_images
 
 
 def test_a_mosaic_puts_every_image_in_its_place():
@@ -22,17 +23,23 @@ def test_figures_are_made(tmp_path):
     x = torch.rand(6, 1, 8, 8) * 2 - 1
     path = torch.rand(5, 3, 1, 8, 8)
     plotting.use_style()
-    for fig in (
-        plotting.image_grid(x, "grid"),
-        plotting.chain_strip(path, range(5), "strip"),
-        plotting.curves({"a": ([1, 2, 3], [1.0, 2.0, 3.0])}, smooth=2),
-        plotting.histograms({"a": torch.randn(50), "b": torch.randn(50)}),
+    for draw in (
+        lambda: plotting.image_grid(x, "grid"),
+        lambda: plotting.chain_strip(path, range(5), "strip"),
+        lambda: plotting.curves({"a": ([1, 2, 3], [1.0, 2.0, 3.0])}, smooth=2),
+        lambda: plotting.histograms({"a": torch.randn(50), "b": torch.randn(50)}),
     ):
-        fig.savefig(tmp_path / "figure.png")
-        plotting.plt.close(fig)
+        assert draw() is None  # a figure returned at a cell's end would be shown twice
+        plotting.plt.savefig(tmp_path / "figure.png")
+        plotting.plt.close()
 
 
 def test_an_animation_is_self_contained_and_light():
-    html = plotting.animate_chain(torch.rand(32, 36, 1, 28, 28) * 2 - 1, list(range(32)))
-    assert "data:image/jpeg;base64" in html and "<script src=" not in html
+    # As in the chapters: noise in the first frames, digits in the rest.
+    digits = load_images("digits", "test").scaled()[:36]
+    noise = torch.rand(digits.shape) * 2 - 1
+    path = torch.stack([noise, *([digits] * 31)])
+    html = plotting.animate_chain(path, list(range(32)))
+    assert "data:image/jpeg;base64" in html
+    assert "<script src=" not in html
     assert len(html) < 1_500_000

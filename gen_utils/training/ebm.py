@@ -133,8 +133,11 @@ class EBMWatch(Callback):
         energies: one dictionary a look, name -> mean energy, for data and for each outlier.
         steps: the optimiser step of each look.
 
-    The looks are part of the checkpoint, so a resumed or finished run still shows them all.
+    The looks are part of the checkpoint, so a resumed or finished run still shows them all (and keeps
+    to the chain length it began with).
     """
+
+    _kept = ("steps", "strips", "energies", "n_steps", "n_kept")
 
     def __init__(
         self, every: int, probes: dict[str, Tensor], *, n_chains: int = 4, n_steps: int = 256, n_kept: int = 8
@@ -173,7 +176,8 @@ class EBMWatch(Callback):
                     logger.experiment.add_image("buffer", make_grid(buffer), trainer.global_step)
 
     def state_dict(self) -> dict:
-        return {"steps": self.steps, "strips": self.strips, "energies": self.energies}
+        return {name: getattr(self, name) for name in self._kept}
 
     def load_state_dict(self, state: dict) -> None:
-        self.steps, self.strips, self.energies = state["steps"], state["strips"], state["energies"]
+        for name in self._kept:
+            setattr(self, name, state[name])

@@ -1,0 +1,342 @@
+"""The exercise checks of Part S, the sampling playground."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..samplers import leapfrog as right_leapfrog
+from .core import Result, Slip, attempt, compare, told
+
+
+class _Quartic:
+    """½ s Σ(x - m)² + ¼ Σ(x - m)⁴: any event shape, and a gradient that differs from place to place."""
+
+    def __init__(self, centre: float, stiffness: float) -> None:
+        self.centre, self.stiffness = centre, stiffness
+
+    def __call__(self, x: Tensor) -> Tensor:
+        away = (x - self.centre).flatten(1)
+        return (0.5 * self.stiffness * away.square() + 0.25 * away**4).sum(1)
+
+    def grad(self, x: Tensor) -> Tensor:
+        away = x - self.centre
+        return self.stiffness * away + away**3
+
+
+def langevin_step(student: Callable) -> Result:
+    """Check ``langevin_step(energy, x, step_size, xi) -> x``, one unadjusted step at temperature 1."""
+    name = "langevin_step"
+    stream = torch.Generator().manual_seed(0)
+    x, xi = torch.randn(6, 2, generator=stream), torch.randn(6, 2, generator=stream)
+    cases = [
+        (_Quartic(0.3, 1.0), x, 0.05, xi),
+        (_Quartic(-0.5, 2.0), 0.5 * x, 0.3, xi),
+        (_Quartic(0.0, 0.7), x.reshape(3, 1, 2, 2), 0.02, xi.reshape(3, 1, 2, 2)),
+    ]
+
+    def step(energy, x, eta, xi, *, drift=lambda eta: eta, sigma=lambda eta: math.sqrt(2 * eta), share=1) -> Tensor:
+        return x - drift(eta) * energy.grad(x) / (1 if share == 1 else len(x)) + sigma(eta) * xi
+
+    slips = [
+        Slip("sign", "the chain climbs: it must go down the energy, x − η ∇E.", lambda *a: step(*a, drift=lambda e: -e)),
+        Slip(
+            "mean for sum",
+            "your gradient is too small by the batch size. Differentiate energy(x).sum(), not .mean(): "
+            "each chain has its own energy, and the sum's gradient keeps them apart.",
+            lambda *a: step(*a, share=0),
+        ),
+        Slip("no noise", "the noise is missing, so this is gradient descent: add √(2η) ξ.", lambda *a: step(*a, sigma=lambda e: 0.0)),
+        Slip("noise not scaled", "xi has variance 1; scale it by √(2η).", lambda *a: step(*a, sigma=lambda e: 1.0)),
+        Slip(
+            "factor 2",
+            "the noise is √η; it should be √(2η). Yours samples at temperature ½.",
+            lambda *a: step(*a, sigma=lambda e: math.sqrt(e)),
+        ),
+        Slip(
+            "variance for scale",
+            "2η is the variance of the noise; its scale is the square root of that.",
+            lambda *a: step(*a, sigma=lambda e: 2 * e),
+        ),
+        Slip("noise times step", "the noise is multiplied by η; its scale is √(2η).", lambda *a: step(*a, sigma=lambda e: e)),
+        Slip(
+            "ε-form",
+            "that is the ε-form of the papers with ε² = η, a right step of half the size. Here η multiplies the "
+            "gradient itself.",
+            lambda *a: step(*a, drift=lambda e: e / 2, sigma=lambda e: math.sqrt(e)),
+        ),
+        Slip("no drift", "only noise moves the chain; the step down the gradient is missing.", lambda *a: step(*a, drift=lambda e: 0.0)),
+    ]  # fmt: skip
+    for case in cases:
+        value, failure = attempt(name, student, *case)
+        if failure is not None:
+            return failure
+        if isinstance(value, Tensor) and value.requires_grad:
+            return told(name, False, "the new state still carries the graph of the energy, so a chain would keep every "
+                        "step in memory: detach it.", "graph through the chain")  # fmt: skip
+    return compare(name, student, step, cases, slips)
+
+
+def noise_for_temperature(student: Callable) -> Result:
+    """Check ``noise_for_temperature(temperature, step_size) -> σ``."""
+    cases = [(1.0, 0.02), (0.25, 0.5), (1.25e-6, 10.0)]
+    slips = [
+        Slip("variance for scale", "that is σ²; σ is its square root.", lambda T, e: 2 * e * T),
+        Slip("factor 2", "the factor 2 is missing: at temperature 1, σ² = 2η.", lambda T, e: math.sqrt(e * T)),
+        Slip(
+            "temperature outside the root",
+            "the temperature multiplies the variance σ², so it belongs under the root.",
+            lambda T, e: T * math.sqrt(2 * e),
+        ),
+        Slip("inverse", "hotter means more noise: multiply by T, do not divide.", lambda T, e: math.sqrt(2 * e / T)),
+        Slip("no step", "the step size is missing: σ² = 2ηT.", lambda T, e: math.sqrt(2 * T)),
+        Slip("no temperature", "that is the noise of temperature 1, whatever T is.", lambda T, e: math.sqrt(2 * e)),
+    ]
+    # The values span three orders of magnitude: compare their logarithms.
+    return compare(
+        "noise_for_temperature",
+        _log_of(student),
+        _log_of(lambda T, e: math.sqrt(2 * e * T)),
+        cases,
+        [Slip(slip.name, slip.hint, _log_of(slip.wrong)) for slip in slips],
+    )
+
+
+def _log_of(function: Callable) -> Callable:
+    def logarithm(*args):
+        value = function(*args)
+        if value is None or not isinstance(value, (Tensor, int, float)):
+            return value  # the comparison will say what is wrong with it
+        return torch.as_tensor(value, dtype=torch.float32).log()
+
+    logarithm.__name__ = getattr(function, "__name__", "noise_for_temperature")
+    return logarithm
+
+
+def mala_log_ratio(student: Callable) -> Result:
+    """Check ``mala_log_ratio(energy, x, proposal, step_size) -> (B,)``, the log of the Metropolis-Hastings ratio."""
+    stream = torch.Generator().manual_seed(1)
+    x, move = torch.randn(5, 2, generator=stream), torch.randn(5, 2, generator=stream)
+    cases = [
+        (_Quartic(0.2, 1.0), x, x + 0.5 * move, 0.2),
+        (_Quartic(-0.4, 1.5), 0.6 * x, 0.6 * x + 0.3 * move, 0.1),
+    ]
+
+    def ratio(energy, x, new, eta, *, falls=1.0, back=1.0, forth=1.0, back_at=None, scale=None) -> Tensor:
+        scale = 1 / (4 * eta) if scale is None else scale(eta)
+        reverse = x - new + eta * energy.grad(new if back_at is None else x)
+        forward = new - x + eta * energy.grad(x)
+        log_reverse = -scale * reverse.square().flatten(1).sum(1)
+        log_forward = -scale * forward.square().flatten(1).sum(1)
+        return falls * (energy(x) - energy(new)) + back * log_reverse - forth * log_forward
+
+    slips = [
+        Slip(
+            "no proposal densities",
+            "that is only the difference of the energies. Langevin proposals are not symmetric: going downhill is "
+            "proposed more often than going back, and log q(x | x′) − log q(x′ | x) pays for it.",
+            lambda *a: ratio(*a, back=0.0, forth=0.0),
+        ),
+        Slip(
+            "no reverse proposal",
+            "the density of the way back, log q(x | x′), is missing.",
+            lambda *a: ratio(*a, back=0.0),
+        ),
+        Slip(
+            "no forward proposal",
+            "the density of the proposal that was made, log q(x′ | x), is missing.",
+            lambda *a: ratio(*a, forth=0.0),
+        ),
+        Slip(
+            "ratio turned round",
+            "the whole ratio is upside down: it must be large when the proposal is more likely than where we are.",
+            lambda *a: -ratio(*a),
+        ),
+        Slip(
+            "proposals turned round",
+            "the two proposal densities are swapped: the way back, q(x | x′), is in the numerator.",
+            lambda *a: ratio(*a, back=-1.0, forth=-1.0),
+        ),
+        Slip(
+            "energies turned round",
+            "the energies are swapped: log p(x′) − log p(x) = E(x) − E(x′).",
+            lambda *a: ratio(*a, falls=-1.0),
+        ),
+        Slip(
+            "gradient at the old state",
+            "the way back starts at x′, so its drift uses ∇E(x′); you used ∇E(x) for both.",
+            lambda *a: ratio(*a, back_at="x"),
+        ),
+        Slip(
+            "variance η",
+            "the proposal's variance is 2η, so each squared distance is divided by 2 · 2η = 4η. You divided by 2η.",
+            lambda *a: ratio(*a, scale=lambda e: 1 / (2 * e)),
+        ),
+        Slip(
+            "forgot 1/(4η)",
+            "the squared distances are not divided by 4η, twice the proposal's variance.",
+            lambda *a: ratio(*a, scale=lambda e: 1.0),
+        ),
+        Slip(
+            "forgot 1/(4η)",
+            "½ ‖…‖² belongs to a variance of 1; the proposal's variance is 2η, so divide by 4η.",
+            lambda *a: ratio(*a, scale=lambda e: 0.5),
+        ),
+        Slip("exponentiated", "that is the ratio; return its logarithm, which cannot overflow.", lambda *a: ratio(*a).exp()),
+        Slip(
+            "cut at one",
+            "that is the acceptance probability's logarithm. Return the ratio before it is cut at one.",
+            lambda *a: ratio(*a).clamp(max=0),
+        ),
+    ]  # fmt: skip
+    return compare("mala_log_ratio", student, ratio, cases, slips)
+
+
+def leapfrog(student: Callable) -> Result:
+    """Check ``leapfrog(energy, x, momentum, step_size, n_steps) -> (x, momentum)``."""
+    name = "leapfrog"
+    stream = torch.Generator().manual_seed(2)
+    x, p = torch.randn(4, 2, generator=stream), torch.randn(4, 2, generator=stream)
+    cases = [
+        (_Quartic(0.1, 1.0), x, p, 0.2, 1),
+        (_Quartic(-0.3, 0.5), x, p, 0.1, 4),
+        (_Quartic(0.0, 2.0), 0.5 * x, p, 0.15, 3),
+    ]
+
+    def right(energy, x, p, eps, n) -> Tensor:
+        x, _, _, p = right_leapfrog(energy, x, p, energy.grad(x), eps, n)
+        return torch.stack((x, p))
+
+    def kicks(energy, x, p, eps, n, *, first=0.5, last=0.5, sign=-1.0, fresh=True, drift=1.0) -> Tensor:
+        """A leapfrog whose first and last kick, sign, gradients or drift may be wrong."""
+        start = energy.grad(x)
+        p = p + sign * first * eps * start
+        for i in range(n):
+            x = x + drift * eps * p
+            grad = energy.grad(x) if fresh else start
+            p = p + sign * (1.0 if i + 1 < n else last) * eps * grad
+        return torch.stack((x, p))
+
+    def euler(energy, x, p, eps, n) -> Tensor:
+        for _ in range(n):
+            x, p = x + eps * p, p - eps * energy.grad(x)
+        return torch.stack((x, p))
+
+    def negated(*args) -> Tensor:
+        x, p = right(*args)
+        return torch.stack((x, -p))
+
+    slips = [
+        Slip("momentum negated", "right, with the momentum turned round at the end. HMC's proof does that; this function should not.", negated),
+        Slip("swapped", "you return (momentum, x); the order is (x, momentum).", lambda *a: right(*a).flip(0)),
+        Slip(
+            "half-steps missing",
+            "position and momentum take full steps in turn, so they are half a step apart: begin with half a kick, "
+            "and end with half a kick.",
+            lambda *a: kicks(*a, first=1.0, last=0.0),
+        ),
+        Slip(
+            "half-steps missing",
+            "position and momentum take full steps in turn: begin with half a kick, and end with half a kick.",
+            lambda *a: kicks(*a, first=0.0, last=1.0),
+        ),
+        Slip(
+            "momentum not updated at the end",
+            "the last half-kick is missing: the momentum lags half a step behind the position.",
+            lambda *a: kicks(*a, last=0.0),
+        ),
+        Slip("no first half-kick", "the first half-kick is missing: the momentum starts half a step early.", lambda *a: kicks(*a, first=0.0)),
+        Slip("last kick full", "the last kick is a full one; it should be half.", lambda *a: kicks(*a, last=1.0)),
+        Slip("first kick full", "the first kick is a full one; it should be half.", lambda *a: kicks(*a, first=1.0)),
+        Slip("full kicks", "the first and the last kick are full ones; they should be halves.", lambda *a: kicks(*a, first=1.0, last=1.0)),
+        Slip("Euler", "that is Euler's method, whose energy grows with every step. Move x with the *new* momentum.", euler),
+        Slip("sign", "the momentum is pushed uphill: p − ε ∇E(x).", lambda *a: kicks(*a, sign=1.0)),
+        Slip("old gradient", "every kick needs the gradient at the place just reached; yours keeps the first one.", lambda *a: kicks(*a, fresh=False)),
+        Slip("one step short", "that is one leapfrog step too few; are the joined kicks counted twice?", lambda e, x, p, s, n: right(e, x, p, s, n - 1) if n > 1 else torch.stack((x, p))),
+        Slip("one step too many", "that is one leapfrog step too many.", lambda e, x, p, s, n: right(e, x, p, s, n + 1)),
+    ]  # fmt: skip
+
+    def stacked(*args):
+        pair = student(*args)
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not all(isinstance(v, Tensor) for v in pair):
+            return pair if pair is None else "not a pair"
+        if pair[0].shape != pair[1].shape:
+            raise ValueError(f"x has shape {tuple(pair[0].shape)} and the momentum {tuple(pair[1].shape)} at the end")
+        return torch.stack([v.detach() for v in pair])
+
+    stacked.__name__ = getattr(student, "__name__", name)
+    value, failure = attempt(name, stacked, *cases[0])
+    if failure is not None:
+        return failure
+    if isinstance(value, str):
+        return told(name, False, "return a pair of tensors, (x, momentum).")
+    return compare(name, stacked, right, cases, slips)
+
+
+def ais_log_weights(student: Callable) -> Result:
+    """Check ``ais_log_weights(betas (T + 1,), log_ratio (T, B)) -> (B,)``."""
+    stream = torch.Generator().manual_seed(3)
+    uneven = torch.tensor([0.0, 0.05, 0.2, 0.6, 1.0])
+    cases = [
+        (uneven, torch.randn(4, 6, generator=stream) * 3),
+        (torch.tensor([0.0, 0.3, 1.0]), torch.randn(2, 5, generator=stream) - 40),
+    ]
+
+    def right(betas: Tensor, log_ratio: Tensor) -> Tensor:
+        return (betas.diff()[:, None] * log_ratio).sum(0)
+
+    slips = [
+        Slip(
+            "β itself",
+            "you weigh each state by β; what counts is the change of β that it meets, β_t − β_{t−1}.",
+            lambda b, r: (b[1:, None] * r).sum(0),
+        ),
+        Slip(
+            "β itself",
+            "you weigh each state by the β before the change; what counts is the change, β_t − β_{t−1}.",
+            lambda b, r: (b[:-1, None] * r).sum(0),
+        ),
+        Slip("sign", "the sign is turned round: β rises, so its changes are positive.", lambda b, r: -right(b, r)),
+        Slip("no β", "each term is multiplied by its change of β; you added the bare ratios.", lambda b, r: r.sum(0)),
+        Slip("even steps", "the β are not evenly spaced: use their differences, not 1/T.", lambda b, r: r.mean(0)),
+        Slip("mean for sum", "the logarithms of the factors add up: sum over t, not mean.", lambda b, r: right(b, r) / len(r)),
+        Slip("exponentiated", "those are the weights; return their logarithms, which cannot overflow.", lambda b, r: right(b, r).exp()),
+        Slip("order", "the order of the temperatures is turned round: row t of log_ratio meets the change from β_t to β_{t+1}.",
+             lambda b, r: right(b, r.flip(0))),
+    ]  # fmt: skip
+    return compare("ais_log_weights", student, right, cases, slips)
+
+
+def log_z_estimate(student: Callable) -> Result:
+    """Check ``log_z_estimate(log_weights (N,)) -> scalar``: the log of the mean weight."""
+    stream = torch.Generator().manual_seed(4)
+    spread = torch.randn(7, generator=stream) * 2
+    cases = [(spread,), (spread.flip(0)[:5] - 900.0,), (spread + 300.0,)]  # exp under- and overflows in the last two
+
+    def right(w: Tensor) -> Tensor:
+        return torch.logsumexp(w, 0) - math.log(len(w))
+
+    slips = [
+        Slip(
+            "mean of logs",
+            "that is the mean of the logarithms. The weights themselves average to Z, so take the mean first; "
+            "the mean of the logarithms is always lower (Jensen).",
+            lambda w: w.mean(),
+        ),
+        Slip("sum for mean", "that is the log of the sum: subtract log N.", lambda w: torch.logsumexp(w, 0)),
+        Slip("log N turned round", "log N is subtracted, not added.", lambda w: torch.logsumexp(w, 0) + math.log(len(w))),
+        Slip("divided by N", "dividing the logarithm by N is not dividing the sum: subtract log N.", lambda w: torch.logsumexp(w, 0) / len(w)),
+        Slip(
+            "overflow",
+            "right on the first case, but exp() of −900 is zero and of +300 too large for a float. Subtract the "
+            "largest log weight first, or let torch.logsumexp do it.",
+            lambda w: w.exp().mean().log(),
+        ),
+        Slip("exponentiated", "that is Z; return its logarithm.", lambda w: w.exp().mean()),
+        Slip("largest only", "that is the largest log weight alone; the others count too.", lambda w: w.max()),
+        Slip("sign", "the sign is turned round.", lambda w: -right(w)),
+    ]  # fmt: skip
+    return compare("log_z_estimate", student, right, cases, slips)
