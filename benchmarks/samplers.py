@@ -5,6 +5,9 @@
 The contenders take turns within each round, so that a busy moment of the machine hits all of them, and a ratio
 is the median of the rounds' ratios. Everything but the bare gradient calls includes its replay buffer.
 
+The package's first chain also tunes the process's memory allocator (``gen_utils.samplers.chain.keep_freed_memory``),
+from which all contenders gain, the bare calls included; ``--untuned`` shows what all of them cost without it.
+
 torchebm is compared where it is installed (``pip install torchebm``); nothing else needs it.
 """
 
@@ -21,15 +24,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
-
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # so that it runs from a fresh clone as well
 
+import gen_utils  # noqa: E402, F401, I001  (before torch: it tells torch's threads to sleep while they wait)
+
+import torch  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+
 from gen_utils import checkpoints  # noqa: E402
 from gen_utils.models import SmallEnergy  # noqa: E402
-from gen_utils.samplers import Langevin, ReplayBuffer, sample  # noqa: E402
+from gen_utils.samplers import Langevin, ReplayBuffer, chain, sample  # noqa: E402
 
 N_STEPS, STEP, NOISE, CLIP, BOX = 60, 10.0, 0.005, 0.03, (-1.0, 1.0)  # section B3
 CAPACITY, RESTART = 8192, 0.05
@@ -56,13 +61,13 @@ def this_package(energy: nn.Module, x: Tensor, fast: bool | torch.dtype = False)
     kernel = Langevin(STEP, noise=NOISE, grad_clip=CLIP, bounds=BOX)
     buffer = ReplayBuffer(tuple(x.shape[1:]), CAPACITY, RESTART)
     buffer.push(x)
-    stream = torch.Generator(x.device).manual_seed(0)
+    n, device, stream = len(x), x.device, torch.Generator(x.device).manual_seed(0)
 
     def run() -> Tensor:
-        start = buffer.draw(len(x), generator=stream).to(x.device)
-        chain = sample(energy, start, kernel, N_STEPS, generator=stream, fast=fast)
-        buffer.push(chain.x)
-        return chain.x
+        start = buffer.draw(n, generator=stream).to(device)
+        x = sample(energy, start, kernel, N_STEPS, generator=stream, fast=fast).x
+        buffer.push(x)
+        return x
 
     return run
 
@@ -124,9 +129,9 @@ def torchebm_langevin(energy: nn.Module, x: Tensor) -> Callable[[], Tensor] | No
 def energy_at_the_end(energy: nn.Module, x: Tensor, fast: bool | torch.dtype) -> tuple[float, float]:
     """Mean over the chains, and its standard error, from one seed: what the arithmetic changes of the result."""
     kernel = Langevin(STEP, noise=NOISE, grad_clip=CLIP, bounds=BOX)
-    chain = sample(energy, x, kernel, N_STEPS, generator=torch.Generator(x.device).manual_seed(1), fast=fast)
+    end = sample(energy, x, kernel, N_STEPS, generator=torch.Generator(x.device).manual_seed(1), fast=fast).x
     with torch.no_grad():
-        final = energy(chain.x).double()  # by the original, whatever the chain ran in
+        final = energy(end).double()  # by the original, whatever the chain ran in
     return round(final.mean().item(), 4), round((final.std() / len(final) ** 0.5).item(), 4)
 
 
@@ -169,7 +174,10 @@ def main() -> None:
     parser.add_argument("--batch", type=int, nargs="+", default=[64, 256])
     parser.add_argument("--threads", type=int, help="PyTorch's default when left out")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "samplers.json")
+    parser.add_argument("--untuned", action="store_true", help="leave the memory allocator as it is")
     args = parser.parse_args()
+    if args.untuned:
+        chain.keep_freed_memory = lambda: None
     if args.threads:
         torch.set_num_threads(args.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -230,7 +238,14 @@ def main() -> None:
     record = {
         "machine": described,
         "energy": {"model": type(energy).__name__, **energy.config, "trained": trained},
-        "settings": {"n_steps": N_STEPS, "step_size": STEP, "noise": NOISE, "grad_clip": CLIP, "rounds": args.rounds},
+        "settings": {
+            "n_steps": N_STEPS,
+            "tuned_allocator": not args.untuned,
+            "step_size": STEP,
+            "noise": NOISE,
+            "grad_clip": CLIP,
+            "rounds": args.rounds,
+        },
         "rows": results,
         "ratios": [{"batch": n, "ratio": what, "measured": round(v, 3), "bar": bar} for n, what, v, bar in bars],
     }

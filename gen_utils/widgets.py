@@ -97,6 +97,7 @@ def draw_density(target, ax, *, lines: bool = False) -> None:
     x_low, x_high, y_low, y_high = target.extent
     ax.set(xlim=(x_low, x_high), ylim=(y_low, y_high), xticks=[], yticks=[])
     ax.grid(False)
+    ax.spines[:].set_visible(False)
 
 
 def draw_states(target, states: Tensor, ax, *, color: str = "#D55E00", size: float = 3) -> None:
@@ -203,13 +204,11 @@ def can_show_widgets() -> bool:
     return "ipykernel" in sys.modules and "GEN_HEADLESS" not in os.environ
 
 
-def chain_film(
-    target, paths: dict[str, Tensor], frames: list[int], labels: dict[str, Callable[[int], int]] | None = None
-) -> str:
-    """An animation with a slider, as self-contained HTML: one panel a name, states (K, B, 2) over the exact density.
+def chain_film(target, paths: dict[str, Tensor], frames: list[int], unit: str = "gradient calls") -> str:
+    """An animation with a slider, as self-contained HTML: one panel a name, states over the exact density.
 
     Args:
-        paths: by name, each with a state for every frame number; frames: the numbers shown in the title.
+        paths: (K, B, 2) by name, all of one length K; frames: the K numbers shown in the title, counts of ``unit``.
     """
     from matplotlib import animation
 
@@ -226,7 +225,7 @@ def chain_film(
         def show(i: int):
             for dot, path in zip(dots, paths.values(), strict=True):
                 dot.set_data(*path[i].T)
-            fig.suptitle(f"after {frames[i]} gradient calls", fontsize=10)
+            fig.suptitle(f"after {frames[i]} {unit}", fontsize=10)
             return dots
 
         film = animation.FuncAnimation(fig, show, frames=len(frames), interval=150)

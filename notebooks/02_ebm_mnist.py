@@ -522,7 +522,7 @@ table(
 )
 
 # %% [markdown]
-# So the image samplers run at a millionth of temperature 1 or less: they are almost pure descent, with
+# So the image samplers run at temperatures between $10^{-6}$ and $10^{-4}$: they are almost pure descent, with
 # the gradient clamped besides. **They do not sample $p_\theta$.** They find low valleys, and the noise
 # only keeps chains from falling into exactly the same place. Training works all the same, because
 # the energy is shaped *together with* this particular sampler: what is learnt is a landscape on which the

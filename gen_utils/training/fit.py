@@ -20,6 +20,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from ..data import ImageSet
+from ..samplers import ChainDiverged
 
 
 class TrainingDiverged(RuntimeError):
@@ -92,7 +93,7 @@ def fit(
         callbacks: further Lightning callbacks.
 
     Raises:
-        TrainingDiverged: the loss became NaN or infinite; the last good checkpoint stays on disk.
+        TrainingDiverged: the loss or a chain's energy stopped being finite; the last good checkpoint stays on disk.
         FileNotFoundError: ``resume`` names a checkpoint that is not there.
     """
     run_dir = Path(config.run_dir)
@@ -138,7 +139,10 @@ def fit(
         )
         batches = train.loader(config.batch_size, seed=config.seed)
         val_batches = val.loader(config.batch_size, shuffle=False, drop_last=False) if val is not None else None
-        trainer.fit(module, batches, val_batches, ckpt_path=checkpoint, weights_only=True)
+        try:
+            trainer.fit(module, batches, val_batches, ckpt_path=checkpoint, weights_only=True)
+        except ChainDiverged as error:
+            raise TrainingDiverged(f"at optimiser step {trainer.global_step}: {error}; {guard.kept()}") from error
         if clock.first_step < clock.step:
             trainer.save_checkpoint(last)  # the end is a checkpoint too, whatever checkpoint_every says
     module.eval()
@@ -217,11 +221,13 @@ class _StopOnNonFinite(Callback):
     def __init__(self, last: Path) -> None:
         self.last = last
 
+    def kept(self) -> str:
+        return f"the last good checkpoint is {self.last}" if self.last.exists() else "no checkpoint was written yet"
+
     def on_before_backward(self, trainer, module, loss) -> None:
         if not torch.isfinite(loss):
-            kept = f"the last good checkpoint is {self.last}" if self.last.exists() else "no checkpoint was written yet"
             raise TrainingDiverged(
-                f"the loss is {loss.item()} at step {trainer.global_step}; {kept}. "
+                f"the loss is {loss.item()} at step {trainer.global_step}; {self.kept()}. "
                 "Try a smaller learning rate, more steps a chain, or a larger regulariser (alpha)."
             )
 

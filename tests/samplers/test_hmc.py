@@ -161,3 +161,13 @@ def test_warm_up_says_what_is_wrong(gaussian):
         warm_up(lambda x: x.sum(1) * torch.nan, x0, MALA(0.1))
     with pytest.raises(RuntimeError, match="no proposal was accepted"):
         warm_up(lambda x: torch.where((x != 0).any(1), torch.nan, x.sum(1)), x0, MALA(0.1), 20)
+
+
+def test_one_leapfrog_step_is_mala(gaussian):
+    """HMC with one step of ε and MALA with η = ε²/2 are the same algorithm, noise for noise."""
+    x0 = gaussian.sample(500, torch.Generator().manual_seed(0))
+    a = sample(gaussian, x0, HMC(0.8, 1), 20, generator=torch.Generator().manual_seed(1))
+    b = sample(gaussian, x0, MALA(0.5 * 0.8**2), 20, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(a.x, b.x)
+    assert a.accept_rate == b.accept_rate
+    assert 0.3 < a.accept_rate < 0.99

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from gen_utils.samplers import Langevin
 from gen_utils.training import FitConfig, TrainingDiverged, fit, run_folder
 
 HERE = Path(__file__).parent
@@ -125,6 +126,13 @@ def test_a_nan_loss_stops_with_advice_and_keeps_the_last_good_checkpoint(tmp_pat
     kept = torch.load(tmp_path / "last.ckpt", weights_only=True)
     assert kept["global_step"] >= good["global_step"]
     assert all(torch.isfinite(value).all() for value in kept["state_dict"].values())
+
+
+def test_a_diverging_chain_stops_training_with_advice(tmp_path):
+    wild = Langevin(1e38)  # a few such steps leave what float32 can hold
+    advice = r"non-finite energy after step .*smaller step_size.*no checkpoint was written"
+    with pytest.raises(TrainingDiverged, match=advice):
+        train(tmp_path, kernel=wild, n_steps=30, fast=False)
 
 
 def test_a_fresh_start_forgets_the_old_curves(tmp_path):

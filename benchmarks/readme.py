@@ -1,0 +1,63 @@
+"""Fill the README's figures from the files the runs wrote, so that none is typed in.
+
+    python benchmarks/readme.py
+
+replaces what stands between ``<!-- NAME -->`` and ``<!-- /NAME -->`` for NAME = results, performance.
+"""
+
+import json
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def machine_words(machine: dict) -> str:
+    """One machine, in words."""
+    return f"{machine['cpu']}, {machine['threads']} threads, torch {machine['torch'].split('+')[0]}"
+
+
+def results() -> str:
+    """What the kept run of Part B recorded."""
+    paths = [ROOT / "results" / f"02_ebm_mnist.{profile}.json" for profile in ("full", "laptop")]
+    kept = json.loads(next(path for path in paths if path.exists()).read_text())
+    r = kept["records"]
+    auroc = ", ".join(f"{name} {value:.2f}" for name, value in r["auroc"].items())
+    return (
+        f"Part B, profile `{kept['profile']}` on {r['data']}: {r['train_steps']:,} steps in "
+        f"{r['train_seconds'] / 60:.1f} minutes ({machine_words(kept['machine'])}). Fréchet distance of "
+        f"{r['frechet_n']:,} fresh 256-step chains from uniform noise, in the features of the shipped digit classifier: "
+        f"**{r['frechet_fresh']:.1f}** (real against real {r['frechet_real']:.1f}, uniform noise {r['frechet_noise']:,.0f}). "
+        f"Outliers, AUROC: {auroc}."
+    )
+
+
+def performance() -> str:
+    """The sampler benchmark."""
+    found = json.loads((ROOT / "benchmarks" / "results" / "samplers.json").read_text())
+    n_steps = found["settings"]["n_steps"]
+    lines = [
+        f"{n_steps} Langevin steps on Part B's energy, in one run of `python benchmarks/samplers.py` "
+        f"({machine_words(found['machine'])}). Times are medians; the gradient calls alone are the floor.",
+        "",
+        "| batch | sampler | seconds | × the bare gradient calls |",
+        "|--:|:--|--:|--:|",
+    ]
+    lines += [f"| {r['batch']} | {r['sampler']} | {r['seconds']:.3f} | {r['times_bare']:.2f} |" for r in found["rows"]]
+    return "\n".join(lines)
+
+
+def fill(text: str, name: str, content: str) -> str:
+    """The text with the marked part replaced."""
+    pattern = re.compile(rf"(<!-- {name} -->).*?(<!-- /{name} -->)", re.DOTALL)
+    if not pattern.search(text):
+        raise ValueError(f"README.md has no part marked <!-- {name} --> … <!-- /{name} -->")
+    return pattern.sub(lambda match: f"{match[1]}\n{content}\n{match[2]}", text)
+
+
+if __name__ == "__main__":
+    path = ROOT / "README.md"
+    text = path.read_text()
+    for part in (results, performance):
+        text = fill(text, part.__name__, part())
+    path.write_text(text)
