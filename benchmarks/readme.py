@@ -26,9 +26,9 @@ def results() -> str:
     return (
         f"Part B, profile `{kept['profile']}` on {r['data']}: {r['train_steps']:,} steps in "
         f"{r['train_seconds'] / 60:.1f} minutes ({machine_words(kept['machine'])}). Fréchet distance of "
-        f"{r['frechet_n']:,} fresh 256-step chains from uniform noise, in the features of the shipped digit classifier: "
-        f"**{r['frechet_fresh']:.1f}** (real against real {r['frechet_real']:.1f}, uniform noise {r['frechet_noise']:,.0f}). "
-        f"Outliers, AUROC: {auroc}."
+        f"{r['frechet_n']:,} fresh 256-step chains from uniform noise, in the features of the shipped digit "
+        f"classifier: **{r['frechet_fresh']:.1f}** (real against real {r['frechet_real']:.1f}, uniform noise "
+        f"{r['frechet_noise']:,.0f}). Outliers, AUROC: {auroc}."
     )
 
 

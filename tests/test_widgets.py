@@ -21,17 +21,17 @@ def controls_and_picture(panel):
 def test_the_explorer_draws_when_it_is_built_and_when_a_slider_moves():
     controls, picture = controls_and_picture(widgets.sampler_explorer())
     assert {"target", "kernel", "step size η", "noise ÷ √(2η)", "steps"} <= set(controls)
-    drawn = [picture.value]
+    drawn = [bytes(picture.value)]
     controls["steps"].value = 20
-    drawn.append(picture.value)
+    drawn.append(bytes(picture.value))
     controls["step size η"].value = 0.01
-    drawn.append(picture.value)
+    drawn.append(bytes(picture.value))
     controls["noise ÷ √(2η)"].value = 0.5
-    drawn.append(picture.value)
+    drawn.append(bytes(picture.value))
     controls["kernel"].value = "MALA"
-    drawn.append(picture.value)
+    drawn.append(bytes(picture.value))
     controls["target"].value = "ring"
-    drawn.append(picture.value)
+    drawn.append(bytes(picture.value))
     assert all(value.startswith(PNG) for value in drawn)
     assert len(set(drawn)) == len(drawn)
 
@@ -54,9 +54,9 @@ def test_controls_that_a_kernel_does_not_use_are_greyed():
 def test_a_diverging_setting_is_a_picture_that_says_so():
     controls, picture = controls_and_picture(widgets.sampler_explorer())
     controls["target"].value = "banana"
-    before = picture.value
+    before = bytes(picture.value)
     controls["step size η"].value = 1.0
-    assert picture.value.startswith(PNG) and picture.value != before
+    assert bytes(picture.value).startswith(PNG) and bytes(picture.value) != before
     fig = widgets.explorer_figure("banana", "Langevin", 1.0, 1.0, 100)
     assert "diverged" in fig.axes[0].get_title()
     assert "after step" in fig.axes[1].texts[0].get_text()
