@@ -2,14 +2,17 @@
 
     python benchmarks/readme.py
 
-replaces what stands between ``<!-- NAME -->`` and ``<!-- /NAME -->`` for NAME = results, performance.
+replaces what stands between ``<!-- NAME -->`` and ``<!-- /NAME -->`` for NAME = results, performance, and draws
+the picture at the top with the shipped model.
 """
 
 import json
 import re
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
 
 
 def machine_words(machine: dict) -> str:
@@ -47,6 +50,25 @@ def performance() -> str:
     return "\n".join(lines)
 
 
+def picture() -> None:
+    """Chains of the shipped MNIST energy, from uniform noise: ``book/_static/ebm_mnist.png``."""
+    import torch
+    from PIL import Image
+
+    from gen_utils import checkpoints
+    from gen_utils.plotting import mosaic
+    from gen_utils.samplers import Langevin, UniformStart, sample
+
+    stream = torch.Generator().manual_seed(0)
+    start = UniformStart((1, 28, 28)).draw(7, generator=stream)
+    kernel = Langevin(10.0, noise=0.005, grad_clip=0.03, bounds=(-1.0, 1.0))
+    chain = sample(checkpoints.load("ebm_mnist"), start, kernel, 256, keep_every=1, generator=stream)
+    steps = [1, 2, 3, 4, 6, 8, 11, 16, 32, 64, 128, 256]
+    film = torch.stack([start, *(chain.path[step - 1] for step in steps)], dim=1).flatten(0, 1)
+    image = Image.fromarray(mosaic(film, len(steps) + 1))
+    image.resize((3 * image.width, 3 * image.height), Image.NEAREST).save(ROOT / "book" / "_static" / "ebm_mnist.png")
+
+
 def fill(text: str, name: str, content: str) -> str:
     """The text with the marked part replaced."""
     pattern = re.compile(rf"(<!-- {name} -->).*?(<!-- /{name} -->)", re.DOTALL)
@@ -61,3 +83,4 @@ if __name__ == "__main__":
     for part in (results, performance):
         text = fill(text, part.__name__, part())
     path.write_text(text)
+    picture()

@@ -11,8 +11,8 @@ import os
 import sys
 from collections.abc import Callable
 
-import matplotlib.pyplot as plt
 import torch
+from matplotlib import rcParams
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -212,23 +212,27 @@ def chain_film(target, paths: dict[str, Tensor], frames: list[int], unit: str = 
     """
     from matplotlib import animation
 
-    with plt.rc_context({"figure.constrained_layout.use": False, "animation.frame_format": "jpeg"}):
-        fig, axes = plt.subplots(1, len(paths), figsize=(2.7 * len(paths), 3.1), dpi=80, squeeze=False)
-        fig.subplots_adjust(0.01, 0.01, 0.99, 0.84, wspace=0.04)
-        dots = []
-        for ax, (name, path) in zip(axes[0], paths.items(), strict=True):
-            draw_density(target, ax, lines=True)
-            ax.set_title(name, fontsize=10)
-            ax.set_aspect("equal")
-            dots.append(ax.plot(*path[0].T, "o", ms=2, color="#D55E00", alpha=0.5, mew=0)[0])
+    # A figure outside pyplot, and no rc_context: entered before the first figure of a notebook, that would undo the
+    # switch to interactive drawing that comes with it, and no later figure would be shown.
+    fig = Figure(figsize=(2.7 * len(paths), 3.1), dpi=80, layout="none")
+    axes = fig.subplots(1, len(paths), squeeze=False)
+    fig.subplots_adjust(0.01, 0.01, 0.99, 0.84, wspace=0.04)
+    dots = []
+    for ax, (name, path) in zip(axes[0], paths.items(), strict=True):
+        draw_density(target, ax, lines=True)
+        ax.set_title(name, fontsize=10)
+        dots.append(ax.plot(*path[0].T, "o", ms=2, color="#D55E00", alpha=0.5, mew=0)[0])
 
-        def show(i: int):
-            for dot, path in zip(dots, paths.values(), strict=True):
-                dot.set_data(*path[i].T)
-            fig.suptitle(f"after {frames[i]} {unit}", fontsize=10)
-            return dots
+    def show(i: int):
+        for dot, path in zip(dots, paths.values(), strict=True):
+            dot.set_data(*path[i].T)
+        fig.suptitle(f"after {frames[i]} {unit}", fontsize=10)
+        return dots
 
-        film = animation.FuncAnimation(fig, show, frames=len(frames), interval=150)
-        html = film.to_jshtml(default_mode="once")
-        plt.close(fig)
-    return html
+    film = animation.FuncAnimation(fig, show, frames=len(frames), interval=150)
+    before = rcParams["animation.frame_format"]
+    rcParams["animation.frame_format"] = "jpeg"  # a tenth of the size of PNG
+    try:
+        return film.to_jshtml(default_mode="once")
+    finally:
+        rcParams["animation.frame_format"] = before
