@@ -74,6 +74,8 @@ def execute(
     notebook = jupytext.read(NOTEBOOKS / f"{part}.py")
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(notebook, work)
+    # A backend chosen for this process (Agg, in tests) would reach the kernel, and no figure would be kept.
+    os.environ.pop("MPLBACKEND", None)
     parameters = {"profile": profile, "data_root": data_root, "seed": seed}
     if ship:  # only some notebooks have this parameter
         parameters["ship"] = True
