@@ -7,6 +7,7 @@ cell without the figure being shown twice; ``plt.gcf()`` is the figure.
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -14,6 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib import animation
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from .data import to_float
@@ -140,21 +142,32 @@ def animate_chain(path: Tensor, steps: Sequence[int], title: str = "", *, column
     """
     columns = columns or math.ceil(math.sqrt(path.shape[1]))
     frames = [mosaic(states, columns) for states in path]
-    with plt.rc_context({"figure.constrained_layout.use": False, "animation.frame_format": "jpeg"}):
-        fig, ax = plt.subplots(figsize=(4.6, 4.6 * frames[0].shape[0] / frames[0].shape[1] + 0.4), dpi=80)
-        fig.subplots_adjust(0, 0, 1, 0.92)
-        picture = ax.imshow(frames[0], interpolation="nearest")
-        ax.axis("off")
+    # A figure outside pyplot: it must not be shown a second time, as a still.
+    fig = Figure(figsize=(4.6, 4.6 * frames[0].shape[0] / frames[0].shape[1] + 0.4), dpi=80, layout="none")
+    fig.subplots_adjust(0, 0, 1, 0.92)
+    ax = fig.subplots()
+    picture = ax.imshow(frames[0], interpolation="nearest")
+    ax.axis("off")
 
-        def show(i: int):
-            picture.set_data(frames[i])
-            ax.set_title(f"{title} – step {steps[i]}" if title else f"step {steps[i]}")
-            return (picture,)
+    def show(i: int):
+        picture.set_data(frames[i])
+        ax.set_title(f"{title} – step {steps[i]}" if title else f"step {steps[i]}")
+        return (picture,)
 
-        film = animation.FuncAnimation(fig, show, frames=len(frames), interval=120)
+    return film_html(animation.FuncAnimation(fig, show, frames=len(frames), interval=120))
+
+
+def film_html(film: animation.FuncAnimation) -> str:
+    """An animation as HTML that asks no other host for anything, its frames as JPEGs (a tenth of PNG's size)."""
+    # No rc_context: entered before a notebook's first figure, it would undo on leaving the switch to inline drawing
+    # that comes with that figure, and no later figure would be shown.
+    before = plt.rcParams["animation.frame_format"]
+    plt.rcParams["animation.frame_format"] = "jpeg"
+    try:
         html = film.to_jshtml(default_mode="once")
-        plt.close(fig)
-    return html
+    finally:
+        plt.rcParams["animation.frame_format"] = before
+    return re.sub(r"<link[^>]*>", "", html)  # the buttons' icons come with the book and with JupyterLab
 
 
 def display_html(html: str) -> None:

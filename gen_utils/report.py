@@ -57,6 +57,8 @@ def say(text: str) -> None:
     if _in_notebook():
         from IPython.display import Markdown, display
 
+        if "matplotlib.pyplot" in sys.modules:
+            sys.modules["matplotlib.pyplot"].show()  # the cell's figures first, then what is said of them
         display(Markdown(text))
     else:
         print(text)

@@ -12,11 +12,11 @@ import sys
 from collections.abc import Callable
 
 import torch
-from matplotlib import rcParams
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from .models import Banana, DoubleWell, Gaussian, Ring, eight_gaussians
+from .plotting import film_html
 from .samplers import HMC, MALA, Chain, ChainDiverged, Langevin, ProximalLangevin, sample
 
 TARGETS: dict[str, Callable] = {
@@ -212,8 +212,6 @@ def chain_film(target, paths: dict[str, Tensor], frames: list[int], unit: str = 
     """
     from matplotlib import animation
 
-    # A figure outside pyplot, and no rc_context: entered before the first figure of a notebook, that would undo the
-    # switch to interactive drawing that comes with it, and no later figure would be shown.
     fig = Figure(figsize=(2.7 * len(paths), 3.1), dpi=80, layout="none")
     axes = fig.subplots(1, len(paths), squeeze=False)
     fig.subplots_adjust(0.01, 0.01, 0.99, 0.84, wspace=0.04)
@@ -230,9 +228,4 @@ def chain_film(target, paths: dict[str, Tensor], frames: list[int], unit: str = 
         return dots
 
     film = animation.FuncAnimation(fig, show, frames=len(frames), interval=150)
-    before = rcParams["animation.frame_format"]
-    rcParams["animation.frame_format"] = "jpeg"  # a tenth of the size of PNG
-    try:
-        return film.to_jshtml(default_mode="once")
-    finally:
-        rcParams["animation.frame_format"] = before
+    return film_html(film)

@@ -38,7 +38,7 @@
 # | profile | what changes | time |
 # |---|---|---|
 # | `quick` | fewer chains; every experiment runs | under a minute |
-# | `laptop` | more chains, longer: the numbers below settle | a few minutes |
+# | `laptop` | more chains, longer: the numbers below settle | about five minutes |
 # | `full` | error bars you can hardly see | about half an hour (not yet measured) |
 
 # %% tags=["remove-cell"]
@@ -56,7 +56,7 @@ root = next(
 )
 os.chdir(root)
 sys.path.insert(0, str(root))
-importlib.import_module("gen_utils")  # before torch: sets how threads wait
+_ = importlib.import_module("gen_utils")  # before torch: sets how threads wait
 
 # %% tags=["hide-input"]
 import math
@@ -115,13 +115,13 @@ settings = choose(
     profile,
     quick=dict(
         n_chains=1000,  # for moments and histograms
-        n_steps=300,  # the same
-        mode_budget=1500,  # gradient calls a chain, hopping between modes
-        budget=600,  # gradient calls a chain, in the table of kernels
+        n_steps=250,  # the same
+        mode_budget=1200,  # gradient calls a chain, hopping between modes
+        budget=500,  # gradient calls a chain, in the table of kernels
         table_chains=200,
         scan=9,  # step sizes in the scan over acceptance
-        lengths=(3, 6, 9, 12, 15, 18, 20, 23, 30, 40),
-        scan_draws=150,
+        lengths=(3, 6, 9, 12, 15, 18, 20, 23, 30),
+        scan_draws=120,
         temperatures=(1, 3, 10, 30, 100),
         ais_groups=60,
     ),
@@ -1227,7 +1227,8 @@ for ax, (width, landscape) in zip(axes[1:], mixtures.items(), strict=True):
 show()
 table(
     rows,
-    f"After {settings.mode_budget:,} gradient calls from one valley. All eight, and 12.5 % in the first, would be right",
+    f"After {settings.mode_budget:,} gradient calls from one valley. "
+    "All eight, and 12.5 % in the first, would be right",
 )
 say(
     f"The passes are {passes['wide']:.1f} and {passes['narrow']:.1f} nats high. "
@@ -1410,7 +1411,7 @@ say(
     f"{kl_of('Gaussian', 'Langevin'):.3f}, MALA's "
     f"{kl_of('Gaussian', 'MALA'):.3f}, that of exact draws "
     f"{kl_of('Gaussian', 'exact draws'):.3f}. ProximalLangevin's R-hat and "
-    "ESS are much like ULA's, while its KL is the worst of the four on "
+    "ESS are much like ULA's where ULA runs, while its KL is the worst of the four on "
     f"{len(widest)} of 5. **ESS and R-hat ask whether the chains agree, not "
     "whether they are right.** Where R-hat is far above 1 (MALA on the eight "
     f"Gaussians: {cell('eight Gaussians', 'MALA', 'split R-hat'):.2f}) the "
@@ -1833,7 +1834,7 @@ table(
         three("best acceptance, HMC", "best_acceptance_HMC", "0.651", "{:.2f}"),
         three("AIS bias, 10 chains, one temperature (nats)", "ais_bias_few", "below 0", "{:+.2f}"),
         three("AIS bias, 10 chains, the most temperatures", "ais_bias_many", "to 0 from below", "{:+.3f}"),
-        three("AIS, worst landscape (standard errors)", "ais_worst", "about 2 or less", "{:.1f}"),
+        three("AIS, worst of five landscapes (standard errors)", "ais_worst", "2 or 3 at most", "{:.1f}"),
     ],
     "Exact value or theory, the kept run, this run"
     + ("" if kept is None else f" (kept: profile {kept['profile']}, {kept['date']}, {kept['machine']['cpu']})"),

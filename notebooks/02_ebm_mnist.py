@@ -53,7 +53,7 @@ root = next(
 )
 os.chdir(root)
 sys.path.insert(0, str(root))
-importlib.import_module("gen_utils")  # before torch: sets how threads wait
+_ = importlib.import_module("gen_utils")  # before torch: sets how threads wait
 
 # %% tags=["hide-input"]
 import time
@@ -656,7 +656,7 @@ checks.contrastive_loss(contrastive_loss)
 
 # %%
 def train_by_hand(n_steps, batch_size=32, chain_steps=10):
-    """Algorithm 2 from the exercises' functions alone."""
+    """The training algorithm from the exercises' functions alone."""
     stream = torch.Generator().manual_seed(seed)
     energy = SmallEnergy()
     optimizer = torch.optim.Adam(
