@@ -940,9 +940,9 @@ fault = (
     f"and {in_data[rarest]:.1%} of the data"
 )
 say(
-    f"The worst case: {fault}. Noise is far from a thin stroke: from a dense "
-    "start, short cold chains reach digits with much ink more easily, and "
-    "nothing in the loss pays for the shares of the valleys."
+    f"The worst case: {fault}. Nothing in the loss pays for the shares of the "
+    "valleys: a short, cold chain ends in whichever valley lies downhill from "
+    "its noise, and the energies of the valleys do not have to agree."
 )
 record("class_shares", in_samples.tolist())
 
