@@ -143,7 +143,7 @@ def animate_chain(path: Tensor, steps: Sequence[int], title: str = "", *, column
     columns = columns or math.ceil(math.sqrt(path.shape[1]))
     frames = [mosaic(states, columns) for states in path]
     # A figure outside pyplot: it must not be shown a second time, as a still.
-    fig = Figure(figsize=(4.6, 4.6 * frames[0].shape[0] / frames[0].shape[1] + 0.4), dpi=80, layout="none")
+    fig = Figure(figsize=(4.6, 4.6 * frames[0].shape[0] / frames[0].shape[1] + 0.4), dpi=72, layout="none")
     fig.subplots_adjust(0, 0, 1, 0.92)
     ax = fig.subplots()
     picture = ax.imshow(frames[0], interpolation="nearest")
