@@ -1090,8 +1090,12 @@ else:
     say(
         f"Kept run: profile `{kept['profile']}`, {kept['records']['data']}, {kept['date']}, {kept['machine']['cpu']}."
     )
+    # Its seconds are left out: other programs were running beside it.
     table(
-        kept["records"]["ablation"],
+        [
+            {key: value for key, value in row.items() if key != "seconds"}
+            for row in kept["records"]["ablation"]
+        ],
         f"The same ablation in the kept `{kept['profile']}` run",
     )
     found = {row["variant"]: row for row in kept["records"]["ablation"]}
