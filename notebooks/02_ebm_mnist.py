@@ -1093,7 +1093,7 @@ else:
     # Its seconds are left out: other programs were running beside it.
     table(
         [
-            {key: value for key, value in row.items() if key != "seconds"}
+            {key: row.get(key) for key in rows[0] if key != "seconds"}
             for row in kept["records"]["ablation"]
         ],
         f"The same ablation in the kept `{kept['profile']}` run",
