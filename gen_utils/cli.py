@@ -45,6 +45,8 @@ def doctor(data: DataRoot = None) -> None:
     import torch
 
     from . import __version__, checkpoints
+    from .data import data_root
+    from .data.inventory import overview
 
     typer.echo(f"gen_utils {__version__}, Python {platform.python_version()} on {platform.system()}")
     for name in ("torch", "torchvision", "lightning", "jupyter-book", "jupytext", "papermill"):
@@ -55,41 +57,46 @@ def doctor(data: DataRoot = None) -> None:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU (none is needed)"
     typer.echo(f"device: {torch.get_num_threads()} CPU threads, {gpu}")
     typer.echo("\ndata:")
-    _data_table(data)
+    typer.echo(overview(data_root(data)))
     typer.echo("\ntrained models:")
     for name in checkpoints.names():
         card = checkpoints.read_card(name)
         typer.echo(f"  {name:18} {card['model']:16} {card['parameters']:>9,} parameters, trained on {card.get('data')}")
 
 
-def _data_table(data: str | None) -> None:
-    from .data import CATALOG, data_root
-
-    for dataset in CATALOG.values():
-        if dataset.stand_in is None:
-            state = "built in"
-        else:
-            here = (data_root(data) / dataset.files).exists()
-            state = f"here, {data_root(data) / dataset.files}" if here else f"not here; {dataset.stand_in} stands in"
-        typer.echo(f"  {dataset.name:22} {state}")
-
-
 @app.command(name="data")
 def data_command(
-    name: Annotated[str | None, typer.Argument(help="a dataset to fetch and check")] = None, data: DataRoot = None
-):
-    """List the datasets; with a name, fetch that one if it is missing, and read it whole."""
-    from .data import data_root, load_images
+    name: Annotated[str | None, typer.Argument(help="a dataset to fetch and check")] = None,
+    data: DataRoot = None,
+    prepare: Annotated[bool, typer.Option("--prepare", help="read all that is here; later loads are fast")] = False,
+    size: Annotated[int | None, typer.Option(help="prepare images of size×size; else each set's usual size")] = None,
+) -> None:
+    """List the datasets and how to get them; with a name, fetch that one if it is missing, and read it whole."""
+    from .data import CATALOG, data_root, load_images, lookup
+    from .data.inventory import directions, overview
+    from .data.load import find
 
+    root = data_root(data)
     if name is None:
-        typer.echo(f"looked in {data_root(data)}/:")
-        _data_table(data)
-        return
-    for split in ("train", "test"):
-        images = load_images(name, split, root=data, stand_in=False)
-        typer.echo(
-            f"{images.title}, {split}: {len(images):,} images of shape {images.shape}, {len(images.classes)} classes"
-        )
+        typer.echo(f"looked in {root}/ (--data or GEN_DATA_ROOT look elsewhere):")
+        typer.echo(overview(root))
+        real = [dataset for dataset in CATALOG.values() if dataset.stand_in is not None]
+        missing = [dataset for dataset in real if find(dataset, root) is None]
+        if missing:
+            typer.echo("\n  to get the rest:")
+        for dataset in missing:
+            typer.echo(directions(dataset, root))
+        names = [dataset.name for dataset in real if dataset not in missing] if prepare else []
+    else:
+        typer.echo(directions(lookup(name), root))
+        names = [name]
+    for each in names:
+        for split in ("train", "test"):
+            images = load_images(each, split, root=data, size=size, stand_in=False)
+            typer.echo(
+                f"{images.title}, {split}: {len(images):,} images of shape {images.shape}, "
+                f"{len(images.classes) or 'no'} classes"
+            )
 
 
 @models_app.callback(invoke_without_command=True)
@@ -109,10 +116,11 @@ def train(name: str, profile: Profile = "laptop", data: DataRoot = None, seed: S
     """Train a model (an unfinished run goes on), write it to checkpoints/ and its numbers to results/."""
     from . import checkpoints, workbook
 
-    if name == "digit_classifier":
-        from .training.classifier import train_digit_classifier
+    judges = ("digit_classifier", "cifar_classifier")
+    if name in judges:
+        from .training import classifier
 
-        train_digit_classifier(_root(data), seed=seed)
+        getattr(classifier, f"train_{name}")(_root(data), seed=seed)
     elif name in workbook.SHIPPED_BY:
         _headless()
         out = workbook.BUILD / profile / "notebooks"
@@ -122,7 +130,7 @@ def train(name: str, profile: Profile = "laptop", data: DataRoot = None, seed: S
         )
         workbook.keep_results(path)  # the model and the numbers shown beside it come from one run
     else:
-        raise ValueError(f"unknown model {name!r}; known: digit_classifier, {', '.join(workbook.SHIPPED_BY)}")
+        raise ValueError(f"unknown model {name!r}; known: {', '.join((*judges, *workbook.SHIPPED_BY))}")
     typer.echo(f"wrote checkpoints/{name}: {checkpoints.read_card(name)['metrics']}")
 
 

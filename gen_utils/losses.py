@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
+from torch.nn import functional as F
 
 
 def contrastive_divergence(energy_real: Tensor, energy_fake: Tensor, alpha: float = 0.0) -> Tensor:
@@ -25,3 +28,34 @@ def contrastive_divergence(energy_real: Tensor, energy_fake: Tensor, alpha: floa
     if not alpha:
         return contrast
     return contrast + alpha * (energy_real.square().mean() + energy_fake.square().mean())
+
+
+def vq_loss(x: Tensor, reconstruction: Tensor, z: Tensor, code: Tensor, beta: float = 0.25) -> Tensor:
+    """Squared error plus β times the commitment of the encoder to its codes; every term a mean over all elements.
+
+    Args:
+        x, reconstruction: (B, C, H, W); z, code: (B, D, h, w), the latents and the codes they chose.
+        beta: weight of ‖z − sg(code)‖². The codebook has no term here: it follows by moving averages.
+
+    Source: van den Oord et al. (2017), equation 3, without its middle term.
+    """
+    return F.mse_loss(reconstruction, x) + beta * F.mse_loss(z, code.detach())
+
+
+def kl_to_uniform(logits: Tensor) -> Tensor:
+    """KL(softmax(logits) ‖ uniform) in nats, summed over all places: (B, ..., K) -> (B,)."""
+    log_q = logits.log_softmax(-1)
+    return ((log_q.exp() * log_q).sum(-1) + math.log(logits.shape[-1])).flatten(1).sum(1)
+
+
+def discrete_elbo(
+    x: Tensor, reconstruction: Tensor, logits: Tensor, *, sigma: float = 0.1, beta: float = 1.0
+) -> Tensor:
+    """The negative evidence lower bound of a discrete VAE, in nats an image and up to a constant: (B,).
+
+    Args:
+        x, reconstruction: (B, C, H, W); logits: (B, h, w, K) of the posterior over codes.
+        sigma: standard deviation of the Gaussian around the reconstruction, in units of [-1, 1].
+        beta: weight of the KL divergence to the uniform prior; 1 is the bound itself.
+    """
+    return (x - reconstruction).square().flatten(1).sum(1) / (2 * sigma**2) + beta * kl_to_uniform(logits)

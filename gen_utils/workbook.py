@@ -21,7 +21,12 @@ ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 RESULTS = ROOT / "results"
 BUILD = ROOT / "_build"
-SHIPPED_BY = {"ebm_mnist": "02_ebm_mnist"}  # trained model -> the notebook that trains it
+SHIPPED_BY = {  # trained model -> the notebook that trains it
+    "ebm_mnist": "02_ebm_mnist",
+    "ebm_bitmoji": "03_ebm_bitmoji",
+    "ebm_digits_conditional": "04_ebm_cifar_conditional",
+    "ebm_cifar": "04_ebm_cifar_conditional",
+}
 
 
 def parts() -> list[str]:
@@ -163,6 +168,8 @@ def build_book(*, profile: str, data_root: str, seed: int, out: Path | None = No
 
     Each profile has its own stage under ``_build/PROFILE``, so building one never undoes another.
     """
+    from .gallery import write_page  # brings matplotlib: only for this
+
     stage = (out or BUILD) / profile
     for part in parts():
         print(f"{part} ({profile}) … ", end="", flush=True)
@@ -172,8 +179,9 @@ def build_book(*, profile: str, data_root: str, seed: int, out: Path | None = No
     for name in ("_config.yml", "_toc.yml"):
         _copy_if_changed(ROOT / name, stage / name)
     for path in sorted((ROOT / "book").rglob("*")):
-        if path.is_file():
+        if path.is_file() and path.name != "datasets.md":
             _copy_if_changed(path, stage / path.relative_to(ROOT))
+    write_page(ROOT / "book" / "datasets.md", stage / "book", Path(data_root))
     jupyter_book = "from jupyter_book.cli.main import main; main()"  # it has no __main__
     command = [sys.executable, "-c", jupyter_book, "build", str(stage), "-W", "-n", "--keep-going", "-q"]
     answer = subprocess.run(command, cwd=stage, capture_output=True, text=True)

@@ -5,27 +5,40 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 DIGITS = tuple(str(d) for d in range(10))
+OBJECTS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")  # CIFAR-10's order
 GARMENTS = ("T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+FORMS = ("disc", "ring", "square", "triangle", "star", "cross", "heart", "crescent", "arrow", "hexagon")
+SPRITES = ("square", "ellipse", "heart")
+SPRITE_FACTORS = ("colour", "shape", "scale", "orientation", "posX", "posY")
+STACKS = tuple(f"{n:03}" for n in range(1000))  # red, green, blue digit
 
 
 @dataclass(frozen=True)
 class Dataset:
     """One dataset's facts.
 
-    ``shape`` is (C, H, W); ``stand_in`` names the built-in set used when the files are missing,
-    or is None for a built-in set; ``original`` says what a built-in set stands for.
+    ``shape`` is (C, H, W); ``files`` and ``also`` say where under the data root its files are looked for, in this
+    order; ``stand_in`` names the built-in set used when they are missing, or is None for a built-in set; ``original``
+    says what a built-in set stands for; ``factors`` names the columns of ``ImageSet.factors``.
     """
 
     name: str
     title: str
     shape: tuple[int, int, int]
     classes: tuple[str, ...]
-    files: str  # where under the data root its files are looked for
+    files: str
     how: str  # how to get them
     licence: str
     link: str
     stand_in: str | None = None
     original: str | None = None
+    also: tuple[str, ...] = ()
+    factors: tuple[str, ...] = ()
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Every place under the data root where the files may lie."""
+        return (self.files, *self.also)
 
 
 _CATALOG = (
@@ -35,7 +48,7 @@ _CATALOG = (
         shape=(1, 28, 28),
         classes=DIGITS,
         files="MNIST/raw/",
-        how="downloaded on first use (about 12 MB), or put the four idx files (plain or .gz) there",
+        how="it is downloaded on first use (about 12 MB), or put the four idx files (plain or .gz) there",
         licence="CC BY-SA 3.0",
         link="https://yann.lecun.org/exdb/mnist/index.html",
         stand_in="digits",
@@ -46,10 +59,71 @@ _CATALOG = (
         shape=(1, 28, 28),
         classes=GARMENTS,
         files="FashionMNIST/raw/",
-        how="downloaded on first use (about 31 MB), or put the four idx files (plain or .gz) there",
+        how="it is downloaded on first use (about 31 MB), or put the four idx files (plain or .gz) there",
         licence="MIT",
         link="https://github.com/zalandoresearch/fashion-mnist",
         stand_in="garments",
+    ),
+    Dataset(
+        name="cifar10",
+        title="CIFAR-10",
+        shape=(3, 32, 32),
+        classes=OBJECTS,
+        files="cifar-10-batches-bin/",
+        also=("cifar-10-binary.tar.gz", "cifar10.zip", "cifar10/"),
+        how="it is downloaded on first use (the binary version, 162 MB), or put that .tar.gz, its folder, or a zip or folder "
+        "of images as train/CLASS/NAME.png and test/CLASS/NAME.png (cifar10.zip, cifar10/) there",
+        licence="none stated; cite Krizhevsky (2009)",
+        link="https://www.cs.toronto.edu/~kriz/cifar.html",
+        stand_in="shapes",
+    ),
+    Dataset(
+        name="bitmoji",
+        title="Bitmoji",
+        shape=(3, 64, 64),
+        classes=(),
+        files="bitmojis.zip",
+        also=("bitmojis/", "bitmoji.zip", "bitmoji/", "bitmoji-faces.zip", "bitmoji-faces/", "BitmojiDataset/"),
+        how="download it by hand from Kaggle and put the zip (as bitmojis.zip) or the unpacked folder bitmojis/ there",
+        licence="see its page; the drawings are Snap Inc's",
+        link="https://www.kaggle.com/datasets/mostafamozafari/bitmoji-faces",
+        stand_in="avatars",
+    ),
+    Dataset(
+        name="celeba",
+        title="CelebA",
+        shape=(3, 64, 64),
+        classes=(),
+        files="img_align_celeba.zip",
+        also=("img_align_celeba/", "celeba/img_align_celeba.zip", "celeba/img_align_celeba/", "celeba.zip", "celeba/"),
+        how="download img_align_celeba.zip (1.3 GB) by hand from its page and put it, or its unpacked folder, there",
+        licence="non-commercial research only; cite Liu et al. (2015)",
+        link="https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html",
+        stand_in="avatars",
+    ),
+    Dataset(
+        name="dsprites",
+        title="dSprites",
+        shape=(1, 64, 64),
+        classes=SPRITES,
+        files="dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz",
+        also=("dsprites/dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz",),
+        how="download the .npz (26 MB) by hand from its page and put it there",
+        licence="Apache 2.0",
+        link="https://github.com/google-deepmind/dsprites-dataset",
+        stand_in="sprites",
+        factors=SPRITE_FACTORS,
+    ),
+    Dataset(
+        name="stacked_mnist",
+        title="Stacked MNIST",
+        shape=(3, 28, 28),
+        classes=STACKS,
+        files="MNIST/raw/",
+        how="it is made from MNIST, downloaded on first use (about 12 MB), or put its four idx files (plain or .gz) there",
+        licence="as MNIST",
+        link="https://yann.lecun.org/exdb/mnist/index.html",
+        stand_in="stacked_digits",
     ),
     Dataset(
         name="persian_digits",
@@ -94,6 +168,51 @@ _CATALOG = (
         licence="MIT, as this project",
         link="https://github.com/zalandoresearch/fashion-mnist",
         original="Fashion-MNIST",
+    ),
+    Dataset(
+        name="avatars",
+        title="drawn avatars",
+        shape=(3, 64, 64),
+        classes=(),
+        files="built in",
+        how="built in: cartoon faces drawn from a seed",
+        licence="MIT, as this project",
+        link="https://www.kaggle.com/datasets/mostafamozafari/bitmoji-faces",
+        original="Bitmoji",
+    ),
+    Dataset(
+        name="shapes",
+        title="drawn shapes",
+        shape=(3, 32, 32),
+        classes=FORMS,
+        files="built in",
+        how="built in: ten coloured shapes on textured grounds, drawn from a seed",
+        licence="MIT, as this project",
+        link="https://www.cs.toronto.edu/~kriz/cifar.html",
+        original="CIFAR-10",
+    ),
+    Dataset(
+        name="sprites",
+        title="drawn sprites",
+        shape=(1, 64, 64),
+        classes=SPRITES,
+        files="built in",
+        how="built in: dSprites' shapes and factors, drawn anew; the pixels are not dSprites'",
+        licence="MIT, as this project",
+        link="https://github.com/google-deepmind/dsprites-dataset",
+        original="dSprites",
+        factors=SPRITE_FACTORS,
+    ),
+    Dataset(
+        name="stacked_digits",
+        title="stacked digits",
+        shape=(3, 28, 28),
+        classes=STACKS,
+        files="built in",
+        how="built in: scikit-learn's digits, three in the three colour channels",
+        licence="as digits",
+        link="https://archive.ics.uci.edu/dataset/80",
+        original="Stacked MNIST",
     ),
 )
 

@@ -22,6 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from .catalog import DataError
+from .files import read_up_to, reason
 
 _SIDE = 28
 _HEADER = 1024
@@ -63,9 +64,9 @@ def read_cdb(path: Path, *, n_classes: int = 10) -> tuple[Tensor, Tensor]:
     """
     try:
         with open(path, "rb") as file:
-            data = file.read(_LARGEST + 1)
+            data = read_up_to(file, _LARGEST + 1)
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error}); check its permissions or get it again") from error
+        raise DataError(f"{path} cannot be read ({reason(error)}); check its permissions or get it again") from error
     try:
         grey, records = _find_records(data, n_classes)
         images = np.zeros((len(records), _SIDE, _SIDE), dtype=np.uint8)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,6 +32,7 @@ class ImageSet:
         name: the catalogue's name of what is in memory.
         title: what figures call it; says so when it is a stand-in.
         is_stand_in: True for a built-in set in the place of a real one.
+        factors: (N, n_factors) int64, what each image was drawn from, or None; the catalogue names the columns.
     """
 
     images: Tensor
@@ -39,6 +41,7 @@ class ImageSet:
     name: str
     title: str
     is_stand_in: bool = False
+    factors: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4:
@@ -47,6 +50,8 @@ class ImageSet:
             )
         if self.labels is not None and self.labels.shape != (len(self.images),):
             raise ValueError(f"{len(self.images)} images need as many labels, got {tuple(self.labels.shape)}")
+        if self.factors is not None and (self.factors.ndim != 2 or len(self.factors) != len(self.images)):
+            raise ValueError(f"{len(self.images)} images need as many rows of factors, got {tuple(self.factors.shape)}")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -61,9 +66,10 @@ class ImageSet:
         return to_float(self.images)
 
     def take(self, index: Tensor) -> ImageSet:
-        """The images (and labels) at ``index``."""
+        """The images (and labels, and factors) at ``index``."""
         labels = None if self.labels is None else self.labels[index]
-        return replace(self, images=self.images[index], labels=labels)
+        factors = None if self.factors is None else self.factors[index]
+        return replace(self, images=self.images[index], labels=labels, factors=factors)
 
     def split(self, *fractions: float, seed: int = 0) -> tuple[ImageSet, ...]:
         """Disjoint random parts, such as ``split(0.85, 0.10, 0.05)``; the last takes what rounding leaves."""
@@ -73,26 +79,54 @@ class ImageSet:
         cuts = [round(len(self) * sum(fractions[: i + 1])) for i in range(len(fractions) - 1)]
         return tuple(self.take(part) for part in torch.tensor_split(order, cuts))
 
-    def loader(self, batch_size: int, *, shuffle: bool = True, seed: int = 0, drop_last: bool = True) -> Batches:
-        """Batches of uint8 slices, ready for Lightning; convert them on the device with ``to_float``."""
-        return Batches(self, batch_size, shuffle=shuffle, seed=seed, drop_last=drop_last)
+    def loader(
+        self,
+        batch_size: int,
+        *,
+        shuffle: bool = True,
+        seed: int = 0,
+        drop_last: bool = True,
+        flip: bool = False,
+        crop: int = 0,
+    ) -> Batches:
+        """Batches of uint8 slices, ready for Lightning; convert them on the device with ``to_float``.
+
+        Args:
+            flip: mirror half of the images, left to right.
+            crop: shift each image by up to so many pixels both ways; what comes in at the edge is its reflection.
+        """
+        return Batches(self, batch_size, shuffle=shuffle, seed=seed, drop_last=drop_last, flip=flip, crop=crop)
 
 
 class Batches:
     """Iterates over an ``ImageSet``: tuples (images,) or (images, labels), straight from memory.
 
-    The order of epoch e depends on (seed, e) alone, and the position is part of ``state_dict``:
-    a run that was killed in the middle of an epoch takes up at the very next batch.
+    The order of epoch e depends on (seed, e) alone, flips and crops on (seed, e, position), and both e and the
+    position are part of ``state_dict``: a run that was killed in the middle of an epoch takes up at the very next
+    batch, with the flips and crops it would have had.
     """
 
-    def __init__(self, data: ImageSet, batch_size: int, *, shuffle: bool, seed: int, drop_last: bool) -> None:
+    def __init__(
+        self,
+        data: ImageSet,
+        batch_size: int,
+        *,
+        shuffle: bool,
+        seed: int,
+        drop_last: bool,
+        flip: bool = False,
+        crop: int = 0,
+    ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         if len(data) == 0 or (drop_last and batch_size > len(data)):
             raise ValueError(
                 f"{len(data)} images of {data.name} make no batch of {batch_size}; use a smaller batch_size"
             )
+        if not 0 <= crop < min(data.shape[1:]):
+            raise ValueError(f"crop must be at least 0 and less than the images' side, got {crop} for {data.shape}")
         self.data, self.batch_size, self.shuffle, self.seed, self.drop_last = data, batch_size, shuffle, seed, drop_last
+        self.flip, self.crop = flip, crop
         self.epoch, self.position = 0, 0
 
     def __len__(self) -> int:
@@ -110,12 +144,38 @@ class Batches:
         while self.position < len(self):
             here = slice(self.position * self.batch_size, (self.position + 1) * self.batch_size)
             index = here if order is None else order[here]
+            # index_select copies whole images and is twenty times as fast as indexing with brackets, pixel by pixel.
+            images = self.data.images[index] if order is None else self.data.images.index_select(0, index)
+            if self.flip or self.crop:
+                images = self._moved(images)
             self.position += 1
-            images = self.data.images[index]
             yield (images,) if self.data.labels is None else (images, self.data.labels[index])
+
+    def _moved(self, images: Tensor) -> Tensor:
+        """The batch (B, C, H, W), flipped and shifted, by one gather whatever was asked for."""
+        n, channels, height, width = images.shape
+        # A spawned seed sequence a batch: no sum of seed, epoch and position may meet another's.
+        mixed = np.random.SeedSequence((abs(self.seed), self.seed < 0, self.epoch, self.position))
+        stream = torch.Generator().manual_seed(int(mixed.generate_state(1, np.uint64)[0]))
+        row, column = torch.arange(height).repeat(n, 1), torch.arange(width).repeat(n, 1)
+        if self.crop:
+            shift = torch.randint(-self.crop, self.crop + 1, (2, n, 1), generator=stream)
+            row, column = _reflected(row + shift[0], height), _reflected(column + shift[1], width)
+        if self.flip:
+            mirrored = torch.rand(n, 1, generator=stream) < 0.5
+            column = torch.where(mirrored, column.flip(1), column)
+        source = row.unsqueeze(2) * width + column.unsqueeze(1)  # (B, H, W): where each pixel comes from
+        source = source.view(n, 1, -1).expand(-1, channels, -1)
+        return images.flatten(2).gather(2, source.to(images.device)).view_as(images)
 
     def state_dict(self) -> dict:
         return {"epoch": self.epoch, "position": self.position}
 
     def load_state_dict(self, state: dict) -> None:
         self.epoch, self.position = state["epoch"], state["position"]
+
+
+def _reflected(index: Tensor, length: int) -> Tensor:
+    """Indices that ran over an edge, turned back at it (the edge itself not repeated)."""
+    index = index.abs()
+    return (length - 1) - ((length - 1) - index).abs()

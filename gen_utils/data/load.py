@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import os
-import socket
-import urllib.error
+from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
+from .cache import Found, prepared
 from .catalog import DataError, Dataset, lookup
+from .cifar import read_cifar_binary
+from .download import DOWNLOADS
+from .download import download as _download
+from .dsprites import read_dsprites
+from .files import reason
 from .hoda import read_hoda
 from .image_set import ImageSet
+from .pictures import read_pictures
 from .readers import read_idx_pair
+from .stacked import COUNT, stack
 from .stand_ins import BUILT_IN
 
-_READERS = {"mnist": read_idx_pair, "fashion_mnist": read_idx_pair, "persian_digits": read_hoda}  # (folder, split)
-_TORCHVISION = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}  # classes that download and check hashes
-_PATIENCE = 15.0  # seconds without an answer before a download counts as impossible
+_LARGEST_SIZE = 1024  # pixels; no set here has larger images
 
 
 def data_root(root: str | os.PathLike | None = None) -> Path:
@@ -40,7 +44,7 @@ def load_images(
     Args:
         name: such as "mnist"; ``python -m gen_utils data`` lists them all.
         split: "train" or "test".
-        size: resize to size×size, with antialiasing.
+        size: resize to size×size, with antialiasing; a set of image files is prepared once for each size.
         limit: keep a random subset of so many images, the same one every time.
         root: where the data live; else $GEN_DATA_ROOT, else ./data.
         stand_in: with False, missing data is an error that says what to fetch and where to put it.
@@ -51,20 +55,22 @@ def load_images(
     dataset = lookup(name)
     if split not in ("train", "test"):
         raise DataError(f"unknown split {split!r}; known: train, test")
+    if size is not None and not 1 <= size <= _LARGEST_SIZE:
+        raise DataError(f"size must be between 1 and {_LARGEST_SIZE}, got {size}")
+    where = data_root(root)
     if dataset.stand_in is None:
         images = _built_in(dataset, split)
     else:
-        found = _read(dataset, split, data_root(root)) or _download(dataset, split, data_root(root))
-        if found is not None:
-            images = ImageSet(*found, classes=dataset.classes, name=name, title=dataset.title)
-        elif stand_in:
-            replacement = lookup(dataset.stand_in)
-            images = _built_in(replacement, split, instead_of=dataset.title)
-            print(f"{dataset.title} is not under {data_root(root)}/: using {images.title}. To get it: {dataset.how}.")
-        else:
-            tried = "could not download it" if name in _TORCHVISION else "it cannot be downloaded automatically"
+        images = read_local(dataset, split, where, size)
+        if images is None and _download(dataset, where):
+            images = read_local(dataset, split, where, size)
+        if images is None and stand_in:
+            images = _built_in(lookup(dataset.stand_in), split, instead_of=dataset.title)
+            print(f"{dataset.title} is not under {where}/: using {images.title}. To get it: {dataset.how}.")
+        elif images is None:
+            tried = "could not download it" if name in DOWNLOADS else "it cannot be downloaded automatically"
             raise DataError(
-                f"{dataset.title} is missing: looked in {data_root(root) / dataset.files}, and {tried}. "
+                f"{dataset.title} is missing: looked in {where / dataset.files}, and {tried}. "
                 f"{dataset.how[0].upper()}{dataset.how[1:]} ({dataset.link}), or set GEN_DATA_ROOT to where it is."
             )
     if limit is not None and limit < len(images):
@@ -73,33 +79,52 @@ def load_images(
     if size is not None and images.shape[1:] != (size, size):
         from torchvision.transforms.v2.functional import resize  # torchvision is slow to import
 
-        smaller = resize(images.images, [size, size], antialias=True)
-        images = ImageSet(smaller, images.labels, images.classes, images.name, images.title, images.is_stand_in)
+        images = replace(images, images=resize(images.images, [size, size], antialias=True))
     return images
 
 
+def find(dataset: Dataset, root: Path) -> Path | None:
+    """The file or folder of a dataset under the data root, or None; an empty folder counts as missing."""
+    for path in (root / place for place in dataset.places):
+        try:
+            if path.is_file() or (path.is_dir() and any(path.iterdir())):
+                return path
+        except OSError as error:
+            raise DataError(f"{path} cannot be read ({reason(error)}); check its permissions") from error
+    return None
+
+
+def read_local(dataset: Dataset, split: str, root: Path, size: int | None = None) -> ImageSet | None:
+    """The real images that are on disk, or None; only image files come in the size asked for, arrays as they are."""
+    found = _read(dataset, split, root, size)
+    return None if found is None else _image_set(found, dataset, dataset.title)
+
+
+def _image_set(found: Found, dataset: Dataset, title: str, **more: bool) -> ImageSet:
+    images, labels, *factors = found
+    return ImageSet(images, labels, dataset.classes, dataset.name, title, factors=next(iter(factors), None), **more)
+
+
 def _built_in(dataset: Dataset, split: str, instead_of: str | None = None) -> ImageSet:
-    found = BUILT_IN[dataset.name](split)
     title = f"{dataset.title}, standing in for {instead_of or dataset.original}"
-    return ImageSet(*found, classes=dataset.classes, name=dataset.name, title=title, is_stand_in=True)
+    return _image_set(BUILT_IN[dataset.name](split), dataset, title, is_stand_in=True)
 
 
-def _read(dataset: Dataset, split: str, root: Path) -> tuple[Tensor, Tensor] | None:
-    return _READERS[dataset.name](root / dataset.files, split)
-
-
-def _download(dataset: Dataset, split: str, root: Path) -> tuple[Tensor, Tensor] | None:
-    """Fetch with torchvision (which checks the files' hashes), then read; None when there is no way to."""
-    if dataset.name not in _TORCHVISION:
+def _read(dataset: Dataset, split: str, root: Path, size: int | None) -> Found | None:
+    source = find(dataset, root)
+    if source is None:
         return None
-    from torchvision import datasets  # slow to import, and most loads need no download
-
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_PATIENCE)
-    try:
-        getattr(datasets, _TORCHVISION[dataset.name])(str(root), train=split == "train", download=True)
-    except (OSError, RuntimeError, urllib.error.URLError):  # no network, a read-only root, or a failed hash
-        return None
-    finally:
-        socket.setdefaulttimeout(before)
-    return _read(dataset, split, root)
+    if dataset.name in ("mnist", "fashion_mnist"):
+        return read_idx_pair(source, split)
+    if dataset.name == "stacked_mnist":
+        digits = read_idx_pair(source, split)
+        return digits and stack(*digits, COUNT[split], seed=0)
+    if dataset.name == "persian_digits":
+        return read_hoda(source, split)
+    if dataset.name == "dsprites":
+        return prepared(root, source, dataset.name, split, lambda: read_dsprites(source, split))
+    if source.name.startswith("cifar-10-"):
+        return read_cifar_binary(source, split)
+    side = size or dataset.shape[1]
+    name = f"{dataset.name}-{side}"
+    return prepared(root, source, name, split, lambda: read_pictures(source, split, side, classes=dataset.classes))

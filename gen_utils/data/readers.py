@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .catalog import DataError
+from .files import read_up_to, reason
 
 _LARGEST = 2**31  # bytes one idx file may claim to hold; MNIST's largest is 47 MB
 
@@ -33,9 +34,9 @@ def read_idx(path: Path) -> Tensor:
             size = math.prod(shape)
             if not shape or size > _LARGEST:
                 raise DataError(f"{path}: its header makes no sense (shape {shape}); delete it and fetch it again")
-            body = file.read(size + 1)
+            body = read_up_to(file, size + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read ({error}); delete it and fetch it again") from error
+        raise DataError(f"{path} cannot be read ({reason(error)}); delete it and fetch it again") from error
     if len(body) != size:
         found = "more" if len(body) > size else f"only {len(body):,}"
         raise DataError(

@@ -26,6 +26,13 @@ def digits(split: str) -> tuple[Tensor, Tensor]:
     return images.mul(255).round().to(torch.uint8)[order], torch.from_numpy(source.target).long()[order]
 
 
+def stacked_digits(split: str) -> tuple[Tensor, Tensor]:
+    """Three of ``digits`` in the colour channels: 6,000 train or 1,000 test, as many of each of the 1,000 classes."""
+    from .stacked import stack
+
+    return stack(*digits(split), 6_000 if split == "train" else 1_000, seed=0)
+
+
 def drawn_persian_digits(split: str) -> tuple[Tensor, Tensor]:
     """See ``drawn_persian``; imported when drawn, as fonts and distance maps take their time."""
     from .drawn_persian import drawn_persian_digits
@@ -40,4 +47,33 @@ def garments(split: str) -> tuple[Tensor, Tensor]:
     return garments(split)
 
 
-BUILT_IN = {"digits": digits, "drawn_persian_digits": drawn_persian_digits, "garments": garments}
+def avatars(split: str) -> tuple[Tensor, None]:
+    """See ``avatars``."""
+    from .avatars import avatars
+
+    return avatars(split)
+
+
+def sprites(split: str) -> tuple[Tensor, Tensor, Tensor]:
+    """See ``sprites``."""
+    from .sprites import sprites
+
+    return sprites(split)
+
+
+def shapes(split: str) -> tuple[Tensor, Tensor]:
+    """See ``shapes``."""
+    from .shapes import shapes
+
+    return shapes(split)
+
+
+BUILT_IN = {
+    "digits": digits,
+    "stacked_digits": stacked_digits,
+    "drawn_persian_digits": drawn_persian_digits,
+    "garments": garments,
+    "avatars": avatars,
+    "sprites": sprites,
+    "shapes": shapes,
+}

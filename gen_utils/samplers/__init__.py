@@ -4,6 +4,7 @@ Pure functions over tensors: this package imports nothing else of the project.
 """
 
 from .chain import Chain, ChainDiverged, fast_copy, sample
+from .class_buffer import ClassBuffer
 from .hmc import HMC, leapfrog
 from .kernels import State
 from .langevin import Langevin, ProximalLangevin
@@ -17,6 +18,7 @@ __all__ = [
     "MALA",
     "Chain",
     "ChainDiverged",
+    "ClassBuffer",
     "GaussianStart",
     "Langevin",
     "ProximalLangevin",

@@ -66,6 +66,11 @@ class ReplayBuffer:
             return torch.empty((0, *self.event_shape))
         return self._store[: self._size]
 
+    def newest(self, n: int) -> Tensor:
+        """(n', *event): the samples pushed last, oldest of them first; fewer when fewer are held."""
+        n = min(n, self._size)
+        return self.images[torch.arange(self._next - n, self._next) % max(1, self._size)]
+
     def draw(self, n: int, *, labels: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
         """(n, *event_shape): old samples, each replaced by a fresh start with probability ``restart``."""
         if self._size == 0:

@@ -3,6 +3,7 @@
 from .classifier import ClassifierTraining
 from .ebm import EBMConfig, EBMTraining, EBMWatch
 from .fit import FitConfig, Run, TrainingDiverged, fit, run_folder
+from .vqvae import GumbelTraining, TokenPriorTraining, VQVAETraining, token_set
 
 __all__ = [
     "ClassifierTraining",
@@ -10,8 +11,12 @@ __all__ = [
     "EBMTraining",
     "EBMWatch",
     "FitConfig",
+    "GumbelTraining",
     "Run",
+    "TokenPriorTraining",
     "TrainingDiverged",
+    "VQVAETraining",
     "fit",
     "run_folder",
+    "token_set",
 ]

@@ -10,7 +10,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from .. import checkpoints
 from ..data import load_images, to_float
-from ..models import SmallClassifier
+from ..models import ResNetClassifier, SmallClassifier
 from .fit import FitConfig, Run, fit, run_folder
 
 
@@ -48,29 +48,53 @@ def train_digit_classifier(data_root: str | None = None, *, seed: int = 0, max_s
     Raises:
         DataError: MNIST is missing; a judge trained on a stand-in would judge nothing.
     """
-    train = load_images("mnist", root=data_root, stand_in=False)
-    test = load_images("mnist", "test", root=data_root, stand_in=False)
     torch.manual_seed(seed)
-    network = SmallClassifier()
-    config = FitConfig(
-        max_steps, batch_size=128, seed=seed, run_dir=run_folder("digit_classifier", seed=seed, max_steps=max_steps)
-    )
-    run = fit(ClassifierTraining(network), train, config=config, resume=True)
+    return _train_judge(
+        "digit_classifier", "mnist", SmallClassifier(), "digits", data_root, seed, dict(lr=2e-3, weight_decay=1e-4),
+        dict(max_steps=max_steps, batch_size=128),
+    )  # fmt: skip
+
+
+def train_cifar_classifier(data_root: str | None = None, *, seed: int = 0, max_steps: int = 2340) -> Run:
+    """Train the judge of small colour images on real CIFAR-10 (six epochs) and ship it as ``cifar_classifier``.
+
+    Raises:
+        DataError: CIFAR-10 is missing.
+    """
+    torch.manual_seed(seed)
+    # bfloat16 halves the time where the processor multiplies it natively; elsewhere it is slow but right.
+    return _train_judge(
+        "cifar_classifier", "cifar10", ResNetClassifier(), "ten kinds of things in photographs", data_root, seed,
+        dict(lr=3e-3, weight_decay=5e-2),
+        dict(max_steps=max_steps, batch_size=128, flip=True, crop=4, precision="bf16-mixed"),
+    )  # fmt: skip
+
+
+def _train_judge(
+    name: str, dataset: str, network: nn.Module, knows: str, data_root, seed: int, optimiser: dict, settings: dict
+) -> Run:
+    train = load_images(dataset, root=data_root, stand_in=False)
+    test = load_images(dataset, "test", root=data_root, stand_in=False)
+    folder = run_folder(name, seed=seed, **optimiser, **settings)
+    run = fit(
+        ClassifierTraining(network, **optimiser), train, config=FitConfig(**settings, seed=seed, run_dir=folder),
+        resume=True,
+    )  # fmt: skip
     with torch.no_grad():
         guesses = torch.cat([network(to_float(x)).argmax(1) for x in test.images.split(500)])
-    accuracy = (guesses == test.labels).double()
+    accuracy = (guesses == test.labels).double().mean().item()
     card = {
-        "part": "every part that measures digits",
+        "part": "every part that measures images of this kind",
         "data": train.title,
         "images": len(train),
         "profile": "laptop",
         "seed": seed,
         "seconds": round(run.seconds),
         "steps": run.steps,
-        "settings": {"batch_size": 128, "lr": 2e-3, "weight_decay": 1e-4, "schedule": "one cycle"},
-        "metrics": {"test_accuracy": {"value": round(accuracy.mean().item(), 4), "images": len(test)}},
-        "command": "python -m gen_utils models train digit_classifier --data path/to/data",
-        "known_faults": "knows only digits: it puts anything else confidently into one of ten classes",
+        "settings": {**settings, **optimiser, "schedule": "one cycle"},
+        "metrics": {"test_accuracy": {"value": round(accuracy, 4), "images": len(test)}},
+        "command": f"python -m gen_utils models train {name} --data path/to/data",
+        "known_faults": f"knows only {knows}: it puts anything else confidently into one of ten classes",
     }
-    checkpoints.save("digit_classifier", network, card)
+    checkpoints.save(name, network, card, dtype=torch.float16 if dataset == "cifar10" else None)
     return run

@@ -9,10 +9,12 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..data import to_float, to_uint8
 from ..losses import contrastive_divergence
-from ..samplers import Langevin, ReplayBuffer, UniformStart, sample
+from ..models.conditional_energy import classify
+from ..samplers import ClassBuffer, Langevin, ReplayBuffer, UniformStart, sample
 from ..samplers.kernels import energy_only
 
 
@@ -21,10 +23,13 @@ class EBMConfig:
     """The recipe. The defaults are section B3 and B4's, in which only the speed was changed.
 
     Attributes:
-        kernel, n_steps: the chain that makes the negatives.
+        kernel, n_steps: the chain that makes the negatives; any kernel will do.
         restart: chance that a negative starts from noise and not from the buffer; 1.0 means no buffer.
         capacity: of the buffer.
         alpha: weight of the squared energies.
+        classify: weight of the cross-entropy of the labels under exp(-E(x, y)); for conditional energies, which
+            learn to compare classes only if something compares them.
+        joint_pass: score data and samples in one forward pass. It matters only to a network with batch norm.
         data_noise: standard deviation of Gaussian noise on the data (units of [-1, 1]).
         lr, betas: Adam's. β1 = 0 because the two terms of the loss fight: momentum would carry on
             in a direction that the new negatives have just made wrong.
@@ -39,6 +44,8 @@ class EBMConfig:
     restart: float = 0.05
     capacity: int = 8192
     alpha: float = 0.1
+    classify: float = 0.0
+    joint_pass: bool = True
     data_noise: float = 0.005
     lr: float = 1e-4
     betas: tuple[float, float] = (0.0, 0.999)
@@ -51,14 +58,25 @@ class EBMConfig:
 class EBMTraining(L.LightningModule):
     """Contrastive divergence for any energy module with an ``event_shape``.
 
+    An energy with ``n_classes`` is conditional, E(x, y): its chains run under the labels of the data beside
+    them, and the buffer keeps the classes apart.
+
     Logs ``loss``, ``contrast`` (mean energy of data minus that of negatives), ``energy_real`` and
-    ``energy_fake``; in validation ``val_contrast``, against uniform noise.
+    ``energy_fake``, for kernels with a test ``accept_rate``; in validation ``val_contrast``, against uniform
+    noise, and for conditional energies ``val_accuracy`` of arg min_y E(x, y).
     """
 
     def __init__(self, energy: nn.Module, config: EBMConfig) -> None:
         super().__init__()
         self.energy, self.config = energy, config
-        self.buffer = ReplayBuffer(energy.event_shape, config.capacity, config.restart)
+        self.n_classes = getattr(energy, "n_classes", None)
+        if config.classify and self.n_classes is None:
+            raise ValueError("classify weighs the labels of a conditional energy, and this energy takes no labels")
+        shape, capacity, restart = energy.event_shape, config.capacity, config.restart
+        if self.n_classes is None:
+            self.buffer = ReplayBuffer(shape, capacity, restart)
+        else:
+            self.buffer = ClassBuffer(shape, self.n_classes, capacity, restart)
         self.noise = torch.Generator().manual_seed(config.seed)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -72,22 +90,43 @@ class EBMTraining(L.LightningModule):
         elif self.global_rank and not self.global_step:
             self.noise.manual_seed(self.config.seed + 1_000_003 * self.global_rank)
 
-    def negatives(self, n: int) -> Tensor:
-        """(n, C, H, W): finished chains, which also enter the buffer."""
+    def negatives(self, n: int, labels: Tensor | None = None) -> Tensor:
+        """(n, C, H, W): finished chains, which also enter the buffer.
+
+        Args:
+            labels: (n,) the classes the chains run under, for a conditional energy.
+        """
         config = self.config
-        x0 = self.buffer.draw(n, generator=self.noise).to(self.device)
-        chain = sample(self.energy, x0, config.kernel, config.n_steps, generator=self.noise, fast=config.fast)
-        self.buffer.push(chain.x)
+        energy = self.energy if labels is None else self.energy.given(labels)
+        named = {} if labels is None else {"labels": labels}
+        x0 = self.buffer.draw(n, **named, generator=self.noise).to(self.device)
+        chain = sample(energy, x0, config.kernel, config.n_steps, generator=self.noise, fast=config.fast)
+        self.buffer.push(chain.x, **named)
+        if self._trainer is not None and chain.accept_rate < 1:
+            self.log("accept_rate", chain.accept_rate)
         return chain.x
 
     def training_step(self, batch: tuple[Tensor, ...], _) -> Tensor:
+        config, labels = self.config, self._labels(batch)
         real = to_float(batch[0])
-        if self.config.data_noise:
+        if config.data_noise:
             jitter = torch.randn(real.shape, generator=self.noise, device=real.device)
-            real = real.add_(jitter, alpha=self.config.data_noise).clamp_(-1, 1)
-        fake = self.negatives(len(real))
-        energy_real, energy_fake = self.energy(torch.cat((real, fake))).chunk(2)
-        loss = contrastive_divergence(energy_real, energy_fake, self.config.alpha)
+            real = real.add_(jitter, alpha=config.data_noise).clamp_(-1, 1)
+        fake = self.negatives(len(real), labels)
+        energies = self.energy if labels is None else self.energy.class_energies
+        if config.joint_pass:
+            real_out, fake_out = energies(torch.cat((real, fake))).chunk(2)
+        else:
+            real_out, fake_out = energies(real), energies(fake)
+        if labels is None:
+            energy_real, energy_fake = real_out, fake_out
+        else:
+            energy_real, energy_fake = (e.gather(1, labels[:, None]).squeeze(1) for e in (real_out, fake_out))
+        loss = contrastive_divergence(energy_real, energy_fake, config.alpha)
+        if config.classify:
+            wrong = F.cross_entropy(-real_out, labels)
+            loss = loss + config.classify * wrong
+            self.log("cross_entropy", wrong.detach())
         real_mean, fake_mean = energy_real.detach().mean(), energy_fake.detach().mean()
         self.log_dict(
             {"loss": loss, "contrast": real_mean - fake_mean, "energy_real": real_mean, "energy_fake": fake_mean}
@@ -95,13 +134,23 @@ class EBMTraining(L.LightningModule):
         return loss
 
     def validation_step(self, batch: tuple[Tensor, ...], _) -> None:
-        real = to_float(batch[0])
+        real, labels = to_float(batch[0]), self._labels(batch)
         # Its own stream: validating more often must not change what training does.
         stream = torch.Generator(real.device).manual_seed(self.config.seed)
         noise = UniformStart(self.energy.event_shape).draw(len(real), generator=stream)
-        energy_real, energy_noise = energy_only(self.energy, real), energy_only(self.energy, noise)
+        energy = self.energy if labels is None else self.energy.given(labels)
+        energy_real, energy_noise = energy_only(energy, real), energy_only(energy, noise)
         values = {"val_contrast": energy_real.mean() - energy_noise.mean(), "val_energy_real": energy_real.mean()}
+        if labels is not None:
+            values["val_accuracy"] = (classify(self.energy, real) == labels).float().mean()
         self.log_dict(values, batch_size=len(real))
+
+    def _labels(self, batch: tuple[Tensor, ...]) -> Tensor | None:
+        if self.n_classes is None:
+            return None
+        if len(batch) < 2:
+            raise ValueError("a conditional energy is trained on images with labels, and these have none")
+        return batch[1]
 
     def configure_optimizers(self) -> dict:
         config = self.config
@@ -157,13 +206,15 @@ class EBMWatch(Callback):
         # A stream of its own, the same at every look: the strips show one and the same start maturing.
         stream = torch.Generator(module.device).manual_seed(config.seed)
         x0 = UniformStart(energy.event_shape).draw(self.n_chains, generator=stream)
+        total = energy  # what the probes are measured with
+        if module.n_classes is not None:
+            total = energy.marginal
+            energy = energy.given(torch.arange(self.n_chains, device=module.device) % module.n_classes)
         keep = self.n_steps // self.n_kept
         chain = sample(energy, x0, config.kernel, self.n_steps, keep_every=keep, generator=stream, fast=config.fast)
         self.steps.append(trainer.global_step)
         self.strips.append(to_uint8(chain.path).cpu())
-        self.energies.append(
-            {n: float(energy_only(energy, x.to(module.device)).mean()) for n, x in self.probes.items()}
-        )
+        self.energies.append({n: float(energy_only(total, x.to(module.device)).mean()) for n, x in self.probes.items()})
         from torchvision.utils import make_grid  # torchvision is slow to import
 
         for logger in trainer.loggers:

@@ -39,6 +39,7 @@ class FitConfig:
         checkpoint_every: steps between two checkpoints.
         validate_every: steps between two passes over the validation set; None for none.
         log_every: steps between two rows of the logs.
+        flip, crop: mirror half of the training images; shift each by up to so many pixels.
         precision, devices, num_nodes, strategy: Lightning's own.
     """
 
@@ -49,6 +50,8 @@ class FitConfig:
     checkpoint_every: int = 200
     validate_every: int | None = None
     log_every: int = 10
+    flip: bool = False
+    crop: int = 0
     precision: str = "32-true"
     devices: int | str = 1
     num_nodes: int = 1
@@ -137,7 +140,7 @@ def fit(
             enable_model_summary=False,
             enable_progress_bar=_interactive(),
         )
-        batches = train.loader(config.batch_size, seed=config.seed)
+        batches = train.loader(config.batch_size, seed=config.seed, flip=config.flip, crop=config.crop)
         val_batches = val.loader(config.batch_size, shuffle=False, drop_last=False) if val is not None else None
         try:
             trainer.fit(module, batches, val_batches, ckpt_path=checkpoint, weights_only=True)

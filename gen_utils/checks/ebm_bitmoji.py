@@ -1,0 +1,327 @@
+"""The exercise checks of Part A, the energy-based models of faces."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from ..samplers import constant, geometric, power_decay
+from .core import Result, Slip, attempt, compare, told
+
+
+def metropolis_test(student: Callable) -> Result:
+    """Check ``metropolis_test(x, proposal, log_ratio, u) -> (x_new (B, C, H, W), accepted (B,) bool)``."""
+    name = "metropolis_test"
+    cases = _metropolis_cases()
+    decisions = []  # the student's, case by case
+    for x, proposal, log_ratio, u in cases:
+        before = x.clone()
+        value, failure = attempt(name, student, before, proposal.clone(), log_ratio.clone(), u.clone())
+        failure = _not_a_pair(name, value, x) if failure is None else failure
+        if failure is not None:
+            return failure
+        if not torch.equal(before, x):
+            return told(name, False, "your function wrote into x itself, so a path that was kept would change later; build a new tensor.", "x changed")  # fmt: skip
+        decisions.append((value[0].detach(), value[1]))
+
+    accepted = [decision.bool() for _, decision in decisions]
+    right = [_accept(log_ratio, u) for _, _, log_ratio, u in cases]
+    if not all(map(torch.equal, accepted, right)):
+        return _wrong_decision(name, accepted, cases)
+    if any(decision.dtype != torch.bool for _, decision in decisions):
+        return told(name, False, "your decisions are right; return them as booleans, which is what a comparison gives.", "not boolean")  # fmt: skip
+
+    for (x_new, _), (x, proposal, *_), yes in zip(decisions, cases, right, strict=True):
+        if torch.equal(x_new[~yes], x[~yes]) and torch.allclose(x_new[yes], proposal[yes], atol=1e-5):
+            continue
+        if torch.equal(x_new[yes], x[yes]) and torch.equal(x_new[~yes].isnan(), proposal[~yes].isnan()):
+            return told(name, False, "the branches are swapped: an accepted image moves to its proposal, a rejected one stays.", "swapped")  # fmt: skip
+        if torch.equal(x_new.isnan(), proposal.isnan()) and torch.allclose(x_new, proposal, equal_nan=True):
+            return told(name, False, "you return the proposal even where it was rejected; a rejected image stays where it was.", "always moves")  # fmt: skip
+        if x_new[~yes].isnan().any():
+            return told(name, False, "a rejected proposal left NaN in your image: 0 · NaN is NaN, so accept · new + (1 − accept) · old does not forget it. Choose with torch.where.", "NaN spreads")  # fmt: skip
+        if torch.equal(x_new, x):
+            return told(name, False, "your decisions are right, but no image moves: an accepted one is its proposal from now on.", "never moves")  # fmt: skip
+        if torch.allclose(x_new[~yes], x[~yes], atol=1e-3) and torch.allclose(x_new[yes], proposal[yes], atol=1e-3):
+            return told(name, False, "a rejected image must be an exact copy of the old one; yours differs by rounding. Choose with torch.where instead of arithmetic.", "rounding")  # fmt: skip
+        return told(name, False, "your decisions are right, but the images do not follow them: image b is proposal[b] where accepted[b], else x[b].")  # fmt: skip
+    shares = f"{sum(int(yes.sum()) for yes in right)} of {sum(len(yes) for yes in right)}"
+    return told(name, True, f"right: {shares} proposals accepted, image by image, and no NaN got through.")
+
+
+def _accept(log_ratio: Tensor, u: Tensor) -> Tensor:
+    return torch.log(u) < log_ratio
+
+
+def _metropolis_cases() -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """x, proposal, log_ratio, u: decisions of both kinds with NaN among them, without, and all of one kind."""
+    stream = torch.Generator().manual_seed(0)
+    # No side of the images is 8, so that (8,) against (8, 2, 3, 5) is an error and not a silent broadcast.
+    ratios = [
+        torch.tensor([-0.2, math.nan, 0.7, -3.0, -math.inf, 0.1, -0.9, math.inf]),
+        torch.tensor([-0.2, -1.5, -0.6, -3.0, 0.4, -0.1, -0.9, -2.0]),
+        torch.tensor([-6.0, -7.0, -9.0, -6.0, -8.0, -7.5, -6.5, -9.5]),
+        torch.tensor([0.1, 0.7, 2.0, 0.3, 0.2, 0.5, 1.0, 0.4]),
+    ]
+    uniforms = [
+        torch.tensor([0.5, 0.3, 0.9, 0.4, 0.2, 0.15, 0.6, 0.8]),
+        torch.tensor([0.3, 0.1, 0.7, 0.4, 0.9, 0.95, 0.2, 0.05]),
+        torch.tensor([0.5, 0.3, 0.9, 0.4, 0.2, 0.15, 0.6, 0.8]),
+        torch.tensor([0.5, 0.9, 0.3, 0.8, 0.4, 0.7, 0.6, 0.2]),
+    ]
+    cases = []
+    for log_ratio, u in zip(ratios, uniforms, strict=True):
+        x, proposal = torch.rand((2, 8, 2, 3, 5), generator=stream) * 2 - 1
+        proposal[log_ratio.isnan() | (log_ratio == -math.inf)] = math.nan
+        cases.append((x, proposal, log_ratio, u))
+    return cases
+
+
+def _not_a_pair(name: str, value: object, x: Tensor) -> Result | None:
+    """The result that says what is wrong with the kind of the student's value, or None."""
+    if value is None:
+        return told(name, False, "your function returns nothing; is the return missing?")
+    if not (isinstance(value, (tuple, list)) and len(value) == 2):
+        return told(
+            name, False, f"two things are wanted, the new images and the decisions; yours is a {type(value).__name__}."
+        )
+    x_new, accepted = value
+    if not isinstance(x_new, Tensor) or x_new.shape != x.shape:
+        got = tuple(x_new.shape) if isinstance(x_new, Tensor) else type(x_new).__name__
+        return told(name, False, f"the new images must have the old ones' shape {tuple(x.shape)}; yours is {got}.")
+    if isinstance(accepted, (bool, float, int)) or (isinstance(accepted, Tensor) and accepted.numel() == 1):
+        return told(name, False, "one decision for the whole batch: every image is a chain of its own, and needs its own.", "one decision")  # fmt: skip
+    if not isinstance(accepted, Tensor) or accepted.shape != x.shape[:1]:
+        got = tuple(accepted.shape) if isinstance(accepted, Tensor) else type(accepted).__name__
+        return told(name, False, f"the decisions must have shape ({len(x)},), one an image; yours is {got}.")
+    return None
+
+
+def _wrong_decision(name: str, accepted: list[Tensor], cases: list[tuple]) -> Result:
+    slips = [
+        Slip("turned round", "the comparison is turned round: the larger the ratio, the easier it is to accept.", lambda r, u: torch.log(u) > r),
+        Slip("turned round", "the comparison is turned round: the larger the ratio, the easier it is to accept.", lambda r, u: ~_accept(r, u)),
+        Slip(
+            "no log",
+            "u is compared with the logarithm of the ratio: bring both to the same scale first.",
+            lambda r, u: u < r,
+        ),
+        Slip(
+            "two scales",
+            "log(u) is compared with exp(log_ratio): the first is negative, the second positive, so all is accepted. "
+            "Use one of the two, not both.",
+            lambda r, u: torch.log(u) < torch.exp(r),
+        ),
+        Slip(
+            "NaN accepted",
+            "a proposal with a ratio of NaN is accepted. Every comparison with NaN is false, so ask for the condition "
+            "to accept, not for the negation of the one to reject.",
+            lambda r, u: ~(torch.log(u) >= r),
+        ),
+        Slip("always accepts", "you accept everything: compare u with the ratio.", lambda r, u: torch.ones_like(u, dtype=torch.bool)),
+        Slip("never accepts", "you accept nothing: compare u with the ratio.", lambda r, u: torch.zeros_like(u, dtype=torch.bool)),
+        Slip(
+            "only downhill",
+            "you accept only what is at least as likely as before, and u plays no part: that is an optimiser. "
+            "A chain must sometimes go uphill, with probability exp(log_ratio).",
+            lambda r, u: r > 0,
+        ),
+        Slip("one u", "all images share the first u: each needs its own, or their chains are tied together.", lambda r, u: _accept(r, u[:1])),
+        Slip("one ratio", "all images share one ratio: each has its own.", lambda r, u: _accept(r[:1], u)),
+        Slip("one ratio", "all images share one ratio, the mean: each has its own.", lambda r, u: _accept(r.mean(), u)),
+    ]  # fmt: skip
+    for slip in slips:
+        if all(torch.equal(mine, slip.wrong(r, u)) for mine, (_, _, r, u) in zip(accepted, cases, strict=True)):
+            return told(name, False, slip.hint, slip.name)
+    if all(bool(mine.all()) or not bool(mine.any()) for mine in accepted):
+        return told(name, False, "one decision for the whole batch: every image is a chain of its own, and needs its own.", "one decision")  # fmt: skip
+    for mine, (_, _, log_ratio, u) in zip(accepted, cases, strict=True):
+        wrong = (mine != _accept(log_ratio, u)).nonzero().flatten().tolist()
+        if wrong:
+            b = wrong[0]
+            did = "accepted" if mine[b] else "rejected"
+            return told(name, False, f"an image with log_ratio = {log_ratio[b]:.2g} and u = {u[b]:.2g} was {did}.")
+    raise AssertionError("called only when a decision is wrong")
+
+
+def noise_reach(student: Callable) -> Result:
+    """Check ``noise_reach(schedule, n_steps) -> float``: √(Σ 2 η_t), t = 1, ..., n_steps."""
+    name = "noise_reach"
+    asked: list[int] = []
+
+    def watched(t: int, n_steps: int) -> float:
+        asked.append(t)
+        return 0.5 + 0.1 * t
+
+    _, failure = attempt(name, student, watched, 4)
+    if failure is not None:
+        return failure
+    if 0 in asked:
+        return told(name, False, "your steps begin at t = 0; a schedule counts t = 1, …, n_steps. At 0 the decay a / t^b divides by zero.", "t from 0")  # fmt: skip
+
+    cases = [(power_decay(2.0, 0.5), 9), (geometric(3.0, 0.1), 5), (constant(0.4), 20)]
+
+    def sizes(schedule, n: int) -> Tensor:
+        return torch.tensor([float(schedule(t, n)) for t in range(1, n + 1)], dtype=torch.float64)
+
+    slips = [
+        Slip(
+            "deviations added",
+            "you add standard deviations. Of independent noises the variances add; take one root at the end.",
+            lambda s, n: (2 * sizes(s, n)).sqrt().sum(),
+        ),
+        Slip("deviations added", "you add standard deviations, and the factor 2 is missing: of independent noises the variances add.", lambda s, n: sizes(s, n).sqrt().sum()),
+        Slip(
+            "factor 2",
+            "the factor 2 is missing: one Langevin step of size η adds noise of variance 2η.",
+            lambda s, n: sizes(s, n).sum().sqrt(),
+        ),
+        Slip(
+            "factor outside the root",
+            "the 2 belongs to the variance of each step, so it stands under the root.",
+            lambda s, n: 2 * sizes(s, n).sum().sqrt(),
+        ),
+        Slip("no root", "that is the variance; the standard deviation is its root.", lambda s, n: 2 * sizes(s, n).sum()),
+        Slip("no root", "a root is missing: variances add up to a variance (and each is 2η).", lambda s, n: sizes(s, n).sum()),
+        Slip("squared step sizes", "the variance of one step is 2η already; do not square η.", lambda s, n: (2 * sizes(s, n).square()).sum().sqrt()),
+        Slip("squared step sizes", "the variance of one step is 2η, not (2η)².", lambda s, n: (2 * sizes(s, n)).square().sum().sqrt()),
+        Slip("last step only", "that is the noise of the last step alone; all the steps before it have moved the pixel too.", lambda s, n: (2 * sizes(s, n)[-1]).sqrt()),
+        Slip("first step only", "that is the noise of the first step alone; all the others move the pixel too.", lambda s, n: (2 * sizes(s, n)[0]).sqrt()),
+        Slip("one step too few", "the last step is missing: range(1, n) ends at n − 1.", lambda s, n: (2 * sizes(s, n)[:-1].sum()).sqrt()),
+        Slip("mean for sum", "that is the average noise of a step; the steps add up.", lambda s, n: (2 * sizes(s, n).mean()).sqrt()),
+        Slip(
+            "one size for all",
+            "you took one step size for all steps; the schedule changes it from step to step.",
+            lambda s, n: (2 * n * sizes(s, n)[-1]).sqrt(),
+        ),
+        Slip("one size for all", "you took the first step size for all steps; the schedule changes it.", lambda s, n: (2 * n * sizes(s, n)[0]).sqrt()),
+    ]  # fmt: skip
+    return compare(name, student, lambda s, n: (2 * sizes(s, n).sum()).sqrt(), cases, slips)
+
+
+def pinned_mean(student: Callable) -> Result:
+    """Check ``pinned_mean(gamma (D,), beta (D,), weight (D,), bias) -> scalar``: weight · beta + bias."""
+    stream = torch.Generator().manual_seed(1)
+    cases = []
+    for d in (5, 3, 8):
+        gamma, beta, weight = torch.randn(3, d, generator=stream)
+        cases.append((gamma + 1.5, beta, weight, torch.randn((), generator=stream)))
+    slips = [
+        Slip(
+            "scale for shift",
+            "γ scales features whose batch mean is zero, so it cannot move the mean; which parameter does?",
+            lambda g, b, w, c: g @ w + c,
+        ),
+        Slip("scale for shift", "γ scales features whose batch mean is zero, so it cannot move the mean; and the bias is missing.", lambda g, b, w, c: g @ w),
+        Slip("no bias", "the bias of the linear head is missing.", lambda g, b, w, c: b @ w),
+        Slip(
+            "scale times shift",
+            "β is added after the scaling, so γ does not multiply it: batch norm is γ · (normalised features) + β.",
+            lambda g, b, w, c: (g * b) @ w + c,
+        ),
+        Slip("scale times shift", "β is added after the scaling, so γ does not multiply it; and the bias is missing.", lambda g, b, w, c: (g * b) @ w),
+        Slip("scale stays", "the normalised features have mean zero over the batch, so γ drops out.", lambda g, b, w, c: (g + b) @ w + c),
+        Slip("no shift", "that would be right without the shift: β moves the mean of every feature.", lambda g, b, w, c: c),
+        Slip("mean for sum", "a linear head sums over the features; you averaged.", lambda g, b, w, c: (b * w).mean() + c),
+        Slip("no weight", "the head weighs the features before it sums them.", lambda g, b, w, c: b.sum() + c),
+        Slip("no weight", "the head weighs the features before it sums them.", lambda g, b, w, c: b.mean() + c),
+        Slip("bias subtracted", "the sign of the bias is wrong.", lambda g, b, w, c: b @ w - c),
+    ]  # fmt: skip
+    result = compare("pinned_mean", student, lambda g, b, w, c: w @ b + c, cases, slips)
+    if result:
+        means = [_mean_score(*cases[0], seed) for seed in range(3)]
+        said = ", ".join(f"{mean:.6f}" for mean in means)
+        print(f"  Three random batches through torch's BatchNorm1d and a linear head have the mean scores {said}.")
+    return result
+
+
+def _mean_score(gamma: Tensor, beta: Tensor, weight: Tensor, bias: Tensor, seed: int) -> float:
+    """The mean score of one random batch, by torch's own layers in training mode."""
+    stream = torch.Generator().manual_seed(seed)
+    norm, head = nn.BatchNorm1d(len(gamma)).double(), nn.Linear(len(gamma), 1).double()
+    with torch.no_grad():
+        norm.weight.copy_(gamma)
+        norm.bias.copy_(beta)
+        head.weight.copy_(weight[None])
+        head.bias.copy_(bias)
+        place, spread = torch.randn((2, len(gamma)), generator=stream, dtype=torch.float64)
+        features = torch.randn((16, len(gamma)), generator=stream, dtype=torch.float64) * 5 * spread.exp() + 10 * place
+        return head(norm(features)).mean().item()
+
+
+def auroc_by_pairs(student: Callable) -> Result:
+    """Check ``auroc_by_pairs(energy_in (N,), energy_out (M,)) -> scalar``."""
+    name = "auroc_by_pairs"
+    stream = torch.Generator().manual_seed(2)
+
+    def levels(n: int, m: int, high: int) -> tuple[Tensor, Tensor]:
+        """Whole numbers, so that there are ties; few enough to have many."""
+        inside = torch.randint(high, (n,), generator=stream).float()
+        return inside, torch.randint(high, (m,), generator=stream).float() + 1
+
+    def right(inside: Tensor, outside: Tensor) -> Tensor:
+        gap = outside[None] - inside[:, None]
+        return (gap > 0).double().mean() + (gap == 0).double().mean() / 2
+
+    # Comparing entry by entry is possible only when the two are equally many, so those cases come first.
+    equal = [levels(12, 12, 5), levels(11, 11, 4), levels(13, 13, 6)]
+    values = []
+    for inside, outside in equal:
+        value, failure = attempt(name, student, inside.clone(), outside.clone())
+        if failure is not None:
+            return failure
+        if isinstance(value, (Tensor, float)) and torch.as_tensor(value).numel() == 1:
+            values.append(float(value))
+
+    def explained(wrong: Callable[[Tensor, Tensor], Tensor]) -> bool:
+        guesses = [float(wrong(i, o)) for i, o in equal]
+        return len(values) == len(equal) and all(map(_close, values, guesses))
+
+    for tie in (0.0, 0.5, 1.0):
+        if explained(lambda i, o, tie=tie: ((o > i).double() + tie * (o == i)).mean()):
+            return told(name, False, "you compared the first with the first, the second with the second…; every energy_in meets every energy_out. Let broadcasting make the (N, M) table.", "entry by entry")  # fmt: skip
+    if explained(lambda i, o: 100 * right(i, o)):
+        return told(name, False, "a share between 0 and 1 is wanted, not per cent.", "per cent")
+
+    cases = [levels(9, 14, 6), (torch.randn(8, generator=stream), torch.randn(5, generator=stream) + 0.7), levels(6, 4, 3)]  # fmt: skip
+
+    def beats(i: Tensor, o: Tensor) -> Tensor:
+        return (o[None] > i[:, None]).double()
+
+    def ties(i: Tensor, o: Tensor) -> Tensor:
+        return (o[None] == i[:, None]).double()
+
+    turned = "the direction is turned round: an outlier should have the higher energy, and that pair counts one."
+    threshold = "you set a threshold at a mean and counted one set alone, or each by itself. No threshold is needed: compare every pair."
+    slips = [
+        Slip("direction", turned, lambda i, o: right(o, i)),
+        Slip("direction", turned, lambda i, o: beats(o, i).mean()),
+        Slip("direction", turned, lambda i, o: (beats(o, i) + ties(o, i)).mean()),
+        Slip("ties ignored", "pairs with equal energies count one half; you count them as lost.", lambda i, o: beats(i, o).mean()),
+        Slip("ties whole", "pairs with equal energies count one half; you count them as won.", lambda i, o: (beats(i, o) + ties(i, o)).mean()),
+        Slip(
+            "ties left out",
+            "you left pairs with equal energies out of the count; each counts one half of a pair won.",
+            lambda i, o: beats(i, o).sum() / (1 - ties(i, o)).sum(),
+        ),
+        Slip("not divided", "that is the number of pairs; divide by how many there are, N · M.", lambda i, o: (beats(i, o) + ties(i, o) / 2).sum()),
+        Slip("threshold", threshold, lambda i, o: (o > i.mean()).double().mean()),
+        Slip("threshold", threshold, lambda i, o: (i < o.mean()).double().mean()),
+        Slip("threshold", threshold, lambda i, o: (o > torch.cat((i, o)).mean()).double().mean()),
+        Slip("threshold", threshold, lambda i, o: _accuracy(i, o, torch.cat((i, o)).mean())),
+        Slip("threshold", threshold, lambda i, o: _accuracy(i, o, (i.mean() + o.mean()) / 2)),
+        Slip("means compared", "you compared the two means, which is a single pair; compare every pair.", lambda i, o: (o.mean() > i.mean()).double()),
+    ]  # fmt: skip
+    return compare(name, student, right, cases, slips)
+
+
+def _accuracy(inside: Tensor, outside: Tensor, threshold: Tensor) -> Tensor:
+    """The share on the right side of a threshold."""
+    return torch.cat((inside <= threshold, outside > threshold)).double().mean()
+
+
+def _close(a: float, b: float) -> bool:
+    return math.isclose(a, b, rel_tol=1e-5, abs_tol=1e-6)

@@ -1,0 +1,98 @@
+"""Prepared images: decoded and resized once, then read back as they are.
+
+One safetensors file a (source, split, size), in ``prepared/`` under the data root, or in the user's cache folder when
+the data root may not be written to. The file's name changes when the source does. It appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from .catalog import DataError
+from .files import reason
+
+_VERSION = 1  # raise it when prepared images would come out differently
+_STALE = 3600.0  # seconds after which an unfinished file belongs to a process that was killed
+
+Found = tuple[Tensor, Tensor | None] | tuple[Tensor, Tensor | None, Tensor | None]
+
+
+def prepared(root: Path, source: Path, name: str, split: str, prepare: Callable[[], Found]) -> Found:
+    """What ``prepare()`` returns (images, labels, factors), from the cache when it was prepared before.
+
+    Args:
+        name: of what is prepared, its size included, such as "bitmoji-32".
+    """
+    place = hashlib.sha256(os.fsencode(source.resolve())).hexdigest()[:8]
+    stem = f"{name}-{split}-{place}"
+    try:
+        file_name = f"{stem}-{_identity(source)}.safetensors"
+    except OSError as error:
+        raise DataError(f"{source} cannot be read ({reason(error)}); check its permissions") from error
+    folders = cache_folders(root)
+    for folder in folders:
+        try:
+            if (folder / file_name).is_file():
+                held = load_file(folder / file_name)
+                return held["images"], held.get("labels"), held.get("factors")
+        except (OSError, SafetensorError, KeyError):  # a damaged cache is made anew
+            continue
+    found = prepare()
+    tensors = dict(zip(("images", "labels", "factors"), found, strict=False))
+    tensors = {key: value for key, value in tensors.items() if value is not None}
+    for folder in folders:
+        try:
+            _write(folder, file_name, tensors)
+        except (OSError, SafetensorError) as error:
+            failure = error
+            continue
+        for old in folder.glob(f"{stem}-*.safetensors"):  # made from an earlier state of the same source
+            if old.name != file_name:
+                old.unlink(missing_ok=True)
+        return found
+    print(f"{source} was prepared but could not be kept for the next time ({reason(failure)}).")
+    return found
+
+
+def cache_folders(root: Path) -> list[Path]:
+    """Where prepared images may lie: under the data root, unless that is read-only, and in the user's cache folder."""
+    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gen_utils"
+    # An administrator may write anywhere; a folder that is marked read-only is still left alone.
+    writable = root.is_dir() and os.access(root, os.W_OK) and root.stat().st_mode & 0o222
+    return [root / "prepared", user] if writable else [user]
+
+
+def _identity(source: Path) -> str:
+    """Changes when the file does, or any file of the folder: names, sizes and times, not contents."""
+    digest = hashlib.sha256(f"{_VERSION}".encode())
+    files = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())
+    for path in files:
+        about = path.stat()
+        digest.update(f"{path.name}\0{about.st_size}\0{about.st_mtime_ns}\0".encode(errors="surrogateescape"))
+    return digest.hexdigest()[:12]
+
+
+def _write(folder: Path, file_name: str, tensors: dict[str, Tensor]) -> None:
+    """Write beside the target, then rename: whoever is killed before that leaves only a file nobody reads."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob(".*.unfinished"):
+        if time.time() - left.stat().st_mtime > _STALE:
+            left.unlink(missing_ok=True)
+    handle, unfinished = tempfile.mkstemp(prefix=f".{file_name}.", suffix=".unfinished", dir=folder)
+    os.close(handle)
+    try:
+        save_file(tensors, unfinished)
+        os.chmod(unfinished, 0o644)  # a class shares its data root; mkstemp makes files private
+        os.replace(unfinished, folder / file_name)
+    except BaseException:  # Ctrl-C as well
+        Path(unfinished).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,63 @@
+"""An energy of images and labels together: one network, one output a class."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .energy import SmallEnergy
+
+
+class ConditionalEnergy(nn.Module):
+    """E(x, y): Part B's small energy with one output a class; the label picks its own (C6).
+
+    The ten energies of an image share all features. p(x | y) ∝ exp(-E(x, y)) for each y, so the energies of two
+    classes are comparable only if training compares them.
+
+    Args:
+        channels, size, width: as in ``SmallEnergy``.
+        n_classes: how many labels.
+    """
+
+    def __init__(self, channels: int = 1, size: int = 28, width: int = 16, n_classes: int = 10) -> None:
+        super().__init__()
+        self.config = {"channels": channels, "size": size, "width": width, "n_classes": n_classes}
+        self.event_shape, self.n_classes = (channels, size, size), n_classes
+        self.net = SmallEnergy(channels, size, width).net
+        self.net[-1] = nn.Linear(self.net[-1].in_features, n_classes)
+
+    def class_energies(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) in [-1, 1] -> (B, n_classes): the energy of each image under each label."""
+        return self.net(x)
+
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        """(B, C, H, W) and (B,) int64 -> (B,) energies."""
+        if labels.shape != x.shape[:1]:
+            raise ValueError(f"{len(x)} images need labels of shape ({len(x)},), got {tuple(labels.shape)}")
+        return self.class_energies(x).gather(1, labels[:, None]).squeeze(1)
+
+    def marginal(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B,): -log Σ_y exp(-E(x, y)), the energy of the image whatever its label."""
+        return -torch.logsumexp(-self.class_energies(x), 1)
+
+    def given(self, labels: Tensor) -> Given:
+        """The energy of x alone, its labels (B,) fixed: what ``sample`` wants."""
+        return Given(self, labels)
+
+
+class Given(nn.Module):
+    """x -> E(x, labels). A module, so that a chain can run on its ``fast`` copy."""
+
+    def __init__(self, energy: nn.Module, labels: Tensor) -> None:
+        super().__init__()
+        self.energy, self.labels = energy, labels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B,)."""
+        return self.energy(x, self.labels)
+
+
+def classify(energy: nn.Module, x: Tensor) -> Tensor:
+    """(B, C, H, W) -> (B,) int64: the label of lowest energy, arg min_y E(x, y)."""
+    with torch.no_grad():
+        return energy.class_energies(x).argmin(1)

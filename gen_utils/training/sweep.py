@@ -1,0 +1,152 @@
+"""Sweeps: one experiment over a grid of settings and seeds, each cell cached on disk as soon as it is done."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from ..checkpoints import write_atomically
+from ..samplers import ChainDiverged
+from .fit import TrainingDiverged
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of the experiment: what went in and what came out."""
+
+    name: str
+    seed: int
+    values: dict  # numbers, strings and lists that the experiment returned
+    tensors: dict[str, Tensor]
+    seconds: float
+    diverged: str | None  # why it did not finish, or None
+
+
+def sweep(
+    name: str,
+    experiment: Callable[..., Mapping],
+    cells: Mapping[str, Mapping],
+    *,
+    seeds: Sequence[int] = (0,),
+    **common,
+) -> list[Cell]:
+    """Run ``experiment(seed=..., **common, **settings)`` for every cell and seed; finished ones come from disk.
+
+    A run that diverges becomes a cell that says so, and the sweep goes on. Interrupted, it goes on next time with
+    the first cell that was not finished.
+
+    Args:
+        name: of the sweep; its results lie in ``runs/sweeps/NAME/``, or under $GEN_RUNS.
+        experiment: a function that returns a mapping of numbers, strings, lists and tensors. It gets plain settings
+            only (name a kernel, do not pass it), because they are the key under which its result is kept.
+        cells: label -> settings that override ``common``.
+        seeds: each cell runs once for each.
+
+    Raises:
+        TypeError: settings that are not plain numbers, strings, lists, dictionaries, or None.
+    """
+    plan = [(label, seed, {**common, **settings, "seed": seed}) for label, settings in cells.items() for seed in seeds]
+    folder = Path(os.environ.get("GEN_RUNS", "runs")) / "sweeps" / name
+    paths = [folder / _key(settings) for _, _, settings in plan]
+    done: list[Cell] = []
+    bar = tqdm(total=len(plan), desc=name, disable=None if sys.stderr.isatty() else True)
+    for (label, seed, settings), path in zip(plan, paths, strict=True):
+        bar.set_postfix_str(f"{label}, seed {seed}")
+        cell = _read(path, label, seed)
+        if cell is None:
+            cell = _run(experiment, label, seed, settings)
+            _write(path, cell, settings)
+        done.append(cell)
+        bar.update()
+    bar.close()
+    return done
+
+
+def summary(cells: Sequence[Cell], columns: Mapping[str, str], form: str = "{:.3g}", first: str = "variant") -> list:
+    """One row a label, for ``report.table``: mean ± standard deviation over the seeds that finished.
+
+    Args:
+        columns: heading -> name of a value.
+        form: how a number is written.
+        first: heading of the labels' column.
+    """
+    rows = []
+    for label in dict.fromkeys(cell.name for cell in cells):
+        here = [cell for cell in cells if cell.name == label]
+        good = [cell for cell in here if cell.diverged is None]
+        row: dict[str, object] = {first: label}
+        for heading, key in columns.items():
+            values = [cell.values[key] for cell in good if cell.values.get(key) is not None]
+            row[heading] = _spread(values, form) if values else ("diverged" if not good else None)
+        row["finished"] = f"{len(good)} of {len(here)}"
+        rows.append(row)
+    return rows
+
+
+def _spread(values: Sequence[float], form: str) -> str:
+    mean = form.format(statistics.fmean(values))
+    return mean if len(values) == 1 else f"{mean} ± {form.format(statistics.stdev(values))}"
+
+
+def _key(settings: Mapping) -> str:
+    try:
+        plain = json.dumps(settings, sort_keys=True)
+    except TypeError as error:
+        raise TypeError(f"a sweep's settings are numbers, strings, lists or dictionaries: {error}") from None
+    return hashlib.sha256(plain.encode()).hexdigest()[:16]
+
+
+def _run(experiment: Callable, label: str, seed: int, settings: Mapping) -> Cell:
+    started = time.perf_counter()
+    found, diverged = {}, None
+    try:
+        found = dict(experiment(**settings))
+    except (TrainingDiverged, ChainDiverged) as error:
+        diverged = str(error)
+    seconds = time.perf_counter() - started
+    tensors = {key: value.detach().cpu().contiguous() for key, value in found.items() if isinstance(value, Tensor)}
+    values = {key: value for key, value in found.items() if not isinstance(value, Tensor)}
+    for key, value in values.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            values[key] = None  # JSON has no NaN
+    return Cell(label, seed, values, tensors, seconds, diverged)
+
+
+def _write(path: Path, cell: Cell, settings: Mapping) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if cell.tensors:
+        write_atomically(path.with_suffix(".safetensors"), save_tensors(cell.tensors))
+    text = {
+        "settings": dict(settings),
+        "values": cell.values,
+        "has_tensors": bool(cell.tensors),
+        "seconds": cell.seconds,
+        "diverged": cell.diverged,
+        "torch": torch.__version__,
+    }
+    write_atomically(path.with_suffix(".json"), json.dumps(text, indent=1).encode())  # last: it says "finished"
+
+
+def _read(path: Path, label: str, seed: int) -> Cell | None:
+    try:
+        kept = json.loads(path.with_suffix(".json").read_text())
+        tensors = load_tensors(path.with_suffix(".safetensors").read_bytes()) if kept["has_tensors"] else {}
+        return Cell(label, seed, kept["values"], tensors, kept["seconds"], kept["diverged"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError):  # a file of another version, or damaged: run it again
+        return None

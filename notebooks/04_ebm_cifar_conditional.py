@@ -1,0 +1,1039 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Photographs, and digits on request
+#
+# Two energies in one chapter. The first has to learn CIFAR-10, which is hard enough that every choice in the sampler
+# shows: how large the steps are, how many, where chains begin, whether the noise is annealed. We vary them one at a
+# time and measure. The second is a **conditional** energy $E(x, y)$: ask it for a seven and it draws sevens, ask it
+# which digit a picture shows and it answers, and both with the same network.
+#
+# ```{admonition} What you will learn
+# - the ε-form of Langevin dynamics, and how step, noise and temperature hang together in it (C2);
+# - what chain length and step size buy, in a study with error bars (C2, C5);
+# - noise against replay buffer as the start of training chains (C3), constant against annealed ε (C4);
+# - how a label enters an energy, and what training must compare so that $\arg\min_y E(x, y)$ classifies (C6).
+# ```
+#
+# **Before you start.** Part B: contrastive divergence, replay buffer, temperature.
+#
+# **Time and hardware.**
+#
+# | profile | data | what happens | time |
+# |---|---|---|---|
+# | `quick` | drawn shapes, built-in digits | every cell runs, training is a taste | about a minute and a half, two cores |
+# | `laptop` | CIFAR-10 and MNIST | coloured structure, digits on request, all studies over three seeds | about an hour and a quarter, two cores |
+# | `full` | CIFAR-10 and MNIST | nine wide blocks at full resolution, long training | a day, one GPU (not yet measured) |
+
+# %% tags=["remove-cell"]
+# Find the workbook's folder, so that this file runs from anywhere: Jupyter, papermill or plain Python.
+import importlib
+import os
+import sys
+from pathlib import Path
+
+here = Path.cwd()
+root = next(
+    folder
+    for folder in (here, *here.parents)
+    if (folder / "gen_utils").is_dir()
+)
+os.chdir(root)
+sys.path.insert(0, str(root))
+_ = importlib.import_module("gen_utils")  # before torch: sets how threads wait
+
+# %% tags=["hide-input"]
+import time
+
+import torch
+
+from gen_utils import checkpoints, report
+from gen_utils.checks import ebm_cifar_conditional as checks
+from gen_utils.data import load_images, to_float, to_uint8
+from gen_utils.evaluation.frechet import extract_features, frechet_distance
+from gen_utils.models import ConditionalEnergy, ResidualEnergy
+from gen_utils.models.conditional_energy import classify
+from gen_utils.plotting import (
+    chain_strip,
+    curves,
+    image_grid,
+    plt,
+    use_style,
+)
+from gen_utils.profiles import choose
+from gen_utils.report import record, say, table
+from gen_utils.samplers import Langevin, UniformStart, geometric, sample
+from gen_utils.training import (
+    EBMConfig,
+    EBMTraining,
+    EBMWatch,
+    FitConfig,
+    fit,
+    run_folder,
+)
+from gen_utils.training.quality_watch import QualityWatch
+from gen_utils.training.sweep import summary, sweep
+from gen_utils.workbook import kept_results
+
+# %% tags=["parameters"]
+profile = "quick"  # quick, laptop or full
+data_root = ""  # where the data are; empty means $GEN_DATA_ROOT, else ./data
+seed = 0
+ship = False  # True writes the trained models to checkpoints/
+
+# %%
+settings = choose(
+    profile,
+    quick=dict(
+        photos="shapes", digits="digits", batch_size=16,
+        width=8, stem_stride=2, train_steps=30, chain_steps=8, looks=2,
+        study_width=8, study_steps=5, study_epsilons=(0.0025, 0.01), study_lengths=(4, 8), seeds=1,
+        n_eval=64, n_study=32, final_chain=40, study_chain=20,
+        digit_width=16, digit_steps=160, label_steps=30, per_class=8, digit_chain=128,
+    ),
+    laptop=dict(
+        photos="cifar10", digits="mnist", batch_size=64,
+        width=32, stem_stride=2, train_steps=1200, chain_steps=30, looks=8,
+        study_width=16, study_steps=60, study_epsilons=(0.0025, 0.005, 0.01), study_lengths=(10, 20, 40), seeds=3,
+        n_eval=1000, n_study=256, final_chain=400, study_chain=200,
+        digit_width=16, digit_steps=4000, label_steps=400, per_class=100, digit_chain=256,
+    ),
+    full=dict(
+        photos="cifar10", digits="mnist", batch_size=64,
+        width=128, stem_stride=1, train_steps=100_000, chain_steps=60, looks=10,
+        study_width=64, study_steps=3000, study_epsilons=(0.0025, 0.005, 0.01), study_lengths=(10, 20, 40, 80), seeds=3,
+        n_eval=10_000, n_study=1000, final_chain=1000, study_chain=400,
+        digit_width=32, digit_steps=40_000, label_steps=4000, per_class=500, digit_chain=512,
+    ),
+)  # fmt: skip
+use_style()
+torch.manual_seed(seed)
+started = time.perf_counter()
+box = (-1.0, 1.0)
+
+# %% [markdown]
+# ## Where we are going
+#
+# Ten columns, one class a column. All hundred chains start from uniform noise; what differs between the columns is
+# only the label that the energy was given.
+
+# %%
+on_request = checkpoints.load("ebm_digits_conditional") if "ebm_digits_conditional" in checkpoints.names() else None  # fmt: skip
+photo_energy = checkpoints.load("ebm_cifar") if "ebm_cifar" in checkpoints.names() else None  # fmt: skip
+digit_judge = checkpoints.load("digit_classifier")
+photo_judge = checkpoints.load("cifar_classifier")
+
+descent = Langevin(
+    step_size=10.0, noise=0.005, grad_clip=0.03, bounds=box
+)  # the sampler of Part B
+
+
+def draw_digits(energy, rows, n_steps, stream_seed=seed + 10):
+    """(rows · 10, 1, 28, 28) chains from noise: each row of ten asks for the classes 0 to 9."""
+    stream = torch.Generator().manual_seed(stream_seed)
+    labels = torch.arange(10).repeat(rows)
+    start = UniformStart((1, 28, 28)).draw(len(labels), generator=stream)
+    chain = sample(energy.given(labels), start, descent, n_steps, generator=stream, fast=True)  # fmt: skip
+    return to_uint8(chain.x), labels
+
+
+if on_request is None:
+    say(
+        "*No trained models are here yet: run this notebook with `ship = True` to make them. The chapter goes on without them.*"
+    )
+else:
+    asked, _ = draw_digits(on_request, 10, 256)
+    image_grid(
+        asked,
+        f"Shipped conditional energy ({on_request.card['data']}): column k was asked for class k, 256 steps, not selected",
+        columns=10,
+        width=6,
+    )
+
+# %% tags=["hide-input"]
+if photo_energy is not None:
+    stream = torch.Generator().manual_seed(seed)
+    start = UniformStart((3, 32, 32)).draw(60, generator=stream)
+    pictures = sample(photo_energy, start, descent, 400, generator=stream, fast=True).x  # fmt: skip
+    image_grid(
+        pictures,
+        f"Shipped energy of photographs ({photo_energy.card['data']}): 60 chains from noise, 400 steps, not selected",
+        columns=15,
+    )
+
+# %% [markdown]
+# The photographs are not photographs: what two cores can learn of CIFAR-10 in twenty minutes is colour, layout and
+# texture, not objects. Published energies of this kind train for days on GPUs and reach a Fréchet (Inception) distance
+# of about 40 {cite}`du2019implicit`. What the small budget *is* good for is comparison: the same budget for every choice.
+#
+# ## The data
+
+# %%
+photos = load_images(settings.photos, "train", size=32, root=data_root)
+photos_test = load_images(settings.photos, "test", size=32, root=data_root)
+image_grid(
+    photos.images[torch.randperm(len(photos), generator=torch.Generator().manual_seed(seed))[:45]],
+    f"{photos.title}: training images",
+    columns=15,
+)  # fmt: skip
+digits = load_images(settings.digits, "train", root=data_root)
+digits_test = load_images(settings.digits, "test", root=data_root)
+image_grid(digits.images[:45], f"{digits.title}: training images", columns=15)
+record("photos", photos.title)
+record("digits", digits.title)
+say(
+    f"{len(photos):,} and {len(photos_test):,} images of **{photos.title}**, {len(digits):,} and {len(digits_test):,} of **{digits.title}**."
+)
+
+# %% [markdown]
+# ## The ε-form (C2)
+#
+# The assignment writes Langevin dynamics with one number,
+#
+# ```{math}
+# :label: eq-epsilon-form
+# x_{t+1} = x_t - \frac{\varepsilon^2}{2}\,\nabla E(x_t) + \varepsilon\, \xi_t, \qquad \xi_t \sim \mathcal N(0, I),
+# ```
+#
+# while this workbook's kernels take a step $\eta$ and a noise $\sigma$.
+
+# %% [markdown]
+# ```{exercise-start} From ε to step and noise
+# :label: ex-epsilon
+# ```
+# Return the pair $(\eta, \sigma)$ for which $x - \eta \nabla E + \sigma \xi$ is {eq}`eq-epsilon-form`.
+
+
+# %% tags=["exercise"]
+def epsilon_form(epsilon):
+    """Step size and noise of the ε-form."""
+    raise NotImplementedError
+
+
+# %% [markdown]
+# ```{exercise-end}
+# ```
+
+# %% [markdown] tags=["solution"]
+# ```{solution-start} ex-epsilon
+# :class: dropdown
+# ```
+# Read them off. Since $\sigma^2 = 2\eta$, the temperature $\sigma^2 / 2\eta$ of the ε-form is always one.
+
+
+# %% tags=["solution"]
+def epsilon_form(epsilon):
+    """Step size and noise of the ε-form."""
+    return epsilon**2 / 2, epsilon
+
+
+# %% [markdown] tags=["solution"]
+# ```{solution-end}
+# ```
+
+# %% tags=["check"]
+checks.epsilon_form(epsilon_form)
+
+# %% [markdown]
+# So the ε-form has temperature one, whatever ε. But a network's output $f$ has slopes near one, and against those the
+# noise of temperature one wins by far: with $\varepsilon = 0.005$ the drift would be $10^{-5}$ of a slope. The way out is
+# a scale. Let the energy be $E(x) = f(x) / \tau$ with a small fixed $\tau$. Then the ε-form of $E$ is
+#
+# ```{math}
+# :label: eq-epsilon-scaled
+# x_{t+1} = x_t - \frac{\varepsilon^2}{2\tau}\,\nabla f(x_t) + \varepsilon\,\xi_t ,
+# ```
+#
+# and with $\tau = 1.25 \cdot 10^{-6}$, $\varepsilon = 0.005$ its step is $\varepsilon^2 / 2\tau = 10$ and its noise
+# 0.005: **exactly the sampler of Part B**. The "cold" sampler of $f$ is an honest sampler of the steep energy $f/\tau$,
+# up to the clamp on the gradient. In this chapter $\tau$ is fixed, and ε is what we vary.
+
+# %%
+tau = 1.25e-6
+
+
+def epsilon_kernel(epsilon):
+    """Langevin in the ε-form for E = f/τ; ε is a number or a schedule."""
+    if callable(epsilon):
+        return Langevin(
+            lambda t, n: epsilon_form(epsilon(t, n))[0] / tau, noise=epsilon, grad_clip=0.03, bounds=box,
+        )  # fmt: skip
+    step_size, noise = epsilon_form(epsilon)
+    return Langevin(step_size / tau, noise=noise, grad_clip=0.03, bounds=box)
+
+
+say(
+    f"ε = 0.005 and τ = {tau:g} give step {epsilon_kernel(0.005).step_size:g} and noise {epsilon_kernel(0.005).noise:g}."
+)
+
+# %% [markdown]
+# ## Annealing ε (C4)
+#
+# Large steps travel, small steps polish. A chain can do both: begin with $\varepsilon_\text{start}$, end with
+# $\varepsilon_\text{end}$, and shrink by the same factor at every step.
+#
+# ```{math}
+# :label: eq-annealed
+# \varepsilon_t = \varepsilon_\text{start} \left( \frac{\varepsilon_\text{end}}{\varepsilon_\text{start}} \right)^{t/T}, \qquad t = 1, \dots, T.
+# ```
+
+# %% [markdown]
+# ```{exercise-start} The annealed schedule
+# :label: ex-anneal
+# ```
+# Write {eq}`eq-annealed`. The last step, $t = T$, must arrive exactly at `end`.
+
+
+# %% tags=["exercise"]
+def geometric_schedule(t, n_steps, start, end):
+    """ε at step t = 1, ..., n_steps."""
+    raise NotImplementedError
+
+
+# %% [markdown]
+# ```{exercise-end}
+# ```
+
+# %% [markdown] tags=["solution"]
+# ```{solution-start} ex-anneal
+# :class: dropdown
+# ```
+# A straight line on a logarithmic scale. Compare `gen_utils.samplers.geometric`.
+
+
+# %% tags=["solution"]
+def geometric_schedule(t, n_steps, start, end):
+    """ε at step t = 1, ..., n_steps."""
+    return start * (end / start) ** (t / n_steps)
+
+
+# %% [markdown] tags=["solution"]
+# ```{solution-end}
+# ```
+
+# %% tags=["check"]
+checks.geometric_schedule(geometric_schedule)
+
+# %% tags=["hide-input"]
+n = 40
+ts = list(range(1, n + 1))
+eps = [geometric_schedule(t, n, 0.01, 0.0025) for t in ts]
+curves(
+    {
+        "constant 0.005": (ts, [0.005] * n),
+        "annealed 0.01 → 0.0025": (ts, eps),
+        "linear, for comparison": (ts, [0.01 - 0.0075 * t / n for t in ts]),
+    },
+    "ε along a chain of 40 steps",
+    xlabel="step of the chain",
+    ylabel="ε",
+)
+
+# %% [markdown]
+# ## An energy for photographs (C1)
+#
+# Nine residual blocks in three stages, SiLU, no norm, and **no activation at the output**: an energy may be any number.
+# The last convolution of every block starts at zero, so the network begins shallow and grows as it is needed. On two
+# cores the first stage works at half resolution.
+
+
+# %%
+base = dict(
+    n_steps=settings.chain_steps, capacity=4096, restart=0.05, alpha=0.1, data_noise=0.02,
+    lr=4e-4, betas=(0.0, 0.999), decay="cosine", grad_norm=1.0,
+)  # fmt: skip
+
+
+def named_epsilon(epsilon):
+    """A number, or [start, end] for the annealed schedule."""
+    return geometric(*epsilon) if isinstance(epsilon, (list, tuple)) else epsilon  # fmt: skip
+
+
+def train_photos(max_steps, *, name, run_seed=seed, epsilon=0.005, width=settings.width, watchers=(), **changes):  # fmt: skip
+    """Train a residual energy on the photographs; a finished run is loaded, an unfinished one goes on."""
+    chosen = {**base, **changes}
+    folder = run_folder(
+        name, chosen=sorted(chosen.items()), epsilon=epsilon, width=width, stride=settings.stem_stride,
+        steps=max_steps, seed=run_seed, data=photos.title, n=len(photos), batch=settings.batch_size,
+    )  # fmt: skip
+    config = EBMConfig(**chosen, kernel=epsilon_kernel(named_epsilon(epsilon)), seed=run_seed)  # fmt: skip
+    torch.manual_seed(run_seed)
+    network = ResidualEnergy(width=width, stem_stride=settings.stem_stride)
+    return fit(
+        EBMTraining(network, config),
+        photos,
+        config=FitConfig(
+            max_steps, batch_size=settings.batch_size, seed=run_seed, run_dir=folder, flip=True,
+            checkpoint_every=100, log_every=1 if max_steps <= 200 else 5,
+        ),
+        resume=True,
+        callbacks=list(watchers),
+    )  # fmt: skip
+
+
+photo_features = extract_features(photo_judge, photos_test)
+
+
+def photo_distance(images):
+    """Fréchet distance to the held-out photographs, CIFAR-classifier features; compare equal numbers of images only."""
+    return frechet_distance(photo_features, extract_features(photo_judge, images))  # fmt: skip
+
+
+def draw_photos(energy, epsilon, n, n_steps, stream_seed=seed + 20):
+    """Fresh chains from uniform noise, as uint8."""
+    stream = torch.Generator().manual_seed(stream_seed)
+    start = UniformStart((3, 32, 32)).draw(n, generator=stream)
+    kernel = epsilon_kernel(named_epsilon(epsilon))
+    return to_uint8(
+        sample(energy, start, kernel, n_steps, generator=stream, fast=True).x
+    )
+
+
+strips = EBMWatch(
+    settings.train_steps // settings.looks,
+    {"data": to_float(photos_test.images[:64])},
+    n_chains=8,
+    n_steps=settings.final_chain,
+    n_kept=10,
+)
+quality_watch = QualityWatch(
+    settings.train_steps // settings.looks,
+    photo_distance,
+    settings.n_study,
+    n_steps=settings.study_chain,
+)
+run = train_photos(settings.train_steps, name="ebm_cifar", watchers=(strips, quality_watch))  # fmt: skip
+energy = run.module.energy
+say(
+    f"{run.steps:,} steps of batch {settings.batch_size} on {photos.title} in **{run.seconds / 60:.1f} minutes** "
+    f"({run.seconds / run.steps:.2f} s a step), {sum(p.numel() for p in energy.parameters()) / 1e6:.2f} million parameters, "
+    f"{run.steps * settings.batch_size / len(photos):.1f} epochs."
+)
+record("photo_seconds", run.seconds)
+record("photo_steps", run.steps)
+
+# %% tags=["hide-input"]
+chain_strip(
+    torch.stack([strip[-1] for strip in strips.strips]),
+    strips.steps,
+    f"The same starts after {strips.n_steps} steps of the chain, as the model ages ({photos.title})",
+    xlabel="optimiser step",
+)
+
+# %% tags=["hide-input"]
+fig, axes = plt.subplots(1, 2, figsize=(9, 3))
+smooth = max(1, len(run.curve("loss")[0]) // 40)
+curves(
+    {"photographs": run.curve("energy_real"), "samples": run.curve("energy_fake")},
+    f"Mean network output f ({photos.title})",
+    smooth=smooth,
+    ax=axes[0],
+)  # fmt: skip
+curves(
+    {f"{settings.n_study} fresh chains, {settings.study_chain} steps": (quality_watch.steps, quality_watch.values)},
+    "Distance to held-out photographs",
+    ylabel="Fréchet distance",
+    ax=axes[1],
+)  # fmt: skip
+
+# %%
+photo_samples = draw_photos(energy, 0.005, settings.n_eval, settings.final_chain)  # fmt: skip
+newest = to_uint8(run.module.buffer.newest(settings.n_eval))
+photo_quality = {
+    "other real photographs": photo_distance(photos.images[: settings.n_eval]),
+    "this run, fresh chains": photo_distance(photo_samples),
+    "this run, buffer": photo_distance(newest),
+    "uniform noise": photo_distance(to_uint8(UniformStart((3, 32, 32)).draw(settings.n_eval))),
+}  # fmt: skip
+table(
+    [{"images": k, "Fréchet distance": f"{v:.1f}"} for k, v in photo_quality.items()],
+    f"{settings.n_eval:,} images each, against held-out {photos_test.title} (CIFAR-classifier features); chains of {settings.final_chain} steps",
+)  # fmt: skip
+record("photo_frechet_real", photo_quality["other real photographs"])
+record("photo_frechet_fresh", photo_quality["this run, fresh chains"])
+record("photo_frechet_buffer", photo_quality["this run, buffer"])
+record("photo_frechet_noise", photo_quality["uniform noise"])
+record("photo_frechet_looks", [quality_watch.steps, quality_watch.values])
+record("photo_n", settings.n_eval)
+
+# %% tags=["hide-input"]
+image_grid(
+    photo_samples[:60],
+    f"This run ({profile}, {photos.title}): 60 chains from noise, {settings.final_chain} steps, not selected",
+    columns=15,
+)
+image_grid(
+    newest[-60:],
+    f"The buffer's newest 60 samples ({photos.title})",
+    columns=15,
+)
+first, last = quality_watch.values[0], quality_watch.values[-1]
+say(
+    f"At the first look (step {quality_watch.steps[0]}) the distance of fresh chains was {first:.0f}, at the last "
+    f"(step {quality_watch.steps[-1]}) {last:.0f}. Nobody would take these for photographs; they have the colours, the "
+    "smoothness and the layout of photographs, and that is what the budget bought."
+)
+
+# %% [markdown]
+# ## How large a step, and how many? (C2, C5)
+#
+# **The question.** A training step costs $T$ gradients of the chain. Is it better to take many small steps, or few large
+# ones? We train a narrower network for a fixed number of optimiser steps for every pair of ε and $T$, and measure:
+#
+# - *quality*: the Fréchet distance of fresh chains, all of the same length, with the ε of training;
+# - *convergence*: the distance of the newest negatives, followed during training;
+# - *stability*: the largest mean output in absolute value, and how much the contrast wobbles in the second half.
+
+
+# %%
+def study(seed, epsilon, length, steps, restart, width, **_):
+    """Train briefly with one sampler; quality, convergence and stability."""
+    looks = QualityWatch(max(1, steps // 5), photo_distance, settings.n_study)
+    trained = train_photos(
+        steps, name="ebm_cifar_study", run_seed=seed, epsilon=epsilon, width=width, watchers=(looks,),
+        n_steps=length, restart=restart,
+    )  # fmt: skip
+    contrast = torch.tensor(trained.curve("contrast")[1])
+    levels = trained.curve("energy_real")[1] + trained.curve("energy_fake")[1]
+    images = draw_photos(trained.module.energy, epsilon, settings.n_study, settings.study_chain)  # fmt: skip
+    return {
+        "fresh": photo_distance(images),
+        "negatives": looks.values[-1],
+        "curve": [looks.steps, looks.values],
+        "largest": max(abs(v) for v in levels),
+        "wobble": contrast[len(contrast) // 2 :].std().item(),
+        "ms": 1000 * trained.seconds / trained.steps,
+        "images": images[:10],
+    }
+
+
+measures = {
+    "Fréchet, fresh": "fresh",
+    "Fréchet, newest negatives": "negatives",
+    "largest mean output": "largest",
+    "wobble of the contrast": "wobble",
+    "ms a step": "ms",
+}
+common = dict(
+    seeds=range(seed, seed + settings.seeds), steps=settings.study_steps, width=settings.study_width,
+    context=dict(data=photos.title, n=settings.n_study, chain=settings.study_chain, batch=settings.batch_size),
+)  # fmt: skip
+grid = {
+    f"ε = {epsilon:g}, T = {length}": dict(epsilon=epsilon, length=length)
+    for epsilon in settings.study_epsilons
+    for length in settings.study_lengths
+}
+by_step = sweep("ebm_cifar_epsilon", study, grid, restart=0.05, **common)
+step_rows = summary(by_step, measures, first="sampler in training")
+table(
+    step_rows,
+    f"{settings.study_steps} optimiser steps each on {photos.title}, buffer with 5 % restarts, mean ± standard deviation over {settings.seeds} seed(s), {settings.n_study} samples",
+)
+record("epsilon_study", step_rows)
+
+# %% tags=["hide-input"]
+
+
+def mean_of(cells, name, key):
+    """Mean over the seeds that finished, or NaN."""
+    found = [c.values[key] for c in cells if c.name == name and c.diverged is None]  # fmt: skip
+    return sum(found) / len(found) if found else float("nan")
+
+
+fig, axes = plt.subplots(1, 2, figsize=(9, 3.2))
+for ax, (title, key) in zip(axes, (("fresh chains", "fresh"), ("newest negatives", "negatives")), strict=True):  # fmt: skip
+    for epsilon in settings.study_epsilons:
+        ax.plot(
+            settings.study_lengths,
+            [mean_of(by_step, f"ε = {epsilon:g}, T = {length}", key) for length in settings.study_lengths],
+            "o-",
+            label=f"ε = {epsilon:g}",
+        )  # fmt: skip
+        for length in settings.study_lengths:
+            here = [c.values[key] for c in by_step if c.name == f"ε = {epsilon:g}, T = {length}" and c.diverged is None]  # fmt: skip
+            ax.plot([length] * len(here), here, ".", color="gray", ms=3)
+    ax.set(
+        xscale="log",
+        xlabel="steps of the training chain, T",
+        ylabel="Fréchet distance",
+        title=title,
+    )
+    ax.set_xticks(settings.study_lengths, [str(k) for k in settings.study_lengths])  # fmt: skip
+    ax.minorticks_off()
+axes[0].legend()
+_ = fig.suptitle(
+    f"ε and T after {settings.study_steps} optimiser steps ({photos.title}); grey: single seeds"
+)
+
+# %% tags=["hide-input"]
+names = list(grid)
+ranking = sorted(names, key=lambda k: mean_of(by_step, k, "fresh"))
+spread = [c.values["fresh"] for c in by_step if c.name == ranking[0] and c.diverged is None]  # fmt: skip
+lost = [r[next(iter(r))] for r in step_rows if not r["finished"].startswith(str(settings.seeds))]  # fmt: skip
+say(
+    f"Best fresh samples: **{ranking[0]}** ({mean_of(by_step, ranking[0], 'fresh'):.0f}), then {ranking[1]} "
+    f"({mean_of(by_step, ranking[1], 'fresh'):.0f}); worst: {ranking[-1]} ({mean_of(by_step, ranking[-1], 'fresh'):.0f}). "
+    + (
+        f"Over seeds the best ranges from {min(spread):.0f} to {max(spread):.0f}, so small differences mean nothing. "
+        if len(spread) > 1
+        else ""
+    )
+    + (
+        f"Diverged at least once: {', '.join(lost)}."
+        if lost
+        else "No run diverged."
+    )
+)
+
+# %% [markdown]
+# ## Where chains begin, and annealing (C3, C4, C5)
+#
+# Two more choices, crossed: chains that always start from **noise** or from the **buffer** (95 %, and noise for the
+# rest), with **constant** ε = 0.005 or **annealed** from 0.01 to 0.0025. All use the longest $T$ of the study.
+
+# %%
+longest = settings.study_lengths[-1]
+choices = {
+    "noise, constant ε": dict(restart=1.0, epsilon=0.005),
+    "noise, annealed ε": dict(restart=1.0, epsilon=[0.01, 0.0025]),
+    "buffer, constant ε": dict(restart=0.05, epsilon=0.005),
+    "buffer, annealed ε": dict(restart=0.05, epsilon=[0.01, 0.0025]),
+}
+by_start = sweep("ebm_cifar_starts", study, choices, length=longest, **common)
+start_rows = summary(by_start, measures, first="training chains")
+table(
+    start_rows,
+    f"T = {longest}, {settings.study_steps} optimiser steps each on {photos.title}, mean ± standard deviation over {settings.seeds} seed(s), {settings.n_study} samples",
+)
+record("start_study", start_rows)
+
+# %% tags=["hide-input"]
+fig, ax = plt.subplots(figsize=(7, 3.2))
+for name in choices:
+    cells = [c for c in by_start if c.name == name and c.diverged is None]
+    if cells:
+        xs = cells[0].values["curve"][0]
+        ys = torch.tensor([c.values["curve"][1] for c in cells])
+        (line,) = ax.plot(xs, ys.mean(0), "o-", label=name)
+        ax.fill_between(xs, ys.amin(0), ys.amax(0), alpha=0.15, color=line.get_color(), lw=0)  # fmt: skip
+ax.set(
+    xlabel="optimiser step",
+    ylabel="Fréchet distance",
+    title=f"Convergence of the newest negatives ({photos.title}); bands: all seeds",
+)
+ax.legend()
+fig, axes = plt.subplots(len(choices), 1, figsize=(7, 4.2))
+for ax, cell in zip(axes, [c for c in by_start if c.seed == seed], strict=True):  # fmt: skip
+    if cell.tensors:
+        image_grid(cell.tensors["images"], columns=10, ax=ax)
+    ax.set_title(cell.name, fontsize=9)
+    ax.axis("off")
+_ = fig.suptitle(
+    f"Fresh chains of {settings.study_chain} steps after {settings.study_steps} optimiser steps ({photos.title})"
+)
+
+# %% tags=["hide-input"]
+fresh = {name: mean_of(by_start, name, "fresh") for name in choices}
+seen = {name: mean_of(by_start, name, "negatives") for name in choices}
+say(
+    f"Best fresh samples: *{min(fresh, key=fresh.get)}* ({min(fresh.values()):.0f}); best negatives in training: "
+    f"*{min(seen, key=seen.get)}* ({min(seen.values()):.0f}). Annealing changes the fresh distance from "
+    f"{fresh['noise, constant ε']:.0f} to {fresh['noise, annealed ε']:.0f} when chains start from noise, and from "
+    f"{fresh['buffer, constant ε']:.0f} to {fresh['buffer, annealed ε']:.0f} with the buffer."
+)
+
+# %% [markdown]
+# ## A label in the energy (C6)
+#
+# $E(x, y)$ is low when $y$ is the right label for $x$. One network with ten outputs gives all ten energies of an image
+# at once, and a label picks its own.
+
+# %% [markdown]
+# ```{exercise-start} The energy of an image under its label
+# :label: ex-label-energy
+# ```
+# `outputs[b, k]` is $E(x_b, k)$. Return $E(x_b, y_b)$ for each image.
+
+
+# %% tags=["exercise"]
+def label_energy(outputs, labels):
+    """Energies of all classes (B, K), labels (B,) -> (B,)."""
+    raise NotImplementedError
+
+
+# %% [markdown]
+# ```{exercise-end}
+# ```
+
+# %% [markdown] tags=["solution"]
+# ```{solution-start} ex-label-energy
+# :class: dropdown
+# ```
+# `gather` takes one entry a row. `outputs[:, labels]` is the usual slip: it takes *all* the labels' columns of *every*
+# image.
+
+
+# %% tags=["solution"]
+def label_energy(outputs, labels):
+    """Energies of all classes (B, K), labels (B,) -> (B,)."""
+    return outputs.gather(1, labels[:, None]).squeeze(1)
+
+
+# %% [markdown] tags=["solution"]
+# ```{solution-end}
+# ```
+
+# %% tags=["check"]
+checks.label_energy(label_energy)
+
+# %% [markdown]
+# Sampling from $p(x \mid y)$ needs nothing new: fix $y$ and run the chain on $x \mapsto E(x, y)$, the label the same at
+# every step. The buffer has to be told, though: a half-finished three must not go on as a seven. So there is one buffer
+# a class.
+
+# %% [markdown]
+# ```{exercise-start} Starts from one buffer a class
+# :label: ex-class-buffer
+# ```
+# `buffer[k]` holds old samples of class $k$. Row $b$ of the result is `noise[b]` where `fresh[b]` is true, else sample
+# number `index[b]` of the buffer of class `labels[b]`. The buffer must not change.
+
+
+# %% tags=["exercise"]
+def draw_starts(buffer, labels, index, fresh, noise):
+    """buffer (K, M, C, H, W), labels, index (B,), fresh (B,) bool, noise (B, C, H, W) -> (B, C, H, W)."""
+    raise NotImplementedError
+
+
+# %% [markdown]
+# ```{exercise-end}
+# ```
+
+# %% [markdown] tags=["solution"]
+# ```{solution-start} ex-class-buffer
+# :class: dropdown
+# ```
+# Two index tensors side by side pick one sample for each row, and make a copy. `torch.where` then chooses.
+
+
+# %% tags=["solution"]
+def draw_starts(buffer, labels, index, fresh, noise):
+    """buffer (K, M, C, H, W), labels, index (B,), fresh (B,) bool, noise (B, C, H, W) -> (B, C, H, W)."""
+    return torch.where(fresh.view(-1, 1, 1, 1), noise, buffer[labels, index])
+
+
+# %% [markdown] tags=["solution"]
+# ```{solution-end}
+# ```
+
+# %% tags=["check"]
+checks.draw_starts(draw_starts)
+
+# %% [markdown]
+# ### What must training compare?
+#
+# Contrastive divergence for $p(x \mid y)$ compares real sevens with drawn sevens, real threes with drawn threes. It never
+# compares a seven's energy *as a seven* with the same picture's energy *as a three*: each class has its own normaliser,
+# and a constant added to one class's energy changes no loss. If the energy shall also classify, something must compare
+# labels. The natural term is the cross-entropy of
+#
+# ```{math}
+# :label: eq-label-posterior
+# p(y \mid x) = \frac{\exp(-E(x, y))}{\sum_k \exp(-E(x, k))} ,
+# ```
+#
+# in which the normaliser of $x$ cancels. Classifying is then taking the lowest energy:
+
+# %% [markdown]
+# ```{exercise-start} Which label?
+# :label: ex-predict
+# ```
+# Return the label of lowest energy for each image.
+
+
+# %% tags=["exercise"]
+def predict(class_energies):
+    """(B, K) -> (B,) labels."""
+    raise NotImplementedError
+
+
+# %% [markdown]
+# ```{exercise-end}
+# ```
+
+# %% [markdown] tags=["solution"]
+# ```{solution-start} ex-predict
+# :class: dropdown
+# ```
+# Logits are minus energies; whoever takes the largest out of habit picks the *least* likely label.
+
+
+# %% tags=["solution"]
+def predict(class_energies):
+    """(B, K) -> (B,) labels."""
+    return class_energies.argmin(1)
+
+
+# %% [markdown] tags=["solution"]
+# ```{solution-end}
+# ```
+
+# %% tags=["check"]
+checks.predict(predict)
+
+# %% [markdown]
+# **Does the extra term help or hurt?** Short runs with three weights of the cross-entropy:
+
+
+# %%
+def train_digits(max_steps, *, name, run_seed=seed, weight=1.0, watchers=()):
+    """Train a conditional energy of digits by Part B's recipe plus the cross-entropy of the labels."""
+    folder = run_folder(
+        name, steps=max_steps, seed=run_seed, weight=weight, width=settings.digit_width, data=digits.title,
+        n=len(digits),
+    )  # fmt: skip
+    config = EBMConfig(
+        n_steps=20, lr=5e-4, decay="cosine", grad_norm=1.0, classify=weight, seed=run_seed,
+    )  # fmt: skip
+    torch.manual_seed(run_seed)
+    return fit(
+        EBMTraining(ConditionalEnergy(width=settings.digit_width), config),
+        digits,
+        digits_test if max_steps >= 1000 else None,
+        config=FitConfig(
+            max_steps, batch_size=64, seed=run_seed, run_dir=folder, checkpoint_every=max(50, max_steps // 10),
+            validate_every=max(1, max_steps // 10), log_every=1 if max_steps <= 200 else 10,
+        ),
+        resume=True,
+        callbacks=list(watchers),
+    )  # fmt: skip
+
+
+def accuracy_of(energy):
+    """Share of held-out digits whose label has the lowest energy."""
+    guesses = torch.cat([classify(energy, to_float(x)) for x in digits_test.images.split(500)])  # fmt: skip
+    return (guesses == digits_test.labels).double().mean().item()
+
+
+digit_features = extract_features(digit_judge, digits_test)
+
+
+def obedience(energy, rows, n_steps):
+    """Samples on request: the images, their labels, the share that an independent classifier agrees with."""
+    images, labels = draw_digits(energy, rows, n_steps)
+    with torch.no_grad():
+        seen = torch.cat([digit_judge(to_float(x)).argmax(1) for x in images.split(500)])  # fmt: skip
+    return images, labels, seen
+
+
+def labelled(seed, weight, steps, **_):
+    """Train briefly with one weight of the cross-entropy; accuracy and obedience."""
+    trained = train_digits(steps, name="ebm_digits_study", run_seed=seed, weight=weight)  # fmt: skip
+    model = trained.module.energy
+    images, labels, seen = obedience(model, 20, settings.digit_chain)
+    return {
+        "accuracy": accuracy_of(model),
+        "agreement": (seen == labels).double().mean().item(),
+        "frechet": frechet_distance(digit_features, extract_features(digit_judge, images)),
+        "images": images[:10],
+    }  # fmt: skip
+
+
+weights = {f"weight {w:g}": dict(weight=w) for w in (0.0, 0.1, 1.0)}
+by_weight = sweep(
+    "ebm_digits_weight", labelled, weights,
+    seeds=range(seed, seed + settings.seeds), steps=settings.label_steps,
+    context=dict(data=digits.title, width=settings.digit_width, chain=settings.digit_chain),
+)  # fmt: skip
+weight_rows = summary(
+    by_weight,
+    {"accuracy of arg min E": "accuracy", "samples as asked": "agreement", "Fréchet, 200 samples": "frechet"},
+    first="cross-entropy",
+)  # fmt: skip
+table(
+    weight_rows,
+    f"{settings.label_steps} optimiser steps each on {digits.title}, mean ± standard deviation over {settings.seeds} seed(s)",
+)
+record("weight_study", weight_rows)
+
+# %%
+digit_run = train_digits(settings.digit_steps, name="ebm_digits_conditional")
+digit_energy = digit_run.module.energy
+digit_accuracy = accuracy_of(digit_energy)
+samples, labels, seen = obedience(digit_energy, settings.per_class, settings.digit_chain)  # fmt: skip
+agree = (seen == labels).double()
+digit_frechet = frechet_distance(digit_features, extract_features(digit_judge, samples))  # fmt: skip
+say(
+    f"{digit_run.steps:,} steps on {digits.title} in **{digit_run.seconds / 60:.1f} minutes**. "
+    f"arg min E(x, y) is right for **{digit_accuracy:.1%}** of {len(digits_test):,} held-out digits. Of {len(samples):,} chains from noise, "
+    f"**{agree.mean():.1%}** are seen as the digit asked for by the independent classifier "
+    f"({digit_judge.card['metrics']['test_accuracy']['value']:.1%} right on real MNIST); Fréchet distance {digit_frechet:.1f} (digit-classifier features)."
+)
+record("digit_seconds", digit_run.seconds)
+record("digit_steps", digit_run.steps)
+record("digit_accuracy", digit_accuracy)
+record("digit_agreement", agree.mean().item())
+record("digit_frechet", digit_frechet)
+record("digit_n", len(samples))
+
+# %% tags=["hide-input"]
+image_grid(
+    samples[:100],
+    f"This run ({profile}, {digits.title}): column k was asked for class k, {settings.digit_chain} steps from noise, not selected",
+    columns=10,
+    width=6,
+)
+
+# %% [markdown]
+# **Is every class there, and is it varied?** A model can draw a perfect two, always the same. For each class the table
+# gives the share of samples seen as asked, and the mean distance between two samples of the class in the
+# classifier's features, divided by the same for real digits: one is as varied as the data, zero is one picture.
+
+
+# %%
+def variety(images):
+    """Mean distance between two different images, in digit-classifier features."""
+    features = extract_features(digit_judge, images)
+    n = len(features)
+    return (torch.cdist(features, features).sum() / (n * (n - 1))).item()
+
+
+class_rows = []
+for k in range(10):
+    mine = samples[labels == k]
+    real = digits_test.images[digits_test.labels == k][: len(mine)]
+    class_rows.append(
+        {
+            "class": digits.classes[k],
+            "seen as asked": f"{agree[labels == k].mean():.0%}",
+            "variety, against real": f"{variety(mine) / variety(real):.2f}",
+        }
+    )
+table(class_rows, f"{settings.per_class} samples of each class ({digits.title})")  # fmt: skip
+record("classes", class_rows)
+
+# %% [markdown]
+# ## The kept run
+
+# %% tags=["hide-input"]
+kept = kept_results("04_ebm_cifar_conditional")
+kept_records = {} if kept is None else kept["records"]
+if kept is None:
+    say("*No longer run has been kept yet.*")
+else:
+    say(
+        f"Kept run: profile `{kept['profile']}`, {kept_records['photos']} and {kept_records['digits']}, {kept['date']}, {kept['machine']['cpu']}."
+    )
+    for key, caption, here in (
+        ("epsilon_study", "ε and T", step_rows),
+        ("start_study", "Where chains begin, and annealing", start_rows),
+        ("weight_study", "The weight of the cross-entropy", weight_rows),
+        ("classes", "The classes", class_rows),
+    ):
+        rows = kept_records[key]
+        table(
+            [{k: row.get(k) for k in here[0]} for row in rows],
+            f"{caption}: kept `{kept['profile']}` run",
+        )
+
+# %% tags=["hide-input"]
+if ship:
+    shared = {"part": "04_ebm_cifar_conditional", "profile": profile, "seed": seed,
+              "sampler": "Langevin(step_size=10.0, noise=0.005, grad_clip=0.03, bounds=(-1.0, 1.0))"}  # fmt: skip
+    weakest = min(class_rows, key=lambda r: float(r["variety, against real"]))
+    checkpoints.save("ebm_digits_conditional", digit_energy, {
+        **shared, "data": digits.title, "images": len(digits), "seconds": round(digit_run.seconds), "steps": digit_run.steps,
+        "settings": {"n_steps": 20, "lr": 5e-4, "decay": "cosine", "alpha": 0.1, "classify": 1.0, "batch_size": 64},
+        "metrics": {
+            "accuracy": {"value": round(digit_accuracy, 4), "images": len(digits_test)},
+            "samples_as_asked": {"value": round(agree.mean().item(), 4), "images": len(samples), "judge": "digit_classifier"},
+            "frechet_distance": {"value": round(digit_frechet, 2), "features": "digit_classifier", "images": len(samples),
+                                 "chain_steps": settings.digit_chain, "start": "uniform noise"},
+        },
+        "known_faults": f"class {weakest['class']} is the least varied: {weakest['variety, against real']} of real digits' mean distance",
+    })  # fmt: skip
+    checkpoints.save("ebm_cifar", energy, {
+        **shared, "data": photos.title, "images": len(photos), "seconds": round(run.seconds), "steps": run.steps,
+        "settings": {**base, "batch_size": settings.batch_size, "flip": True, "epsilon": 0.005, "tau": tau},
+        "metrics": {
+            "frechet_distance": {"value": round(photo_quality["this run, fresh chains"], 2), "features": "cifar_classifier",
+                                 "images": settings.n_eval, "chain_steps": settings.final_chain, "start": "uniform noise"},
+        },
+        "known_faults": "colour, layout and texture of photographs, but no recognisable objects",
+    })  # fmt: skip
+
+# %% [markdown]
+# ## Reported, shipped, this run
+
+# %% tags=["hide-input"]
+records = report.recorded()
+
+
+def three(label, key, reported="–", form="{:.1f}"):
+    """One row: what the source reports, what the kept run has, what this run has."""
+    show = lambda r: form.format(r[key]) if key in r else "–"  # noqa: E731
+    return {
+        "quantity": label,
+        "reported": reported,
+        "shipped": show(kept_records),
+        f"this run ({profile})": show(records),
+    }
+
+
+table(
+    [
+        three("photographs", "photos", "CIFAR-10", "{}"),
+        three("… optimiser steps", "photo_steps", form="{:,}"),
+        three("… training time (s)", "photo_seconds", "days, a GPU", "{:.0f}"),
+        three("… Fréchet distance, real against real", "photo_frechet_real"),
+        three("… Fréchet distance, fresh chains", "photo_frechet_fresh", "about 40 (Inception: not comparable)"),
+        three("… Fréchet distance, buffer", "photo_frechet_buffer"),
+        three("… Fréchet distance, uniform noise", "photo_frechet_noise"),
+        three("digits", "digits", "MNIST", "{}"),
+        three("… optimiser steps", "digit_steps", form="{:,}"),
+        three("… training time (s)", "digit_seconds", form="{:.0f}"),
+        three("… accuracy of arg min E(x, y)", "digit_accuracy", form="{:.3f}"),
+        three("… samples seen as asked", "digit_agreement", form="{:.3f}"),
+        three("… Fréchet distance", "digit_frechet"),
+    ],
+    "Photographs: CIFAR-classifier features. Digits: digit-classifier features. Du and Mordatch's figure is in Inception features and stands here for scale only.",
+)  # fmt: skip
+record("notebook_seconds", time.perf_counter() - started)
+
+# %% [markdown]
+# ## What breaks, and how to rescue it
+#
+# - **Chains shorter than the way from noise.** With noise starts and few steps the network learns to tell "almost noise"
+#   from photographs, and fresh chains stop half-way. Longer chains, or a buffer.
+# - **Steps too large.** Every pixel hits the clamp at every step and the samples are black and white. Halve ε.
+# - **A diverging cell.** It is a row that says so; the sweep goes on. Lower the learning rate or raise the penalty.
+# - **The conditional model ignores the label.** All columns look alike: the buffer mixes classes, or the labels of the
+#   chains and of the loss differ. The judge's agreement is then a tenth.
+# - **Samples as asked, but accuracy poor.** Nothing compares labels: see the cross-entropy above.
+#
+# ## Questions
+#
+# 1. With $E = f/\tau$ the sampler has temperature one for every ε. Why does its result still depend on ε?
+# 2. A buffer's samples carry on from where earlier networks left them. For which choices of ε and $T$ would you
+#    expect the fresh chains of a buffer-trained model to be worse than those of a noise-trained one?
+# 3. Adding a constant $c_y$ to each class's energy leaves $p(x \mid y)$ alone. What does it do to $p(y \mid x)$ and to $p(x)$?
+# 4. Sketch how to sample from $p(x, y)$ when $y$ is not fixed. What would a Gibbs step for $y$ look like?
+# 5. "Variety" above compares mean distances. Name a failure that it does not see, and a measure that would.
+#
+# ## Further reading
+#
+# - Du and Mordatch {cite}`du2019implicit`: residual energies on photographs, the buffer, and conditional models.
+# - Nijkamp et al. {cite}`nijkamp2020anatomy`: what chain length and noise starts do to the energy that is learnt.
+# - Song and Ermon {cite}`song2019gradients`: annealed Langevin dynamics where it became famous, with learnt scores.
+# - Grathwohl et al. {cite}`grathwohl2020jem`: the classifier that is an energy; Part D.
