@@ -36,8 +36,19 @@ def results() -> str:
 
 
 def performance() -> str:
+    """The benchmarks that have been run."""
+    return "\n\n".join(part() for name, part in BENCHMARKS.items() if measured(name) is not None)
+
+
+def measured(name: str) -> dict | None:
+    """What ``benchmarks/NAME.py`` wrote, or None."""
+    path = ROOT / "benchmarks" / "results" / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def samplers() -> str:
     """The sampler benchmark."""
-    found = json.loads((ROOT / "benchmarks" / "results" / "samplers.json").read_text())
+    found = measured("samplers")
     n_steps = found["settings"]["n_steps"]
     lines = [
         f"{n_steps} Langevin steps on Part B's energy, in one run of `python benchmarks/samplers.py` "
@@ -48,6 +59,26 @@ def performance() -> str:
     ]
     lines += [f"| {r['batch']} | {r['sampler']} | {r['seconds']:.3f} | {r['times_bare']:.2f} |" for r in found["rows"]]
     return "\n".join(lines)
+
+
+def data() -> str:
+    """The data-loading benchmark."""
+    found = measured("data")
+    settings = found["settings"]
+    lines = [
+        f"An epoch of {settings['images']:,} images in batches of {settings['batch']}, as float32 in [−1, 1], in one "
+        f"run of `python benchmarks/data.py` ({machine_words(found['machine'])}). Medians over rounds.",
+        "",
+        "| data | with | loader | images a second | this package is × as fast |",
+        "|:--|:--|:--|--:|--:|",
+    ]
+    for r in found["rows"]:
+        shown = "" if r["loader"] == "this package" else f"{r['times_slower']:.1f}"
+        lines.append(f"| {r['data']} | {r['moved']} | {r['loader']} | {r['images_per_second']:,} | {shown} |")
+    return "\n".join(lines)
+
+
+BENCHMARKS = {"samplers": samplers, "data": data}
 
 
 def picture() -> None:
@@ -80,8 +111,8 @@ def fill(text: str, name: str, content: str) -> str:
 if __name__ == "__main__":
     path = ROOT / "README.md"
     text = path.read_text()
-    measured = (ROOT / "benchmarks" / "results" / "samplers.json").exists()
-    for part in (results, performance) if measured else (results,):
+    has_run = any(measured(name) is not None for name in BENCHMARKS)
+    for part in (results, performance) if has_run else (results,):
         text = fill(text, part.__name__, part())
     path.write_text(text)
     picture()

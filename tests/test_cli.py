@@ -44,6 +44,35 @@ def test_data_reads_a_dataset_whole(real_root):
     assert answer.returncode == 0 and "60,000" in answer.stdout and "10,000" in answer.stdout
 
 
+def test_data_lists_what_is_here_and_how_to_get_the_rest(tmp_path):
+    (tmp_path / "hoda").mkdir()
+    (tmp_path / "hoda" / "Test 20000.cdb").write_bytes(b"x")
+    answer = run("data", "--data", str(tmp_path))
+    assert answer.returncode == 0, answer.stderr
+    table, rest = answer.stdout.split("to get the rest:")
+    assert f"here: {tmp_path / 'hoda'}" in table and "not here: avatars stands in" in table and "persian" not in rest
+    for told in ("(1.3 GB)", "kaggle.com", "licence:", "img_align_celeba.zip", "dsprites_ndarray"):
+        assert told in rest
+
+
+def test_data_says_how_to_get_what_it_cannot_fetch(tmp_path):
+    answer = run("data", "celeba", "--data", str(tmp_path))
+    assert answer.returncode == 1 and "mmlab.ie.cuhk.edu.hk" in answer.stderr and answer.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_data_prepares_what_is_here(tmp_path):
+    from PIL import Image
+
+    (tmp_path / "bitmojis").mkdir()
+    for i in range(10):
+        Image.new("RGB", (20, 20), (20 * i, 0, 0)).save(tmp_path / "bitmojis" / f"{i}.png")
+    answer = run("data", "--prepare", "--size", "16", "--data", str(tmp_path))
+    assert answer.returncode == 0, answer.stderr
+    assert "Bitmoji, train: 9 images of shape (3, 16, 16)" in answer.stdout
+    assert len(list((tmp_path / "prepared").glob("bitmoji-16-*.safetensors"))) == 2
+
+
 def test_importing_the_package_is_light():
     """Importing gen_utils or its samplers must not pull in plotting, training or notebook machinery."""
     code = "import gen_utils, gen_utils.samplers, gen_utils.models, sys; print([m for m in "

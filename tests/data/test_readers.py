@@ -1,0 +1,69 @@
+import gzip
+import struct
+
+import pytest
+import torch
+
+from gen_utils.data import DataError
+from gen_utils.data.readers import read_idx, read_idx_pair
+
+
+def idx_bytes(array: torch.Tensor) -> bytes:
+    header = b"\0\0\x08" + bytes([array.ndim]) + b"".join(struct.pack(">I", d) for d in array.shape)
+    return header + bytes(array.flatten().tolist())
+
+
+IMAGES = torch.arange(60, dtype=torch.uint8).reshape(5, 4, 3)
+LABELS = torch.tensor([0, 1, 2, 3, 4], dtype=torch.uint8)
+
+
+def write_pair(folder, images=IMAGES, labels=LABELS):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "train-images-idx3-ubyte").write_bytes(idx_bytes(images))
+    (folder / "train-labels-idx1-ubyte").write_bytes(idx_bytes(labels))
+
+
+def test_plain_and_gzipped_files_read_the_same(tmp_path):
+    (tmp_path / "a").write_bytes(idx_bytes(IMAGES))
+    (tmp_path / "a.gz").write_bytes(gzip.compress(idx_bytes(IMAGES)))
+    assert torch.equal(read_idx(tmp_path / "a"), IMAGES)
+    assert torch.equal(read_idx(tmp_path / "a.gz"), IMAGES)
+
+
+def test_a_pair_gets_a_channel_and_long_labels(tmp_path):
+    write_pair(tmp_path)
+    images, labels = read_idx_pair(tmp_path, "train")
+    assert images.shape == (5, 1, 4, 3) and labels.dtype == torch.int64
+    assert read_idx_pair(tmp_path, "test") is None
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda b: b[:-7],
+        lambda b: b + b"x",
+        lambda b: b[:6],
+        lambda b: b"",
+        lambda b: b"\0\0\x0d" + b[3:],
+        lambda b: b[:4] + b"\xff" * 12 + b[16:],
+    ],
+    ids=["truncated", "too long", "header cut", "empty", "floats", "absurd size"],
+)
+def test_damage_is_one_error_that_names_the_file(tmp_path, damage):
+    path = tmp_path / "train-images-idx3-ubyte"
+    path.write_bytes(damage(idx_bytes(IMAGES)))
+    with pytest.raises(DataError, match="train-images-idx3-ubyte"):
+        read_idx(path)
+
+
+def test_a_truncated_gzip_names_the_file(tmp_path):
+    path = tmp_path / "train-images-idx3-ubyte.gz"
+    path.write_bytes(gzip.compress(idx_bytes(IMAGES))[:-12])
+    with pytest.raises(DataError, match=r"train-images-idx3-ubyte\.gz"):
+        read_idx(path)
+
+
+def test_labels_of_another_file_are_refused(tmp_path):
+    write_pair(tmp_path, labels=LABELS[:3])
+    with pytest.raises(DataError, match="do not belong together"):
+        read_idx_pair(tmp_path, "train")
