@@ -48,15 +48,16 @@ def _section(dataset: Dataset, pictures: Path, root: Path) -> str:
     sides = [_pick(real)] if real is not None else []
     _picture([*sides, _pick(drawn)]).save(pictures / f"{dataset.name}.png", optimize=True)
     if real is not None:
-        caption = f"{dataset.title} on the left, {stand_in.title} on the right."
+        seen, caption = f"{dataset.title} and {stand_in.title}", f"{dataset.title} on the left, {stand_in.title} right."
     else:
+        seen = stand_in.title
         caption = f"{stand_in.title[0].upper()}{stand_in.title[1:]}, standing in for {dataset.title}. {state}"
     measure = "×".join(map(str, dataset.shape))
     kinds = f", {len(dataset.classes):,} classes" if dataset.classes else ", no labels"
     return f"""## {dataset.title}
 
 ```{{figure}} _static/datasets/{dataset.name}.png
-:alt: A grid of images. {caption}
+:alt: A grid of images of {seen}
 :width: 100%
 
 {caption}

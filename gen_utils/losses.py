@@ -19,7 +19,7 @@ def contrastive_divergence(energy_real: Tensor, energy_fake: Tensor, alpha: floa
 
     Returns:
         A scalar. Its gradient without the regulariser is the (short-chain) estimate of the
-        negative log-likelihood's: Hinton (2002); regulariser from Du & Mordatch (2019), section 3.3.
+        negative log-likelihood's: Hinton (2002); regulariser from Du & Mordatch (2019).
     """
     for name, energy in (("energy_real", energy_real), ("energy_fake", energy_fake)):
         if energy.ndim != 1:
@@ -59,3 +59,44 @@ def discrete_elbo(
         beta: weight of the KL divergence to the uniform prior; 1 is the bound itself.
     """
     return (x - reconstruction).square().flatten(1).sum(1) / (2 * sigma**2) + beta * kl_to_uniform(logits)
+
+
+def joint_loss(
+    logits_real: Tensor, labels: Tensor, logits_fake: Tensor, weight: float = 1.0, alpha: float = 0.0
+) -> Tensor:
+    """Cross-entropy of the labels plus ``weight`` times the contrastive divergence of E(x) = -logsumexp_y f(x)[y].
+
+    Args:
+        logits_real: (B, K) logits of data; labels: (B,) int64.
+        logits_fake: (B', K) logits of finished chains, which carry no graph.
+        weight: λ. JEM has 1: -log p(x, y) = -log p(y | x) - log p(x), the second term by its chain estimate.
+        alpha: weight of the squared energies inside the contrastive divergence.
+
+    Returns:
+        A scalar, in nats an image.
+
+    Source: Grathwohl et al. (2020), JEM, section 4.
+    """
+    wrong = F.cross_entropy(logits_real, labels)
+    if not weight:
+        return wrong
+    return wrong + weight * contrastive_divergence(-logits_real.logsumexp(1), -logits_fake.logsumexp(1), alpha)
+
+
+def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL(N(mean, diag(exp(log_variance))) ‖ N(0, I)) in nats, summed over the latent axis: (B, d) -> (B,).
+
+    Source: Kingma & Welling (2013), appendix B.
+    """
+    return 0.5 * (mean.square() + log_variance.exp() - log_variance - 1).sum(-1)
+
+
+def beta_elbo(log_likelihood: Tensor, kl: Tensor, beta: float = 1.0) -> Tensor:
+    """The mean of -log p(x | z) + β KL over the batch, in nats an image; with β = 1 the negative ELBO.
+
+    Args:
+        log_likelihood: (B,) log p(x | z) at one draw of the posterior; kl: (B,).
+
+    Source: Kingma & Welling (2013), equation 7; β of Higgins et al. (2017).
+    """
+    return (beta * kl - log_likelihood).mean()

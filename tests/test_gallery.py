@@ -47,4 +47,4 @@ def test_real_images_stand_on_the_left(tmp_path, real_root, monkeypatch):
     monkeypatch.setattr("gen_utils.data.cache.cache_folders", lambda root: [tmp_path / "cache"])
     monkeypatch.setattr("gen_utils.gallery.CATALOG", {n: CATALOG[n] for n in ("mnist", "digits")})
     write_page(SOURCE, tmp_path, real_root)
-    assert "MNIST on the left, digits on the right." in (tmp_path / "datasets.md").read_text()
+    assert "MNIST on the left, digits right." in (tmp_path / "datasets.md").read_text()

@@ -6,6 +6,7 @@ the data root may not be written to. The file's name changes when the source doe
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import tempfile
@@ -57,7 +58,7 @@ def prepared(root: Path, source: Path, name: str, split: str, prepare: Callable[
             continue
         for old in folder.glob(f"{stem}-*.safetensors"):  # made from an earlier state of the same source
             if old.name != file_name:
-                old.unlink(missing_ok=True)
+                _remove(old)
         return found
     print(f"{source} was prepared but could not be kept for the next time ({reason(failure)}).")
     return found
@@ -76,8 +77,8 @@ def _identity(source: Path) -> str:
     digest = hashlib.sha256(f"{_VERSION}".encode())
     files = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())
     for path in files:
-        about = path.stat()
-        digest.update(f"{path.name}\0{about.st_size}\0{about.st_mtime_ns}\0".encode(errors="surrogateescape"))
+        name, about = os.fsencode(path.relative_to(source.parent)), path.stat()
+        digest.update(name + f"\0{about.st_size}\0{about.st_mtime_ns}\0".encode())
     return digest.hexdigest()[:12]
 
 
@@ -85,8 +86,7 @@ def _write(folder: Path, file_name: str, tensors: dict[str, Tensor]) -> None:
     """Write beside the target, then rename: whoever is killed before that leaves only a file nobody reads."""
     folder.mkdir(parents=True, exist_ok=True)
     for left in folder.glob(".*.unfinished"):
-        if time.time() - left.stat().st_mtime > _STALE:
-            left.unlink(missing_ok=True)
+        _remove(left, older_than=_STALE)
     handle, unfinished = tempfile.mkstemp(prefix=f".{file_name}.", suffix=".unfinished", dir=folder)
     os.close(handle)
     try:
@@ -96,3 +96,9 @@ def _write(folder: Path, file_name: str, tensors: dict[str, Tensor]) -> None:
     except BaseException:  # Ctrl-C as well
         Path(unfinished).unlink(missing_ok=True)
         raise
+
+
+def _remove(path: Path, older_than: float = 0.0) -> None:
+    with contextlib.suppress(OSError):  # another process was faster, or (on Windows) still reads it
+        if time.time() - path.stat().st_mtime >= older_than:
+            path.unlink()

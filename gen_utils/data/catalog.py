@@ -70,9 +70,9 @@ _CATALOG = (
         shape=(3, 32, 32),
         classes=OBJECTS,
         files="cifar-10-batches-bin/",
-        also=("cifar-10-binary.tar.gz", "cifar10.zip", "cifar10/"),
-        how="it is downloaded on first use (the binary version, 162 MB), or put that .tar.gz, its folder, or a zip or folder "
-        "of images as train/CLASS/NAME.png and test/CLASS/NAME.png (cifar10.zip, cifar10/) there",
+        also=("cifar-10-binary.tar.gz", "cifar-10-batches-py/", "cifar10.zip", "cifar10/"),
+        how="it is downloaded on first use (the binary version, 162 MB), or put that .tar.gz, its folder, or a zip or "
+        "folder of images as train/CLASS/NAME.png and test/CLASS/NAME.png (cifar10.zip, cifar10/) there",
         licence="none stated; cite Krizhevsky (2009)",
         link="https://www.cs.toronto.edu/~kriz/cifar.html",
         stand_in="shapes",
@@ -120,7 +120,7 @@ _CATALOG = (
         shape=(3, 28, 28),
         classes=STACKS,
         files="MNIST/raw/",
-        how="it is made from MNIST, downloaded on first use (about 12 MB), or put its four idx files (plain or .gz) there",
+        how="it is made from MNIST, which is downloaded on first use (about 12 MB), or put its four idx files there",
         licence="as MNIST",
         link="https://yann.lecun.org/exdb/mnist/index.html",
         stand_in="stacked_digits",

@@ -1,13 +1,17 @@
-"""CIFAR-10's binary version: one label byte and 3,072 pixel bytes an image, colour after colour.
+"""CIFAR-10 as its author packs it: the binary version, and torchvision's copy of the version for Python.
 
-The version for Python, which torchvision reads and downloads, is a pickle: opening one runs what it says. The binary
-version holds the same pixels in the same order and is only bytes, so that is the one fetched and read here.
+The binary version is one label byte and 3,072 pixel bytes an image, colour after colour: nothing but bytes, so that is
+what is downloaded. The version for Python, which torchvision keeps in ``cifar-10-batches-py/``, holds the same pixels
+in a pickle. A pickle is a program, and opening one runs it. Here it is never run: once the file's hash is known to be
+the official one, its instructions are listed, and the two pieces of data are picked out of the list.
 
 Source: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images" (2009), and the page of the data set.
 """
 
 from __future__ import annotations
 
+import hashlib
+import pickletools
 import tarfile
 import zlib
 from pathlib import Path
@@ -50,6 +54,44 @@ def read_cifar_binary(source: Path, split: str) -> tuple[Tensor, Tensor]:
     table = np.concatenate(rows)
     images, labels = table[:, 1:].reshape(-1, 3, 32, 32), table[:, 0].astype(np.int64)
     return torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(labels)
+
+
+def read_cifar_pickled(folder: Path, split: str) -> tuple[Tensor, Tensor]:
+    """One split from torchvision's ``cifar-10-batches-py/``, without unpickling.
+
+    Returns:
+        images (N, 3, 32, 32) uint8 and labels (N,) int64.
+
+    Raises:
+        DataError: a file is missing or is not the official one.
+    """
+    from torchvision.datasets import CIFAR10  # knows the hashes; slow to import
+
+    images, labels = [], []
+    for name, md5 in CIFAR10.train_list if split == "train" else CIFAR10.test_list:
+        try:
+            with open(folder / name, "rb") as file:
+                data = read_up_to(file, 2 * _LARGEST)
+        except OSError as error:
+            raise DataError(f"{folder / name} cannot be read ({reason(error)}); get CIFAR-10 again: {URL}") from error
+        if hashlib.md5(data, usedforsecurity=False).hexdigest() != md5:
+            raise DataError(f"{folder / name} is not CIFAR-10's (its hash differs); delete it and get it again: {URL}")
+        pixels, classes = _listed(data)
+        images.append(np.frombuffer(pixels, dtype=np.uint8).reshape(len(classes), 3, 32, 32))
+        labels += classes
+    return torch.from_numpy(np.concatenate(images)), torch.tensor(labels)
+
+
+def _listed(pickled: bytes) -> tuple[bytes, list[int]]:
+    """The pixels and the labels among a pickle's instructions: the longest string, and the numbers after "labels"."""
+    pixels, labels, among_labels = "", [], False
+    for instruction, value, _ in pickletools.genops(pickled):
+        if isinstance(value, str):
+            among_labels = value == "labels"
+            pixels = max(pixels, value, key=len)
+        elif among_labels and instruction.name == "BININT1":
+            labels.append(value)
+    return pixels.encode("latin-1"), labels
 
 
 def _from_folder(folder: Path, split: str) -> list[bytes]:

@@ -10,7 +10,7 @@ import torch
 
 from .cache import Found, prepared
 from .catalog import DataError, Dataset, lookup
-from .cifar import read_cifar_binary
+from .cifar import read_cifar_binary, read_cifar_pickled
 from .download import DOWNLOADS
 from .download import download as _download
 from .dsprites import read_dsprites
@@ -123,6 +123,8 @@ def _read(dataset: Dataset, split: str, root: Path, size: int | None) -> Found |
         return read_hoda(source, split)
     if dataset.name == "dsprites":
         return prepared(root, source, dataset.name, split, lambda: read_dsprites(source, split))
+    if source.name == "cifar-10-batches-py":
+        return read_cifar_pickled(source, split)
     if source.name.startswith("cifar-10-"):
         return read_cifar_binary(source, split)
     side = size or dataset.shape[1]

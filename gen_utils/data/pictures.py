@@ -10,6 +10,7 @@ import hashlib
 import io
 import math
 import os
+import sys
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -159,7 +160,8 @@ def held_out(names: Sequence[str], split: str) -> list[str]:
 
 def progress(items: Sequence, what: str) -> Sequence:
     """The items, under a progress bar once they take longer than a second; silent in headless runs."""
-    return tqdm(items, desc=f"preparing {what}", delay=1, leave=False, disable="GEN_HEADLESS" in os.environ or None)
+    seen = "GEN_HEADLESS" not in os.environ and ("ipykernel" in sys.modules or sys.stderr.isatty())
+    return tqdm(items, desc=f"preparing {what}", delay=1, leave=False, disable=not seen)
 
 
 def _labelled(pictures: Pictures, split: str, classes: Sequence[str]) -> tuple[list[str], list[int]]:

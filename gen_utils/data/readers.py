@@ -32,7 +32,7 @@ def read_idx(path: Path) -> Tensor:
             dims = file.read(4 * head[3])
             shape = tuple(int(d) for d in np.frombuffer(dims, dtype=">u4")) if len(dims) == 4 * head[3] else ()
             size = math.prod(shape)
-            if not shape or size > _LARGEST:
+            if size == 0 or size > _LARGEST or not shape:
                 raise DataError(f"{path}: its header makes no sense (shape {shape}); delete it and fetch it again")
             body = read_up_to(file, size + 1)
     except (OSError, EOFError, zlib.error) as error:
@@ -59,5 +59,9 @@ def read_idx_pair(folder: Path, split: str) -> tuple[Tensor, Tensor] | None:
         raise DataError(
             f"{found[0]} holds an array of shape {tuple(images.shape)} and {found[1]} one of {tuple(labels.shape)}: "
             "they do not belong together; fetch both again"
+        )
+    if labels.max() > 9:
+        raise DataError(
+            f"{found[1]} is damaged: it holds the label {labels.max()}, above 9; delete it and fetch it again"
         )
     return images.unsqueeze(1), labels.long()

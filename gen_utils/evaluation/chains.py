@@ -75,7 +75,7 @@ def nested_rhat(path: Tensor, n_superchains: int) -> Tensor:
     Raises:
         ValueError: superchains of unequal size, too few draws, or values that are not finite.
 
-    Source: Margossian et al. (2024), equation 8.
+    Source: Margossian et al. (2024).
     """
     draws, event = _draws(path, min_chains=2)
     n_chains = draws.shape[1]

@@ -1,149 +1,321 @@
-"""Marginal likelihoods and normalising constants, in nats."""
+"""Marginal likelihoods of latent-variable models, in nats: lower bounds, an upper bound, and bits per dimension.
+
+A model has ``prior()``, ``posterior(x)`` and ``likelihood(z)``, each a torch Distribution; the posterior is the
+encoder's approximation. Every estimator comes in two: its log weights, which tell its error, and the estimate.
+
+    lower, in expectation    importance_weighted (its weights: importance_log_weights); annealed_log_weights
+    upper, in expectation    posterior_density (its ratios: posterior_log_ratios), appendix D of Kingma & Welling
+"""
 
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
-from collections.abc import Callable
-from dataclasses import replace
-from itertools import pairwise
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
-from ..samplers import HMC, MALA
-from ..samplers.kernels import one_per_sample, sum_event
+from ..samplers import HMC, sample, warm_up
+from .annealing import annealed_importance, log_mean_exp, sigmoid_betas, standard_normal, weight_ess
+from .fitted_density import fit_density
 
-LogDensity = Callable[[Tensor], Tensor]
+__all__ = [
+    "annealed_importance",
+    "annealed_log_weights",
+    "bits_per_dim",
+    "importance_log_weights",
+    "importance_weighted",
+    "log_mean_exp",
+    "log_mean_exp_error",
+    "posterior_density",
+    "posterior_log_ratios",
+    "sigmoid_betas",
+    "standard_normal",
+    "weight_ess",
+]
 
 
-def annealed_importance(
-    log_joint: LogDensity,
-    z0: Tensor,
-    n_temperatures: int,
+def importance_weighted(
+    model,
+    x: Tensor,
+    n_samples: int,
     *,
-    log_base: LogDensity | None = None,
-    kernel: HMC | MALA | None = None,
-    betas: Tensor | None = None,
+    proposal: Distribution | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Annealed importance sampling: log weights whose exponentials have mean Z = ∫ exp(log_joint(z)) dz.
-
-    A chain starts at a sample of the base density and meets a sequence of densities
-    base^(1-β) · joint^β, β from 0 to 1; its weight collects the ratio at every change of β. Exp of the result is
-    an unbiased estimate of Z for any number of temperatures, so its log is a stochastic lower bound that tightens
-    as they grow. With log_joint(z) = log p(x, z) and the prior as the base, Z is p(x); with log_joint = -E, it is
-    the energy's Z. ``log_mean_exp`` averages the weights of several chains.
+    """log (1/K) Σ p(x, z_k) / q(z_k | x), z_k ~ q: a stochastic lower bound of log p(x) that tightens with K.
 
     Args:
-        log_joint: (B, *event) -> (B,), not normalised.
-        z0: (B, *event) exact samples of the base density, one chain a row.
-        n_temperatures: number of changes of β; more are better, and cost one transition each.
-        log_base: (B, *event) -> (B,), the normalised log density z0 was drawn from; the standard normal
-            distribution when None.
-        kernel: HMC or MALA, with a number or a schedule(t, n_temperatures) as step size; the transition at every
-            β. When None, HMC of ten leapfrog steps, its step sizes tuned to an acceptance of 0.65 in a shorter
-            pilot run and then frozen: adapting in the run itself would bias the weights.
-        betas: (n_temperatures + 1,) rising from 0 to 1; a sigmoid, slow at both ends, when None.
+        x: (B, *event) images the model's likelihood can have produced.
+        n_samples: K; 1 is a one-sample estimate of the ELBO.
+        proposal: q, a Distribution over z with batch (B,); the model's own posterior when None. The weights have a
+            finite variance only if it is wide enough: for Gaussians, more than half the posterior's variance in
+            every direction.
 
     Returns:
-        (B,) log weights, detached. -inf for a chain that started where the joint density is zero.
+        (B,) nats, detached.
 
     Raises:
-        ValueError: betas that do not rise from 0 to 1, a start or a base density that is not finite, a kernel
-            without an acceptance test, densities that do not return (B,), log weights that are NaN.
+        ValueError: K < 1, a likelihood that is not a Distribution over one image, images outside of its support.
 
-    Sources: Neal (2001), equations 3-11; Wu et al. (2017), section 3 and appendix, for the schedule and the settings.
+    Source: Burda et al. (2016), equation 8.
     """
-    if n_temperatures < 1:
-        raise ValueError(f"n_temperatures must be at least 1, got {n_temperatures}")
-    if kernel is not None and not isinstance(kernel, (HMC, MALA)):
-        raise ValueError(f"each transition must leave its density exactly invariant: use HMC or MALA, not {kernel}")
-    if betas is None:
-        schedule = sigmoid_betas(n_temperatures)
-    else:
-        schedule = torch.as_tensor(betas, dtype=torch.float64).tolist()
-        rising = all(a < b for a, b in pairwise(schedule))
-        if len(schedule) != n_temperatures + 1 or schedule[0] != 0 or schedule[-1] != 1 or not rising:
-            raise ValueError(f"betas must be {n_temperatures + 1} numbers rising from 0 to 1")
-    z0 = z0.detach()
-    path = _Tempered(log_joint, log_base or standard_normal)
-    if kernel is None:
-        kernel = _tuned(path, z0, schedule, generator)
-    return _anneal(path, z0, schedule, kernel, generator)
+    return log_mean_exp(importance_log_weights(model, x, n_samples, proposal=proposal, generator=generator))
 
 
-def _anneal(path: _Tempered, z0: Tensor, betas: list[float], kernel: HMC | MALA, generator) -> Tensor:
-    z, log_weight, n_temperatures = z0, None, len(betas) - 1
-    for t in range(1, n_temperatures + 1):
-        path.beta = betas[t]
-        # The weight is taken at the state before the move. One evaluation serves it and the kernel alike.
-        state = kernel.init(path, z)
-        gain = (betas[t] - betas[t - 1]) * path.log_ratio.double()
-        log_weight = gain if log_weight is None else log_weight + gain
-        if t < n_temperatures:  # the last change of β needs no move after it
-            z = kernel.step(path, state, t, n_temperatures, generator).x
-    if log_weight.isnan().any():
-        raise ValueError("log_joint or log_base gave NaN on the chains; check them on samples of the base density")
-    return log_weight.to(z0.dtype)
+@torch.no_grad()
+def importance_log_weights(
+    model,
+    x: Tensor,
+    n_samples: int,
+    *,
+    proposal: Distribution | None = None,
+    generator: torch.Generator | None = None,
+    rows: int = 1000,
+) -> Tensor:
+    """(K, B) log p(x, z) - log q(z | x) in nats, of K draws for each image; their mean over K estimates the ELBO.
 
+    Args: as for ``importance_weighted``; at most about ``rows`` decoded images are in memory at a time.
 
-class _Tempered:
-    """The energy of base^(1-β) · joint^β; remembers log joint - log base of its last call."""
-
-    def __init__(self, log_joint: LogDensity, log_base: LogDensity) -> None:
-        self.log_joint, self.log_base = log_joint, log_base
-        self.beta = 0.0
-        self.log_ratio: Tensor | None = None  # (B,)
-
-    def __call__(self, z: Tensor) -> Tensor:
-        log_base = one_per_sample(self.log_base(z), z, "log_base")
-        log_joint = one_per_sample(self.log_joint(z), z, "log_joint")
-        self.log_ratio = (log_joint - log_base).detach()
-        return -((1 - self.beta) * log_base + self.beta * log_joint)
-
-
-def _tuned(path: _Tempered, z0: Tensor, betas: list[float], generator, target: float = 0.65) -> HMC:
-    """HMC with a step size for every temperature, from a pilot run over at most 200 of them."""
-    n_pilot = min(len(betas) - 1, 200)
-    pilot = [betas[round(i * (len(betas) - 1) / n_pilot)] for i in range(n_pilot + 1)]
-    log_step, kernel, z = math.log(0.2), HMC(0.2, 10), z0
-    log_steps = []
-    for beta in pilot[1:]:
-        path.beta = beta
-        # Repeat the first temperature until the guess has settled; later ones change little from their neighbour.
-        for _ in range(2 if log_steps else 40):
-            state = replace(kernel, step_size=math.exp(log_step)).step(path, kernel.init(path, z), 1, 1, generator)
-            z = state.x
-            log_step += 0.2 * (float(state.log_ratio.double().clamp(max=0).exp().mean()) - target)
-        log_steps.append(log_step)
-
-    def step_size(t: int, n_temperatures: int) -> float:
-        nearest = min(bisect_left(pilot, betas[t]), n_pilot)
-        return math.exp(log_steps[max(nearest, 1) - 1])
-
-    return HMC(step_size, 10)
-
-
-def sigmoid_betas(n_temperatures: int, slope: float = 4.0) -> list[float]:
-    """0 = β₀ < ... < β_T = 1, a sigmoid from -slope to slope rescaled to its ends (Wu et al. 2017)."""
-    raw = [1 / (1 + math.exp(-slope * (2 * t / n_temperatures - 1))) for t in range(n_temperatures + 1)]
-    return [(value - raw[0]) / (raw[-1] - raw[0]) for value in raw]
-
-
-def standard_normal(z: Tensor) -> Tensor:
-    """log N(z; 0, I): (B, *event) -> (B,)."""
-    return -0.5 * sum_event(z.square() + math.log(2 * math.pi))
-
-
-def log_mean_exp(log_weights: Tensor, dim: int = 0) -> Tensor:
-    """log of the mean of exp(log_weights) along ``dim``, without overflow."""
-    return torch.logsumexp(log_weights, dim) - math.log(log_weights.shape[dim])
-
-
-def weight_ess(log_weights: Tensor, dim: int = 0) -> Tensor:
-    """(Σw)²/Σw²: how many equal weights these are worth; 1 means one chain decides everything.
-
-    Source: Kong (1992); Neal (2001), section 4, reads 1 + var(w/mean w) the same way.
+    Raises: as ``importance_weighted``.
     """
-    return torch.exp(2 * torch.logsumexp(log_weights, dim) - torch.logsumexp(2 * log_weights, dim))
+    if n_samples < 1:
+        raise ValueError(f"n_samples must be at least 1, got {n_samples}")
+    proposal = model.posterior(x) if proposal is None else proposal
+    if proposal.batch_shape != x.shape[:1]:
+        raise ValueError(f"the proposal needs one distribution an image, batch ({len(x)},), got {proposal.batch_shape}")
+    _check(model, x, proposal)
+    parts, at_once = [], max(1, rows // len(x))
+    with _drawing_from(generator):
+        for first in range(0, n_samples, at_once):
+            z = proposal.sample((min(at_once, n_samples - first),))  # (k, B, latent)
+            parts.append(log_joint(model, x, z) - proposal.log_prob(z))
+    return torch.cat(parts)
+
+
+def posterior_density(
+    model,
+    x: Tensor,
+    n_samples: int,
+    *,
+    density: str = "gaussian",
+    generator: torch.Generator | None = None,
+    **settings,
+) -> Tensor:
+    """Appendix D's estimator, [(1/L) Σ q(z_l) / p(x, z_l)]⁻¹ with z_l from the posterior by HMC; its log, in nats.
+
+    1/p̂ is unbiased when q was fitted to other samples than the z_l, so log p̂ is a stochastic *upper* bound. Its ratios
+    have a finite variance only if q is narrow enough: less than twice the posterior's variance in every direction.
+
+    Args:
+        n_samples: L, draws an image for the fit, and as many fresh ones for the estimate.
+        density: "gaussian", "gmm", or "encoder", the short cut of taking the model's own posterior for q.
+        settings: see ``posterior_log_ratios``.
+
+    Returns:
+        (B,) nats, detached.
+
+    Raises: as ``posterior_log_ratios``.
+
+    Source: Kingma & Welling (2013), appendix D, which asks for fewer than five latent dimensions.
+    """
+    ratios = posterior_log_ratios(model, x, n_samples, density=density, generator=generator, **settings)
+    return -log_mean_exp(ratios)
+
+
+def posterior_log_ratios(
+    model,
+    x: Tensor,
+    n_samples: int,
+    *,
+    density: str = "gaussian",
+    covariance: str = "full",
+    n_components: int = 3,
+    shrink: float = 1.0,
+    fresh: bool = True,
+    n_chains: int = 4,
+    n_warmup: int = 150,
+    n_leapfrog: int = 8,
+    thin: int = 1,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """(L, B) log q(z) - log p(x, z) in nats at L posterior samples of each image: the negative estimates.
+
+    HMC runs in u, where z = μ + s u with the encoder's mean and standard deviations, so that one step size suits every
+    latent dimension; the change of variables is accounted for. A few steps after the draws that q was fitted to, the
+    same chains give the fresh ones.
+
+    Args:
+        density: "gaussian", "gmm" or "encoder".
+        covariance: "full" or "diagonal", of the Gaussian or of every component.
+        n_components: of the mixture.
+        shrink: factor on q's standard deviations; below 1 makes the ratios safer.
+        fresh: False reuses the fitted samples, which biases the estimate downwards: for demonstration.
+        n_chains, n_warmup, n_leapfrog, thin: chains an image, steps to tune the step size and forget the start,
+            leapfrog steps a trajectory, trajectories between two draws that are kept.
+
+    Raises:
+        ValueError: what ``importance_weighted`` refuses; an unknown density or covariance; for a full covariance, no
+            more draws than latent dimensions.
+    """
+    if n_samples < 1:
+        raise ValueError(f"n_samples must be at least 1, got {n_samples}")
+    if density not in ("gaussian", "gmm", "encoder"):
+        raise ValueError(f'density is "gaussian", "gmm" or "encoder", got {density!r}')
+    energy, start = _posterior_energy(model, x, n_chains)
+    u0 = start(generator)
+    kernel, u = warm_up(energy, u0, HMC(0.1, n_leapfrog, jitter=0.3), n_warmup, generator=generator)
+    steps = math.ceil(n_samples / n_chains) * thin
+
+    def draw(u: Tensor) -> tuple[Tensor, Tensor]:
+        """(L, B, latent) draws, and where the chains ended."""
+        chain = sample(energy, u, kernel, steps, keep_every=thin, generator=generator)
+        kept = chain.path.reshape(-1, n_chains, len(x), u.shape[-1]).flatten(0, 1)
+        return kept[:n_samples], chain.x
+
+    fitted = None
+    if density != "encoder":
+        fitted, u = draw(u)
+        u = sample(energy, u, kernel, 5 * thin, generator=generator).x  # forget the last draws of the fit
+    q = fit_density(fitted, density, covariance, n_components, shrink, generator)
+    at = fitted if not fresh and fitted is not None else draw(u)[0]
+    with torch.no_grad():
+        # Rows of the energy are (chain, image) pairs of n_chains chains: evaluate as many draws at a time.
+        parts = []
+        for part in at.split(n_chains):
+            short = n_chains - len(part)
+            padded = torch.cat([part, part[:1].expand(short, -1, -1)]) if short else part
+            parts.append(-energy(padded.flatten(0, 1)).reshape(n_chains, len(x))[: len(part)])
+        joint = torch.cat(parts)
+        log_q = standard_normal(at.flatten(0, 1)).reshape(at.shape[:2]) if q is None else q.log_prob(at)
+    return log_q - joint
+
+
+def annealed_log_weights(
+    model,
+    x: Tensor,
+    n_chains: int,
+    n_temperatures: int,
+    *,
+    base: str = "prior",
+    kernel: HMC | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """(n_chains, B) log weights of annealed importance sampling; ``log_mean_exp`` of them is a lower bound of log p(x).
+
+    Args:
+        base: where the chains begin: "prior", as published, or "posterior", the encoder's, which is nearer.
+        kernel: see ``annealed_importance``; tuned in a pilot run when None. Its steps are in units of the base.
+
+    Raises:
+        ValueError: what ``importance_weighted`` and ``annealed_importance`` refuse, or an unknown base.
+
+    Source: Wu et al. (2017).
+    """
+    if base not in ("prior", "posterior"):
+        raise ValueError(f'base is "prior" or "posterior", got {base!r}')
+    energy, start = _posterior_energy(model, x, n_chains, whiten=base)
+    log_w = annealed_importance(
+        lambda u: -energy(u), start(generator), n_temperatures, kernel=kernel, generator=generator
+    )
+    return log_w.reshape(n_chains, len(x))
+
+
+def bits_per_dim(log_prob: Tensor | float, n_dims: int, *, levels: float = 256) -> Tensor | float:
+    """What a log-likelihood means in bits for one grey level: log₂ levels - log p / (D ln 2).
+
+    Args:
+        log_prob: nats an image, a tensor or a number.
+        n_dims: D, the numbers in one image: channels × height × width.
+        levels: how many grey levels lie in one unit of x. A density of x in [0, 1], from bytes as (i + u)/256: 256.
+            A density of x in [-1, 1], from bytes as (i + u)/128 - 1: 128. Probabilities of the levels themselves: 1.
+
+    Returns:
+        Bits a dimension; eight is what 256 equally likely levels cost.
+
+    Raises:
+        ValueError: no dimensions, or no levels.
+
+    Source: Theis et al. (2016), section 3.1; van den Oord et al. (2016) for the convention.
+    """
+    if n_dims < 1 or not levels > 0:
+        raise ValueError(f"n_dims and levels must be positive, got {n_dims} and {levels}")
+    return math.log2(levels) - log_prob / (n_dims * math.log(2))
+
+
+def log_mean_exp_error(log_weights: Tensor, dim: int = 0) -> Tensor:
+    """The standard error of ``log_mean_exp``, in nats, for independent weights: that of the mean over the mean.
+
+    From the weights' own spread, so too small when the largest ones were never drawn; compare ``weight_ess``.
+    """
+    n = log_weights.shape[dim]
+    return (1 / weight_ess(log_weights, dim) - 1 / n).clamp(min=0).sqrt()
+
+
+def log_joint(model, x: Tensor, z: Tensor) -> Tensor:
+    """log p(x, z) = log p(z) + log p(x | z) in nats: images (B, *event), z (..., B, latent) -> (..., B)."""
+    flat = z.reshape(-1, z.shape[-1])
+    images = x.expand(*z.shape[:-2], *x.shape).reshape(-1, *x.shape[1:])
+    return (model.prior().log_prob(flat) + model.likelihood(flat).log_prob(images)).reshape(z.shape[:-1])
+
+
+def _posterior_energy(model, x: Tensor, n_chains: int, whiten: str = "posterior"):
+    """-log p(x, z(u)) - log |dz/du| as an energy of u, rows (n_chains · B, latent), and a start that draws N(0, I).
+
+    z = μ + s u with the mean and standard deviations of the encoder, or of the prior.
+    """
+    if n_chains < 1:
+        raise ValueError(f"n_chains must be at least 1, got {n_chains}")
+    with torch.no_grad():
+        posterior = model.posterior(x)
+        _check(model, x, posterior)
+        base = posterior if whiten == "posterior" else model.prior().expand(posterior.batch_shape)
+        centre, scale = base.mean.detach(), base.stddev.detach()  # (B, latent)
+    images = x.repeat(n_chains, *[1] * (x.ndim - 1))
+    log_volume = scale.log().sum(1)
+
+    def energy(u: Tensor) -> Tensor:
+        z = centre + scale * u.reshape(n_chains, *centre.shape)
+        joint = model.prior().log_prob(z) + model.likelihood(z.flatten(0, 1)).log_prob(images).reshape(n_chains, -1)
+        return -(joint + log_volume).flatten()
+
+    def start(generator: torch.Generator | None) -> Tensor:
+        device = centre.device if generator is None else generator.device
+        shape = (n_chains * len(x), centre.shape[1])
+        return torch.randn(shape, generator=generator, device=device, dtype=centre.dtype).to(centre.device)
+
+    return energy, start
+
+
+def _check(model, x: Tensor, posterior: Distribution) -> None:
+    """The model's likelihood is a Distribution over one image, and every image is one it can produce."""
+    if x.ndim < 2 or len(x) == 0:
+        raise ValueError(f"x must be a batch of images (B, *event), got {tuple(x.shape)}")
+    likelihood = model.likelihood(posterior.mean)
+    if not isinstance(likelihood, Distribution):
+        raise ValueError(f"model.likelihood(z) must return a torch Distribution, got {type(likelihood).__name__}")
+    if likelihood.batch_shape != x.shape[:1] or likelihood.event_shape != x.shape[1:]:
+        raise ValueError(
+            f"model.likelihood(z) must be one distribution an image, batch ({len(x)},) and event {tuple(x.shape[1:])}; "
+            f"it has batch {tuple(likelihood.batch_shape)} and event {tuple(likelihood.event_shape)}. "
+            "torch.distributions.Independent moves axes from the batch to the event"
+        )
+    inside = likelihood.support.check(x)
+    if not inside.all():
+        raise ValueError(
+            f"{int((~inside).sum())} of {len(x)} images have values outside the support of the likelihood: their "
+            "probability is zero. Binarise for a Bernoulli, keep the grey levels for a discretised one, remove NaN"
+        )
+
+
+@contextmanager
+def _drawing_from(generator: torch.Generator | None):
+    """torch's Distributions draw from the global stream: point it at the generator's for a while."""
+    if generator is None:
+        yield
+        return
+    seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield

@@ -65,7 +65,7 @@ class Banana:
     The bend preserves volume, so log Z = log(2π a s). The mean is zero; x₁ and x₂ are uncorrelated, though
     far from independent; var x₁ = a², var x₂ = s² + 2 a⁴ b².
 
-    Source: Haario et al. (1999), section 4, centred.
+    Source: Haario et al. (1999), centred.
     """
 
     def __init__(self, scale: float = 1.0, bend: float = 0.7, width: float = 0.4) -> None:

@@ -15,8 +15,8 @@ class TenLayerEnergy(nn.Module):
         channels: of the images.
         size: their height and width, a power of two from 16 to 1024.
         width: channels of the first layers; they double twice on the way down.
-        norm: "batch" as written, "instance" (left out where a single pixel is left, which it would make zero),
-            or "none".
+        norm: "batch" as written, "instance" (left out from 2×2 pixels on: there the pooling has made a map constant,
+            and an instance norm of a constant is its shift, whatever the image), or "none".
         smooth: SiLU in place of the original's leaky ReLU.
     """
 
@@ -42,7 +42,7 @@ class TenLayerEnergy(nn.Module):
             side, before = side // 2 if halve else side, out
             if norm == "batch":
                 layers.append(nn.BatchNorm2d(out))
-            elif norm == "instance" and side > 1:
+            elif norm == "instance" and side > 2:
                 layers.append(nn.InstanceNorm2d(out, affine=True))
         self.net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(before, 1))
 

@@ -40,7 +40,7 @@ class ReplayBuffer:
     probability ``restart``, from ``start`` (uniform noise when none is given). While the buffer is
     empty every start is fresh.
 
-    Sources: Tieleman (2008) for persistence; Du & Mordatch (2019), section 3.2, for the restarts.
+    Sources: Tieleman (2008) for persistence; Du & Mordatch (2019) for the restarts.
     """
 
     def __init__(self, event_shape: tuple[int, ...], capacity: int = 8192, restart: float = 0.05, start=None) -> None:

@@ -3,6 +3,7 @@
 from .classifier import ClassifierTraining
 from .ebm import EBMConfig, EBMTraining, EBMWatch
 from .fit import FitConfig, Run, TrainingDiverged, fit, run_folder
+from .vae import VAETraining, implied_sigma
 from .vqvae import GumbelTraining, TokenPriorTraining, VQVAETraining, token_set
 
 __all__ = [
@@ -15,8 +16,10 @@ __all__ = [
     "Run",
     "TokenPriorTraining",
     "TrainingDiverged",
+    "VAETraining",
     "VQVAETraining",
     "fit",
+    "implied_sigma",
     "run_folder",
     "token_set",
 ]

@@ -138,7 +138,7 @@ def fit(
             plugins=[_AtomicCheckpoints()],
             enable_checkpointing=False,  # _Saver does it
             enable_model_summary=False,
-            enable_progress_bar=_interactive(),
+            enable_progress_bar=interactive(),
         )
         batches = train.loader(config.batch_size, seed=config.seed, flip=config.flip, crop=config.crop)
         val_batches = val.loader(config.batch_size, shuffle=False, drop_last=False) if val is not None else None
@@ -265,12 +265,13 @@ def _history(run_dir: Path) -> dict[str, list[tuple[int, float]]]:
     return {name: sorted(points.items()) for name, points in found.items()}
 
 
-def _interactive() -> bool:
+def interactive() -> bool:
+    """Is anybody there to watch a progress bar?"""
     return "GEN_HEADLESS" not in os.environ and ("ipykernel" in sys.modules or sys.stderr.isatty())
 
 
 def _progress_bar() -> list[Callback]:
-    return [TQDMProgressBar(refresh_rate=10)] if _interactive() else []
+    return [TQDMProgressBar(refresh_rate=10)] if interactive() else []
 
 
 class _quiet:

@@ -7,13 +7,13 @@ import json
 import math
 import os
 import statistics
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 
 from ..checkpoints import write_atomically
 from ..samplers import ChainDiverged
-from .fit import TrainingDiverged
+from .fit import TrainingDiverged, interactive
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def sweep(
     folder = Path(os.environ.get("GEN_RUNS", "runs")) / "sweeps" / name
     paths = [folder / _key(settings) for _, _, settings in plan]
     done: list[Cell] = []
-    bar = tqdm(total=len(plan), desc=name, disable=None if sys.stderr.isatty() else True)
+    bar = tqdm(total=len(plan), desc=name, disable=not interactive())
     for (label, seed, settings), path in zip(plan, paths, strict=True):
         bar.set_postfix_str(f"{label}, seed {seed}")
         cell = _read(path, label, seed)
@@ -118,7 +118,9 @@ def _run(experiment: Callable, label: str, seed: int, settings: Mapping) -> Cell
     except (TrainingDiverged, ChainDiverged) as error:
         diverged = str(error)
     seconds = time.perf_counter() - started
-    tensors = {key: value.detach().cpu().contiguous() for key, value in found.items() if isinstance(value, Tensor)}
+    # Clones: two views of one tensor cannot be written as they are.
+    whole = torch.contiguous_format
+    tensors = {k: v.detach().cpu().clone(memory_format=whole) for k, v in found.items() if isinstance(v, Tensor)}
     values = {key: value for key, value in found.items() if not isinstance(value, Tensor)}
     for key, value in values.items():
         if isinstance(value, float) and not math.isfinite(value):
@@ -148,5 +150,5 @@ def _read(path: Path, label: str, seed: int) -> Cell | None:
         return Cell(label, seed, kept["values"], tensors, kept["seconds"], kept["diverged"])
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError):  # a file of another version, or damaged: run it again
+    except (ValueError, KeyError, TypeError, SafetensorError):  # a file of another version, or damaged: run it again
         return None

@@ -51,6 +51,26 @@ def test_part_b_recorded_what_it_claims(ebm):
     assert len(ebm["ablation"]) == 8
 
 
+def test_part_a_recorded_what_it_claims(built):
+    found = report.records(executed(built[0], "03_ebm_bitmoji"))
+    assert "standing in for Bitmoji" in found["data"]
+    # The model as written cannot learn: its loss and its gradient are rounding errors.
+    assert found["written_largest_loss"] < 1e-4 and found["pinned_gap"] < 1e-4 and found["pinned_gradient"] < 1e-3
+    assert found["decay_reach_1000"] < 0.1  # far from the 0.58 of the noise it starts from
+    assert found["frechet_real"] < found["frechet_fresh"] < found["frechet_noise"]
+    assert [len(found[key]) for key in ("variations", "crossed", "ablation", "diagnosis")] == [8, 3, 8, 2]
+    assert all(row["finished"] == "1 of 1" for key in ("variations", "crossed", "ablation") for row in found[key])
+
+
+def test_part_c_recorded_what_it_claims(built):
+    found = report.records(executed(built[0], "04_ebm_cifar_conditional"))
+    assert "standing in for CIFAR-10" in found["photos"] and "standing in for MNIST" in found["digits"]
+    assert len(found["epsilon_study"]) == 4 and len(found["start_study"]) == 4 and len(found["weight_study"]) == 3
+    # Even a taste of training: the energy classifies, and most samples are what was asked for, or nearly.
+    assert found["digit_accuracy"] > 0.7 and found["digit_agreement"] > 0.25
+    assert found["photo_frechet_real"] < found["photo_frechet_fresh"]
+
+
 def test_figures_of_a_stand_in_say_so(built):
     notebook = executed(built[0], "02_ebm_mnist")
     shown = [o for c in notebook["cells"] for o in c.get("outputs", ()) if "image/png" in o.get("data", {})]

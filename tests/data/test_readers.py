@@ -46,8 +46,10 @@ def test_a_pair_gets_a_channel_and_long_labels(tmp_path):
         lambda b: b"",
         lambda b: b"\0\0\x0d" + b[3:],
         lambda b: b[:4] + b"\xff" * 12 + b[16:],
+        lambda b: b[:4] + bytes(4) + b[8:16],
+        lambda b: b[:3] + b"\0",
     ],
-    ids=["truncated", "too long", "header cut", "empty", "floats", "absurd size"],
+    ids=["truncated", "too long", "header cut", "empty", "floats", "absurd size", "zero images", "no dimensions"],
 )
 def test_damage_is_one_error_that_names_the_file(tmp_path, damage):
     path = tmp_path / "train-images-idx3-ubyte"
@@ -67,3 +69,22 @@ def test_labels_of_another_file_are_refused(tmp_path):
     write_pair(tmp_path, labels=LABELS[:3])
     with pytest.raises(DataError, match="do not belong together"):
         read_idx_pair(tmp_path, "train")
+
+
+def test_a_label_above_nine_is_damage(tmp_path):
+    write_pair(tmp_path, labels=torch.tensor([0, 1, 200, 3, 4], dtype=torch.uint8))
+    with pytest.raises(DataError, match=r"labels-idx1-ubyte is damaged: it holds the label 200"):
+        read_idx_pair(tmp_path, "train")
+
+
+def test_a_header_that_promises_gigabytes_costs_no_memory(tmp_path):
+    import tracemalloc
+
+    path = tmp_path / "train-images-idx3-ubyte"
+    path.write_bytes(idx_bytes(IMAGES)[:4] + b"\0\x10\0\0" + b"\0\0\0\x20" + b"\0\0\0\x20" + bytes(60))
+    tracemalloc.start()
+    with pytest.raises(DataError, match="promises 1,073,741,824 bytes"):
+        read_idx(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * 2**20

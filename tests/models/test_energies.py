@@ -78,11 +78,22 @@ def test_the_gradient_reaches_every_pixel(name):
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("name", ALONE)
 def test_an_image_has_its_energy_whatever_its_batch(name, training):
-    energy, x = perturbed(ENERGIES[name]()).train(training), faces(5)
-    together = energy(x)
-    alone = torch.cat([energy(image[None]) for image in x])
-    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
-    assert together.std() > 1e-3  # or the comparison would say nothing
+    energy, x = perturbed(ENERGIES[name](64)).train(training), faces(3, 64)
+    with torch.no_grad():
+        together = energy(x)
+        alone = torch.cat([energy(image[None]) for image in x])
+    # Measured against how far the images' energies are apart, or the comparison would say nothing.
+    assert (together - alone).abs().max() < 0.01 * together.std()
+
+
+ERASED = pytest.mark.xfail(strict=True, reason="at side 2 the 3x3 pooling makes a constant, which the norm then erases")
+
+
+@pytest.mark.parametrize("size", [pytest.param(16, marks=ERASED), pytest.param(32, marks=ERASED), 64, 128])
+def test_instance_norm_leaves_the_energy_something_to_see(size):
+    energy = perturbed(ENERGIES["ten layers, instance"](size))
+    with torch.no_grad():
+        assert energy(faces(3, size)).std() > 1e-4
 
 
 def test_the_backbones_batch_norms_keep_their_averages(resnet18):

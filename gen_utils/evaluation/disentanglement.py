@@ -1,0 +1,107 @@
+"""Disentanglement scores for data whose true factors are known: MIG and DCI. On scikit-learn.
+
+Both compare codes (N, d), usually the encoder's means, with factors (N, k) of whole numbers, and are between 0 and 1.
+A factor that never varies, such as dSprites' colour, is left out.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.metrics import mutual_info_score
+from sklearn.model_selection import train_test_split
+
+
+def mutual_information(codes, factors, *, n_bins: int = 20) -> tuple[np.ndarray, np.ndarray]:
+    """(d, k) mutual information in nats of each binned code with each factor, and the factors' entropies (k,).
+
+    Args:
+        codes: (N, d) floats; each dimension is cut into ``n_bins`` intervals of equal length over its range.
+        factors: (N, k) whole numbers; constant columns are left out.
+
+    The plug-in estimate is biased upwards, by about (bins - 1)(values - 1)/(2N): use thousands of images.
+
+    Raises:
+        ValueError: shapes that do not match, codes that are not finite, or no factor that varies.
+    """
+    codes, factors = _columns(codes, factors)
+    binned = [np.digitize(c, np.linspace(c.min(), c.max(), n_bins + 1)[1:-1]) for c in codes.T]
+    information = np.array([[mutual_info_score(c, f) for f in factors.T] for c in binned])
+    return information, np.array([mutual_info_score(f, f) for f in factors.T])
+
+
+def mutual_information_gap(codes, factors, *, n_bins: int = 20) -> float:
+    """MIG: how far ahead the best code of each factor is of the second best, as a share of the factor's entropy.
+
+    1 when every factor is told by one code alone; 0 when two codes tell equally much of each.
+
+    Raises: as ``mutual_information``; fewer than two codes.
+
+    Source: Chen et al. (2018), with the binned means of Locatello et al. (2019).
+    """
+    information, entropy = mutual_information(codes, factors, n_bins=n_bins)
+    if len(information) < 2:
+        raise ValueError("the gap between the best code and the second needs at least two codes")
+    second, best = np.sort(information, axis=0)[-2:]
+    return float(((best - second) / entropy).mean())
+
+
+class DCI(NamedTuple):
+    """Scores in [0, 1], and what they are computed from."""
+
+    disentanglement: float  # each code tells of one factor
+    completeness: float  # each factor is told by one code
+    informativeness: float  # held-out accuracy of predicting the factors, mean
+    importance: np.ndarray  # (d, k), columns sum to one
+
+
+def dci(codes, factors, *, seed: int = 0, n_trees: int = 30, n_jobs: int = 1) -> DCI:
+    """Disentanglement, completeness and informativeness, from a random forest's importances of each code.
+
+    A code's disentanglement is one minus the entropy of its importances over the factors, in units of log k, and the
+    codes are weighted by their share of all importance; completeness is the same along the other axis. A code that is
+    never used weighs nothing.
+
+    Args:
+        codes: (N, d); factors: (N, k), predicted as classes; a quarter of the rows is held out.
+
+    Raises: as ``mutual_information``; a single varying factor or a single code, for which entropies say nothing.
+
+    Source: Eastwood & Williams (2018), section 2.
+    """
+    codes, factors = _columns(codes, factors)
+    if codes.shape[1] < 2 or factors.shape[1] < 2:
+        raise ValueError(f"DCI needs two codes and two varying factors, got {codes.shape[1]} and {factors.shape[1]}")
+    train, test = train_test_split(np.arange(len(codes)), test_size=0.25, random_state=seed)
+    importance, accuracy = [], []
+    for factor in factors.T:
+        forest = RandomForestClassifier(n_trees, max_depth=12, random_state=seed, n_jobs=n_jobs)
+        forest.fit(codes[train], factor[train])
+        importance.append(forest.feature_importances_)
+        accuracy.append(forest.score(codes[test], factor[test]))
+    matrix = np.stack(importance, axis=1)
+    per_code, per_factor = _purity(matrix), _purity(matrix.T)
+    weight = matrix.sum(1) / matrix.sum()
+    return DCI(float(weight @ per_code), float(per_factor.mean()), float(np.mean(accuracy)), matrix)
+
+
+def _purity(importance: np.ndarray) -> np.ndarray:
+    """(n, m) -> (n,): one minus the entropy of each row, in units of log m; a row of zeros gets 0."""
+    total = importance.sum(1, keepdims=True)
+    share = np.divide(importance, total, out=np.full_like(importance, 1 / importance.shape[1]), where=total > 0)
+    entropy = -(share * np.log(np.where(share > 0, share, 1))).sum(1)
+    return 1 - entropy / np.log(importance.shape[1])
+
+
+def _columns(codes, factors) -> tuple[np.ndarray, np.ndarray]:
+    codes, factors = np.asarray(codes, dtype=np.float64), np.asarray(factors)
+    if codes.ndim != 2 or factors.ndim != 2 or len(codes) != len(factors) or len(codes) < 2:
+        raise ValueError(f"codes must be (N, d) and factors (N, k), got {codes.shape} and {factors.shape}")
+    if not np.isfinite(codes).all():
+        raise ValueError("the codes hold values that are not finite")
+    factors = factors[:, factors.max(0) > factors.min(0)]
+    if factors.shape[1] == 0:
+        raise ValueError("no factor varies, so there is nothing to be told of it")
+    return codes, factors

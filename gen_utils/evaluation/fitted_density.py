@@ -1,0 +1,66 @@
+"""Densities fitted to samples, one for each image: a Gaussian, or a mixture of Gaussians by scikit-learn."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from sklearn.mixture import GaussianMixture
+from torch import Tensor
+from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, MultivariateNormal, Normal
+
+
+def fit_density(
+    samples: Tensor | None,
+    density: str,
+    covariance: str,
+    n_components: int,
+    shrink: float,
+    generator: torch.Generator | None,
+) -> Distribution | None:
+    """Samples (L, B, d) -> a Distribution over (d,) with batch (B,); None, the standard normal, without samples.
+
+    Args: as for ``posterior_log_ratios``.
+
+    Raises:
+        ValueError: an unknown covariance, a shrink that is not positive, too few samples for what is fitted.
+    """
+    if samples is None:
+        return None
+    n, _, d = samples.shape
+    if covariance not in ("full", "diagonal"):
+        raise ValueError(f'covariance is "full" or "diagonal", got {covariance!r}')
+    if not shrink > 0:
+        raise ValueError(f"shrink must be positive, got {shrink}")
+    needed = (d + 2 if covariance == "full" else 3) * (n_components if density == "gmm" else 1)
+    if n < needed:
+        raise ValueError(f"{n} samples an image are too few to fit {density} with {covariance} covariance in {d} "
+                         f"dimensions: draw at least {needed}, or choose covariance=\"diagonal\"")  # fmt: skip
+    if density == "gmm":
+        return _mixture(samples, covariance, n_components, shrink, generator)
+    mean, deviation = samples.mean(0), samples - samples.mean(0)
+    if covariance == "diagonal":
+        return Independent(Normal(mean, shrink * deviation.square().mean(0).sqrt().clamp(min=1e-6)), 1)
+    sigma = torch.einsum("lbi,lbj->bij", deviation, deviation) / (n - 1)
+    sigma = sigma + 1e-6 * torch.eye(d).to(sigma)
+    return MultivariateNormal(mean, shrink**2 * sigma)
+
+
+def _mixture(samples: Tensor, covariance: str, n_components: int, shrink: float, generator) -> Distribution:
+    """One ``GaussianMixture`` an image, stacked into one torch mixture."""
+    device = None if generator is None else generator.device
+    seed = int(torch.randint(2**31 - 1, (), generator=generator, device=device))
+    kind = {"full": "full", "diagonal": "diag"}[covariance]
+    fits = [
+        GaussianMixture(n_components, covariance_type=kind, reg_covar=1e-4, random_state=seed).fit(rows)
+        for rows in samples.detach().cpu().double().numpy().transpose(1, 0, 2)
+    ]
+
+    def stacked(name: str) -> Tensor:
+        return torch.from_numpy(np.stack([getattr(fit, name) for fit in fits])).to(samples)
+
+    weights, means, covariances = stacked("weights_"), stacked("means_"), stacked("covariances_")
+    if covariance == "diagonal":
+        parts: Distribution = Independent(Normal(means, shrink * covariances.sqrt()), 1)
+    else:
+        parts = MultivariateNormal(means, shrink**2 * covariances)
+    return MixtureSameFamily(Categorical(weights), parts)

@@ -1,0 +1,245 @@
+"""Training a classifier that is also a density: cross-entropy plus contrastive divergence of its logsumexp."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics.classification import MulticlassAccuracy
+
+from ..checkpoints import write_atomically
+from ..data import ImageSet, to_float
+from ..losses import joint_loss
+from ..models import JointEnergy
+from ..samplers import Langevin, ProximalLangevin, ReplayBuffer
+from .ebm import EBMConfig, EBMTraining
+from .fit import FitConfig, Run, TrainingDiverged, fit
+
+
+@dataclass(frozen=True)
+class JEMConfig(EBMConfig):
+    """The recipe; what is not named here is ``EBMConfig``'s, with other defaults.
+
+    Attributes:
+        weight: λ of the generative term; the cross-entropy has weight 1.
+        warmup: optimiser steps in which the learning rate grows from zero; a cosine to zero follows.
+        max_contrast: nats. A mean energy of data and one of samples further apart than this is a divergence, long
+            before the loss stops being finite: chains no longer reach where the energy is low.
+    """
+
+    kernel: Langevin | ProximalLangevin = field(
+        default_factory=lambda: ProximalLangevin(1.0, max_step=0.1, bounds=(-1.0, 1.0))
+    )
+    n_steps: int = 10
+    capacity: int = 10_000
+    alpha: float = 0.0
+    data_noise: float = 0.03
+    lr: float = 1e-4
+    betas: tuple[float, float] = (0.9, 0.999)
+    decay: str = "cosine"
+    grad_norm: float | None = 1.0
+    weight: float = 1.0
+    warmup: int = 0
+    max_contrast: float = 100.0
+
+    def __post_init__(self) -> None:
+        if self.decay not in ("cosine", "constant"):
+            raise ValueError(f'decay is "cosine" or "constant", got {self.decay!r}')
+        if self.weight < 0:
+            raise ValueError(f"weight is zero or more, got {self.weight}")
+
+
+class JEMTraining(EBMTraining):
+    """A classifier (B, C, H, W) -> (B, K), trained jointly; ``energy`` is the same network read as E(x).
+
+    **Batch norm.** Chains run with the network in eval mode: a layer with running statistics uses those, so that an
+    image's energy depends on that image alone. In training mode it would use the statistics of the chains themselves,
+    and the energy of one chain would change with its neighbours. Networks without norm layers have no such choice.
+
+    Logs ``loss``, ``cross_entropy``, ``accuracy`` (of the batch), ``contrast``, ``energy_real``, ``energy_fake`` and
+    ``lr``; in validation ``val_accuracy``, ``val_loss`` (cross-entropy, nats) and ``val_energy``.
+
+    Args:
+        classifier: trained or not; it is changed.
+        start: where fresh chains begin; uniform noise when None, for JEM++ a ``GaussianStart``.
+        lr_factor: the learning rate is multiplied by it; ``train_jem`` lowers it after a divergence.
+    """
+
+    def __init__(
+        self,
+        classifier: nn.Module,
+        config: JEMConfig,
+        event_shape: Sequence[int],
+        *,
+        start=None,
+        lr_factor: float = 1.0,
+    ) -> None:
+        super().__init__(JointEnergy(classifier, tuple(event_shape)), config)
+        self.buffer = ReplayBuffer(tuple(event_shape), config.capacity, config.restart, start)
+        self.start, self.lr_factor = self.buffer.start, lr_factor
+        self.val_accuracy = MulticlassAccuracy(classifier.config["n_classes"], average="micro")
+
+    @property
+    def classifier(self) -> nn.Module:
+        """The network that is being trained."""
+        return self.energy.classifier
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(x)
+
+    def learning_rate(self, step: int) -> float:
+        """Adam's rate at an optimiser step: a function of the step alone, so that a resumed run needs no memory."""
+        config = self.config
+        rate = config.lr * self.lr_factor * min(1.0, (step + 1) / max(1, config.warmup))
+        if config.decay == "constant":
+            return rate
+        return rate * 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.trainer.max_steps)))
+
+    def on_train_batch_start(self, *_) -> None:
+        rate = self.learning_rate(self.global_step)
+        for group in self.optimizers().param_groups:
+            group["lr"] = rate
+        self.log("lr", rate)
+
+    def negatives(self, n: int, labels: Tensor | None = None) -> Tensor:
+        """(n, C, H, W): finished chains on E(x), which also enter the buffer; the network samples in eval mode."""
+        modes = [(module, module.training) for module in self.energy.modules()]
+        self.energy.eval()
+        try:
+            return super().negatives(n)
+        finally:
+            for module, mode in modes:
+                module.training = mode
+
+    def training_step(self, batch: tuple[Tensor, ...], _) -> Tensor:
+        config = self.config
+        if len(batch) < 2:
+            raise ValueError("a joint model is trained on images with labels, and these have none")
+        real, labels = to_float(batch[0]), batch[1]
+        if config.data_noise:
+            jitter = torch.randn(real.shape, generator=self.noise, device=real.device)
+            real = real.add_(jitter, alpha=config.data_noise).clamp_(-1, 1)
+        fake = self.negatives(len(real))
+        if config.joint_pass:
+            logits_real, logits_fake = self.classifier(torch.cat((real, fake))).chunk(2)
+        else:
+            logits_real, logits_fake = self.classifier(real), self.classifier(fake)
+        loss = joint_loss(logits_real, labels, logits_fake, config.weight, config.alpha)
+        with torch.no_grad():
+            energy_real, energy_fake = -logits_real.logsumexp(1).mean(), -logits_fake.logsumexp(1).mean()
+            contrast = energy_real - energy_fake
+            self.log_dict(
+                {
+                    "loss": loss.detach(),
+                    "cross_entropy": F.cross_entropy(logits_real, labels),
+                    "accuracy": (logits_real.argmax(1) == labels).float().mean(),
+                    "contrast": contrast,
+                    "energy_real": energy_real,
+                    "energy_fake": energy_fake,
+                }
+            )
+        if abs(float(contrast)) > config.max_contrast:
+            raise TrainingDiverged(
+                f"data and samples are {float(contrast):.0f} nats apart at step {self.global_step}, more than "
+                f"max_contrast = {config.max_contrast:g}; the chains no longer keep up with the energy"
+            )
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, ...], _) -> None:
+        logits = self.classifier(to_float(batch[0]))
+        self.val_accuracy(logits, batch[1])
+        self.log("val_accuracy", self.val_accuracy)
+        values = {"val_loss": F.cross_entropy(logits, batch[1]), "val_energy": -logits.logsumexp(1).mean()}
+        self.log_dict(values, batch_size=len(logits))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.energy.parameters(), lr=self.config.lr, betas=self.config.betas)
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """One divergence and what was done about it."""
+
+    reason: str
+    from_step: int  # training went on from here: the last good checkpoint, or 0
+    lr_factor: float  # and from here on the learning rate is multiplied by this
+
+    def __str__(self) -> str:
+        place = f"step {self.from_step}" if self.from_step else "the beginning"
+        return f"{self.reason}; went on from {place} with {self.lr_factor:g} times the learning rate"
+
+
+def train_jem(
+    classifier: nn.Module,
+    train: ImageSet,
+    val: ImageSet | None = None,
+    *,
+    recipe: JEMConfig,
+    config: FitConfig,
+    start=None,
+    callbacks: Sequence[Callback] = (),
+    max_recoveries: int = 3,
+    shrink: float = 0.5,
+) -> tuple[Run, list[Recovery]]:
+    """Fine-tune a copy of the classifier; a run that diverges goes on from its last good checkpoint, more slowly.
+
+    After a divergence the last checkpoint is restored and the learning rate multiplied by ``shrink``. A run that
+    diverges again before it has written a new checkpoint had a sick one: it begins again from the classifier. What
+    happened is kept in ``run_dir/recoveries.json``, so that a killed run resumes bit for bit, and a finished one is
+    loaded, whether it diverged on its way or not.
+
+    Args:
+        classifier: pretrained; left as it is.
+        start: where fresh chains begin, see ``JEMTraining``.
+        callbacks: as for ``fit``; their states come back with the checkpoint.
+        max_recoveries: so many divergences are forgiven.
+
+    Returns:
+        The run and its recoveries, the first one first.
+
+    Raises:
+        TrainingDiverged: it diverged once more than forgiven; the message tells of the earlier ones.
+    """
+    if not 0 < shrink < 1:
+        raise ValueError(f"shrink is between 0 and 1, got {shrink}")
+    folder = Path(config.run_dir)
+    last, notes = folder / "last.ckpt", folder / "recoveries.json"
+    recoveries = _read(notes) if last.exists() or notes.exists() else []
+    while True:
+        torch.manual_seed(recipe.seed)
+        factor = recoveries[-1].lr_factor if recoveries else 1.0
+        module = JEMTraining(copy.deepcopy(classifier), recipe, train.shape, start=start, lr_factor=factor)
+        fresh = [copy.deepcopy(callback) for callback in callbacks]  # a restart must not keep looks at a lost run
+        try:
+            run = fit(module, train, val, config=config, resume=True, callbacks=fresh)
+        except TrainingDiverged as error:
+            reason = str(error).split("; ")[0]
+            if len(recoveries) >= max_recoveries:
+                told = "".join(f" Before: {recovery}." for recovery in recoveries)
+                raise TrainingDiverged(f"{reason}; it was rescued {len(recoveries)} times already.{told}") from error
+            step = _step_of(last)
+            if step and recoveries and recoveries[-1].from_step == step:
+                last.unlink()
+                step = 0
+            recoveries.append(Recovery(reason, step, factor * shrink))
+            write_atomically(notes, json.dumps([vars(r) for r in recoveries], indent=1).encode())
+            continue
+        for callback, used in zip(callbacks, fresh, strict=True):
+            vars(callback).update(vars(used))  # the caller reads its own callbacks
+        return run, recoveries
+
+
+def _step_of(checkpoint: Path) -> int:
+    return torch.load(checkpoint, weights_only=True)["global_step"] if checkpoint.exists() else 0
+
+
+def _read(notes: Path) -> list[Recovery]:
+    return [Recovery(**row) for row in json.loads(notes.read_text())] if notes.exists() else []

@@ -1,0 +1,97 @@
+"""Training a variational auto-encoder, by the ELBO or by a weighted squared error."""
+
+from __future__ import annotations
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.distributions import kl_divergence
+from torch.nn import functional as F
+
+from ..data import to_float
+from ..losses import beta_elbo
+from ..models.pixels import dequantise
+
+
+class VAETraining(L.LightningModule):
+    """Adam with a cosine decay on reconstruction + β · KL.
+
+    Logs ``loss`` (what is minimised), ``reconstruction``, ``kl`` (nats an image), ``mse`` (in units of [-1, 1]) and
+    ``sigma``; in validation the same with ``val_`` before it.
+
+    Args:
+        model: a VAE with ``prior``, ``posterior``, ``likelihood`` and ``pixels`` (see ``models.vae``).
+        beta: weight of the KL divergence.
+        objective: "elbo": the reconstruction is -log p(x | z), in nats an image, and β = 1 is the ELBO. "mse": it is
+            the mean squared error over all pixels, as many programs have it; β then is no longer a pure number (see
+            ``implied_sigma``).
+        dequantised: add uniform noise of one grey level, so that a density of x bounds the probability of the bytes.
+            A discretised or binary likelihood wants the levels themselves: False.
+        lr: Adam's first learning rate.
+
+    Raises:
+        ValueError: an unknown objective.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        beta: float = 1.0,
+        objective: str = "elbo",
+        dequantised: bool = True,
+        lr: float = 1e-3,
+    ) -> None:
+        super().__init__()
+        if objective not in ("elbo", "mse"):
+            raise ValueError(f'objective is "elbo" or "mse", got {objective!r}')
+        self.model, self.beta, self.objective, self.dequantised, self.lr = model, beta, objective, dequantised, lr
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x)
+
+    def terms(self, images: Tensor) -> dict[str, Tensor]:
+        """Loss and its parts for bytes (B, C, H, W), at one draw of the posterior."""
+        x = dequantise(images) if self.dequantised else to_float(images)
+        posterior = self.model.posterior(x)
+        kl = kl_divergence(posterior, self.model.prior().expand(posterior.batch_shape))
+        likelihood = self.model.likelihood(posterior.rsample())
+        mse = F.mse_loss(likelihood.mean, x)
+        if self.training and self.model.pixels.rule == "calibrated":
+            self.model.pixels.calibrate(mse)  # before it is used: the best σ for this batch's errors is a constant
+            likelihood = self.model.pixels.recalibrated(likelihood)
+        if self.objective == "mse":
+            loss, reconstruction = mse + self.beta * kl.mean(), mse
+        else:
+            log_likelihood = likelihood.log_prob(x)
+            loss, reconstruction = beta_elbo(log_likelihood, kl, self.beta), -log_likelihood.mean()
+        parts = {"loss": loss, "reconstruction": reconstruction, "kl": kl.mean(), "mse": mse}
+        return {**parts, "sigma": self.model.pixels.sigma}
+
+    def training_step(self, batch: tuple[Tensor, ...], _) -> Tensor:
+        terms = self.terms(batch[0])
+        self.log_dict({name: value.detach() for name, value in terms.items()})
+        return terms["loss"]
+
+    def validation_step(self, batch: tuple[Tensor, ...], _) -> None:
+        terms = self.terms(batch[0])
+        self.log_dict({f"val_{name}": value for name, value in terms.items()}, batch_size=len(batch[0]))
+
+    def configure_optimizers(self) -> dict:
+        optimizer = torch.optim.Adam(self.model.parameters(), lr=self.lr)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.trainer.max_steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def implied_sigma(beta: float, n_dims: int) -> float:
+    """The σ whose ELBO has the same optimum as mean squared error + β · KL: √(β D / 2), in the units of the pixels.
+
+    -log N(x; x̂, σ²) = ‖x - x̂‖² / 2σ² + a constant; divided by D / 2σ² that is the mean squared error, and the KL's
+    weight becomes 2σ² / D.
+
+    Raises:
+        ValueError: a β or a number of dimensions that is not positive.
+    """
+    if not beta > 0 or n_dims < 1:
+        raise ValueError(f"beta and n_dims must be positive, got {beta} and {n_dims}")
+    return (beta * n_dims / 2) ** 0.5
