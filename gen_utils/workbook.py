@@ -26,6 +26,13 @@ SHIPPED_BY = {  # trained model -> the notebook that trains it
     "ebm_bitmoji": "03_ebm_bitmoji",
     "ebm_digits_conditional": "04_ebm_cifar_conditional",
     "ebm_cifar": "04_ebm_cifar_conditional",
+    "jem_mnist": "05_jem",
+    "vqvae_mnist": "06_dvae_clustering",
+    "vqvae_fashion_mnist": "06_dvae_clustering",
+    "token_prior_mnist": "06_dvae_clustering",
+    "token_prior_fashion_mnist": "06_dvae_clustering",
+    "vae_celeba": "09_vae_likelihood",
+    "vae_sprites": "09_vae_likelihood",
 }
 
 

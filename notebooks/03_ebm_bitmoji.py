@@ -37,7 +37,7 @@
 # | profile | data | what happens | time |
 # |---|---|---|---|
 # | `quick` | drawn cartoon faces, 32×32 | every cell runs, training is a taste | about a minute and a half, two cores |
-# | `laptop` | Bitmoji, 3,150 faces, 32×32 | faces, every experiment over three seeds | about an hour and a half, two cores (twenty minutes of them the main training) |
+# | `laptop` | Bitmoji, 3,150 faces, 32×32 | faces, every experiment over three seeds | about an hour and a half on one core (twenty minutes of them the main training) |
 # | `full` | Bitmoji, 64×64 | a deeper network, longer chains | a few hours, one GPU (not yet measured) |
 
 # %% tags=["remove-cell"]
@@ -111,8 +111,8 @@ settings = choose(
     laptop=dict(
         data="bitmoji", size=32, batch_size=64,
         widths=(48, 96, 192, 192), stem=48, train_steps=800, chain_steps=30, looks=8,
-        written_steps=80, written_width=32, variation_steps=40, ablation_steps=50,
-        seeds=3, ablation_seeds=2, n_eval=350, n_small=64, final_chain=400,
+        written_steps=80, written_width=32, variation_steps=40, ablation_steps=100,
+        seeds=3, ablation_seeds=1, n_eval=350, n_small=64, final_chain=400,
     ),
     full=dict(
         data="bitmoji", size=64, batch_size=64,
@@ -950,8 +950,7 @@ record("diagnosis", diagnosis)
 # %% [markdown]
 # ## What each ingredient is worth (A8)
 #
-# Leave one out, train for the same small number of steps, over several seeds. The runs are short, so they show
-# what is needed *early*. "Fresh" are chains from noise, "buffer" is what training itself sees.
+# Leave one out and train for the same small number of steps. The runs are short, so they show what is needed *early*. "Fresh" are chains from noise, "buffer" is what training itself sees.
 
 
 # %%

@@ -151,20 +151,28 @@ class GumbelVAE(_TokenModel):
 
     Args:
         channels, n_codes, code_dim, width, n_blocks: as for ``VQVAE``; the codebook is an ordinary parameter.
+        norm: batch norm of the logits, one mean and variance a code. Without it a handful of codes win the first steps,
+            and the others hardly get a gradient again.
 
     Source: Jang et al. (2017) and Maddison et al. (2017) for the relaxation; Ramesh et al. (2021) for the dVAE.
     """
 
     def __init__(
-        self, channels: int = 1, n_codes: int = 128, code_dim: int = 16, width: int = 64, n_blocks: int = 2
+        self,
+        channels: int = 1,
+        n_codes: int = 128,
+        code_dim: int = 16,
+        width: int = 64,
+        n_blocks: int = 2,
+        norm: bool = True,
     ) -> None:
         super().__init__()
         self.config = {
             "channels": channels, "n_codes": n_codes, "code_dim": code_dim, "width": width, "n_blocks": n_blocks,
+            "norm": norm,
         }  # fmt: skip
         self.encoder = Encoder(channels, n_codes, width, n_blocks)
-        # Without it a handful of codes win the first steps, and the others never get a gradient again.
-        self.norm = nn.BatchNorm2d(n_codes)
+        self.norm = nn.BatchNorm2d(n_codes) if norm else nn.Identity()
         self.codebook = nn.Parameter(torch.randn(n_codes, code_dim))
         self.decoder = Decoder(channels, code_dim, width, n_blocks)
 

@@ -48,7 +48,7 @@ class JEMConfig(EBMConfig):
     grad_norm: float | None = 1.0
     weight: float = 1.0
     warmup: int = 0
-    max_contrast: float = 100.0
+    max_contrast: float = 1000.0
 
     def __post_init__(self) -> None:
         if self.decay not in ("cosine", "constant"):
@@ -105,7 +105,7 @@ class JEMTraining(EBMTraining):
 
     def on_train_batch_start(self, *_) -> None:
         rate = self.learning_rate(self.global_step)
-        for group in self.optimizers().param_groups:
+        for group in self.optimizers(use_pl_optimizer=False).param_groups:
             group["lr"] = rate
         self.log("lr", rate)
 
@@ -212,7 +212,7 @@ def train_jem(
         raise ValueError(f"shrink is between 0 and 1, got {shrink}")
     folder = Path(config.run_dir)
     last, notes = folder / "last.ckpt", folder / "recoveries.json"
-    recoveries = _read(notes) if last.exists() or notes.exists() else []
+    recoveries = _read(notes)
     while True:
         torch.manual_seed(recipe.seed)
         factor = recoveries[-1].lr_factor if recoveries else 1.0
@@ -224,7 +224,7 @@ def train_jem(
             reason = str(error).split("; ")[0]
             if len(recoveries) >= max_recoveries:
                 told = "".join(f" Before: {recovery}." for recovery in recoveries)
-                raise TrainingDiverged(f"{reason}; it was rescued {len(recoveries)} times already.{told}") from error
+                raise TrainingDiverged(f"{reason}; rescued before: {len(recoveries)} times.{told}") from error
             step = _step_of(last)
             if step and recoveries and recoveries[-1].from_step == step:
                 last.unlink()

@@ -1,0 +1,263 @@
+"""The exercise checks of Part D, the classifier that is also a density."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..losses import joint_loss as _joint_loss
+from .core import Result, Slip, attempt, compare, told
+
+
+def joint_energy(student: Callable) -> Result:
+    """Check ``joint_energy(logits (B, K)) -> (B,)``: -logsumexp over the classes."""
+    stream = torch.Generator().manual_seed(0)
+    small = torch.randn(6, 4, generator=stream) * 2
+    cases = [(small,), (torch.randn(3, 10, generator=stream) * 3 + 200,)]  # the second overflows when exp is naive
+
+    slips = [
+        Slip("sign", "the sign is missing: likely pictures have large logits and must have low energy.", lambda f: f.logsumexp(1)),
+        Slip("overflow", "right on small logits, but exp(f) overflows on large ones; let torch.logsumexp do it.", lambda f: -f.exp().sum(1).log()),
+        Slip("maximum", "you took the largest logit alone; every class contributes. (The maximum is its limit for far apart logits.)", lambda f: -f.amax(1)),
+        Slip("mean for sum", "you averaged over the classes, log of the mean; sum them. The two differ by log K.", lambda f: math.log(f.shape[1]) - f.logsumexp(1)),
+        Slip("sum of logits", "you summed the logits themselves; exponentials are summed, Σ exp f(x)[y].", lambda f: -f.sum(1)),
+        Slip("mean of logits", "you averaged the logits themselves; exponentials are summed, Σ exp f(x)[y].", lambda f: -f.mean(1)),
+        Slip("softmax first", "these logits have been through log_softmax, after which their logsumexp is 0 for every picture: normalising throws p(x) away.", lambda f: -f.log_softmax(1).logsumexp(1)),
+        Slip("confidence", "that is −log max p(y|x): the classifier's confidence, from which p(x) has cancelled.", lambda f: -f.log_softmax(1).amax(1)),
+    ]  # fmt: skip
+    value, failure = attempt("joint_energy", student, small.clone())
+    if failure is not None:
+        return failure
+    if isinstance(value, Tensor) and value.shape == (4,) and torch.allclose(value.abs(), small.logsumexp(0).abs()):
+        return told(
+            "joint_energy",
+            False,
+            "you summed over the pictures of the batch; sum over the classes, dim 1.",
+            "dimension",
+        )
+    return compare("joint_energy", student, lambda f: -f.logsumexp(1), cases, slips)
+
+
+def conditional_energy(student: Callable) -> Result:
+    """Check ``conditional_energy(logits (B, K), labels (B,)) -> (B,)``: -f(x)[y]."""
+    name = "conditional_energy"
+    stream = torch.Generator().manual_seed(1)
+    square = (torch.randn(5, 5, generator=stream), torch.tensor([2, 0, 4, 4, 1]))
+    cases = [(torch.randn(6, 4, generator=stream) * 2, torch.tensor([3, 0, 2, 2, 1, 3])), square]
+    value, failure = attempt(name, student, *(t.clone() for t in square))
+    if failure is not None:
+        return failure
+    if isinstance(value, Tensor) and value.shape == (5, 5):
+        return told(name, False, "logits[:, labels] takes all the labels' columns of every picture; one entry a row is wanted: gather.", "all columns")  # fmt: skip
+
+    def at(f: Tensor, y: Tensor) -> Tensor:
+        return f.gather(1, y[:, None]).squeeze(1)
+
+    slips = [
+        Slip("sign", "the sign is missing: E(x, y) is minus the logit.", at),
+        Slip("cross-entropy", "that is −log p(y|x): it has been divided by Σ exp f(x)[y], and what it lost is p(x).", lambda f, y: -at(f.log_softmax(1), y)),
+        Slip("probability", "that is minus a probability; energies are logits, before any softmax.", lambda f, y: -at(f.softmax(1), y)),
+        Slip("own guess", "you took the classifier's favourite class; the label asked for may be another one.", lambda f, y: -f.amax(1)),
+        Slip("marginal", "that is E(x), which does not know the label.", lambda f, y: -f.logsumexp(1)),
+        Slip("diagonal", "you counted the labels along the rows: entry y of row y. Entry y_b of row b is wanted.", lambda f, y: -f[y % len(f), y]),
+    ]  # fmt: skip
+    return compare(name, student, lambda f, y: -at(f, y), cases, slips)
+
+
+def joint_loss(student: Callable) -> Result:
+    """Check ``joint_loss(logits_real (B, K), labels (B,), logits_fake (B', K), weight) -> scalar``."""
+    stream = torch.Generator().manual_seed(2)
+    real, fake = torch.randn(8, 5, generator=stream) * 2 + 1, torch.randn(6, 5, generator=stream)
+    labels = torch.randint(5, (8,), generator=stream)
+    cases = [(real, labels, fake, 1.0), (real, labels, fake, 0.3), (real, labels, fake, 0.0)]
+
+    def ce(r: Tensor, y: Tensor) -> Tensor:
+        return F.cross_entropy(r, y)
+
+    def gap(r: Tensor, f: Tensor) -> Tensor:
+        return f.logsumexp(1).mean() - r.logsumexp(1).mean()
+
+    slips = [
+        Slip("sign", "the contrast is turned round: training lowers the energy of data and raises that of samples.", lambda r, y, f, w: ce(r, y) - w * gap(r, f)),
+        Slip("no cross-entropy", "the cross-entropy is missing: nothing tells the classes apart.", lambda r, y, f, w: w * gap(r, f)),
+        Slip("no contrast", "only the cross-entropy is there; add weight times mean E(data) − mean E(samples).", lambda r, y, f, w: ce(r, y)),
+        Slip("weight on the wrong term", "the weight belongs to the generative term, the cross-entropy has weight 1.", lambda r, y, f, w: w * ce(r, y) + gap(r, f)),
+        Slip("weight on both", "the weight belongs to the generative term alone.", lambda r, y, f, w: w * (ce(r, y) + gap(r, f))),
+        Slip("mixture", "you blend the two, (1 − λ) of one and λ of the other; the cross-entropy has weight 1.", lambda r, y, f, w: (1 - w) * ce(r, y) + w * gap(r, f)),
+        Slip("no weight", "the weight is not used.", lambda r, y, f, w: ce(r, y) + gap(r, f)),
+        Slip("sum for mean", "the energies are summed over the batch; average them, as cross_entropy does.", lambda r, y, f, w: ce(r, y) + w * (f.logsumexp(1).sum() - r.logsumexp(1).sum())),
+        Slip("label's energy", "your data have the energy of their label, E(x, y). The cross-entropy already sees the label; here E(x) is wanted.", lambda r, y, f, w: ce(r, y) + w * (f.logsumexp(1).mean() - r.gather(1, y[:, None]).mean())),
+        Slip("cross-entropy of samples", "the samples got a cross-entropy too; they have no labels.", lambda r, y, f, w: ce(r, y) + w * gap(r, f) + ce(f, f.argmax(1))),
+    ]  # fmt: skip
+    return compare("joint_loss", student, _joint_loss, cases, slips)
+
+
+def gaussian_starts(student: Callable) -> Result:
+    """Check ``gaussian_starts(images (N, D), labels (N,), wanted (B,), z (B, D), jitter) -> (B, D)``."""
+    name = "gaussian_starts"
+    stream = torch.Generator().manual_seed(3)
+    # Two classes with different means and strongly correlated coordinates, and far fewer images than a smooth average.
+    mix = torch.tensor([[1.0, 0.8, 0.0], [0.0, 0.5, -0.6], [0.0, 0.0, 0.2]])
+    images = torch.randn(14, 3, generator=stream) @ mix
+    labels = torch.tensor([0, 1] * 7)
+    images[labels == 1] = images[labels == 1] * 2 + 3
+    wanted, z = torch.tensor([1, 0, 0, 1, 1]), torch.randn(5, 3, generator=stream)
+    cases = [(images, labels, wanted, z, 1e-4), (images, labels, 1 - wanted, z, 0.5)]
+
+    def draw(images, labels, wanted, z, jitter, *, mode="right", classes=True, ddof=1) -> Tensor:
+        out = torch.empty_like(z)
+        for b, label in enumerate(wanted.tolist()):
+            own = images[labels == label] if classes else images
+            mean, centred = own.mean(0), own - own.mean(0)
+            cov = centred.T @ centred / (len(own) - ddof)
+            eye = torch.eye(images.shape[1])
+            if mode == "no jitter":
+                jitter = 0.0
+            if mode == "jitter on the factor":
+                out[b] = mean + (torch.linalg.cholesky(cov) + jitter * eye) @ z[b]
+                continue
+            cov = cov + jitter * (torch.ones_like(cov) if mode == "jitter everywhere" else eye)
+            factor = torch.linalg.cholesky(cov)
+            if mode == "covariance":
+                out[b] = mean + cov @ z[b]
+            elif mode == "transposed":
+                out[b] = mean + factor.T @ z[b]
+            elif mode == "diagonal":
+                out[b] = mean + cov.diagonal().sqrt() * z[b]
+            elif mode == "no mean":
+                out[b] = factor @ z[b]
+            else:
+                out[b] = mean + factor @ z[b]
+        return out
+
+    def slip(**how) -> Callable:
+        return lambda *args: draw(*args, **how)
+
+    slips = [
+        Slip("covariance for its root", "you multiplied z by Σ. If L Lᵀ = Σ then L z has covariance Σ, while Σ z has Σ².", slip(mode="covariance")),
+        Slip("transposed", "you multiplied by Lᵀ, so your draws have covariance LᵀL. For a row vector z that is z @ L.T, not z @ L.", slip(mode="transposed")),
+        Slip("one Gaussian", "every class got the mean and covariance of all images: select the class's own first.", slip(classes=False)),
+        Slip("variances only", "you used the variances alone, so the pixels of a draw do not know of each other: noise around a mean picture.", slip(mode="diagonal")),
+        Slip("no mean", "the class's mean is missing.", slip(mode="no mean")),
+        Slip("no jitter", "the jitter is missing. Here Σ happens to be regular; with pixels that are always black it is not.", slip(mode="no jitter")),
+        Slip("jitter everywhere", "the jitter went into every entry of Σ; it belongs on the diagonal, jitter · I.", slip(mode="jitter everywhere")),
+        Slip("jitter on the factor", "the jitter is added to Σ before the Cholesky factor is taken, not to the factor.", slip(mode="jitter on the factor")),
+        Slip("divided by N", "your covariance is divided by N; torch.cov divides by N − 1.", slip(ddof=0)),
+    ]  # fmt: skip
+    return compare(name, student, draw, cases, slips)
+
+
+def proximal_step(student: Callable) -> Result:
+    """Check ``proximal_step(x, grad, step_size, max_step) -> x`` in the box [-1, 1]: clamp(x - clamp(η g, ±max_step))."""
+    stream = torch.Generator().manual_seed(4)
+    x = torch.rand((4, 1, 5, 5), generator=stream) * 2 - 1
+    grad = torch.randn(x.shape, generator=stream)
+    # Nothing is bounded; the step is; the box is reached as well.
+    cases = [(x * 0.5, grad, 0.02, 5.0), (x * 0.5, grad, 2.0, 0.3), (x, grad, 0.7, 0.6)]
+
+    def step(x, g, eta, bound, *, sign=-1.0, limit="step", box=True) -> Tensor:
+        if limit == "step":
+            move = (eta * g).clamp(-bound, bound)
+        elif limit == "gradient":
+            move = eta * g.clamp(-bound, bound)
+        elif limit == "norm":
+            move = eta * g
+            length = move.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+            move = move * (bound / length).clamp(max=1)
+        else:
+            move = eta * g if limit == "none" else bound * g.sign()
+        new = x + sign * move
+        return new.clamp(-1, 1) if box else new
+
+    slips = [
+        Slip("sign", "the step climbs: go down the energy.", lambda *a: step(*a, sign=1.0)),
+        Slip("gradient bounded", "you bounded the gradient and multiplied afterwards: the step may then be as long as step_size · max_step. Bound the step.", lambda *a: step(*a, limit="gradient")),
+        Slip("no bound", "the bound on the step is missing.", lambda *a: step(*a, limit="none")),
+        Slip("box", "the box is missing: clamp the new state to [−1, 1].", lambda *a: step(*a, box=False)),
+        Slip("norm", "you bounded the length of the whole step; the bound is on each element.", lambda *a: step(*a, limit="norm")),
+        Slip("sign step", "every pixel moves by max_step; small steps should stay small. Clamp, do not take the sign.", lambda *a: step(*a, limit="sign")),
+        Slip("no box, no bound", "this is the plain gradient step: bound it, then clamp to the box.", lambda *a: step(*a, limit="none", box=False)),
+    ]  # fmt: skip
+    return compare("proximal_step", student, step, cases, slips)
+
+
+def one_step(student: Callable) -> Result:
+    """Check ``one_step(x, weight, grad_out, step_size, n_inner, clip) -> x``: the inner loop as one step."""
+    stream = torch.Generator().manual_seed(5)
+    weight = torch.randn((4, 6), generator=stream)  # the affine layer h = x Wᵀ + b
+    x = torch.rand((5, 6), generator=stream) * 1.8 - 0.9
+    grad_out = torch.randn((5, 4), generator=stream)
+    cases = [(x * 0.3, weight, grad_out * 0.1, 0.02, 5, 10.0), (x * 0.3, weight, grad_out, 0.03, 4, 1.0), (x, weight, grad_out, 0.2, 3, 1.0)]  # fmt: skip
+
+    def loop(x, weight, grad_out, step_size, n_inner, clip) -> Tensor:
+        """The published procedure, step by step, with autograd through the first layer."""
+        for _ in range(n_inner):
+            at = x.detach().requires_grad_()
+            (g,) = torch.autograd.grad((grad_out * (at @ weight.T)).sum(), at)
+            x = (at.detach() - step_size * g.clamp(-clip, clip)).clamp(-1, 1)
+        return x
+
+    def once(
+        x, weight, grad_out, eta, n, clip, *, sign=-1.0, times=None, inside=False, clipped=True, box=True
+    ) -> Tensor:
+        g = grad_out @ weight
+        if inside:
+            return (x + sign * eta * (n * g).clamp(-clip, clip)).clamp(-1, 1)
+        g = g.clamp(-clip, clip) if clipped else g
+        new = x + sign * eta * (n if times is None else times(n)) * g
+        return new.clamp(-1, 1) if box else new
+
+    slips = [
+        Slip("one inner step", "that is one of the n_inner steps; all of them go the same way, so the step is n_inner times as long.", lambda *a: once(*a, times=lambda n: 1)),
+        Slip("sign", "the step climbs.", lambda *a: once(*a, sign=1.0)),
+        Slip("clipped together", "you clipped the sum of the gradients; each inner step clips its own: clip first, then multiply by n_inner.", lambda *a: once(*a, inside=True)),
+        Slip("no clip", "the clip of the gradient is missing.", lambda *a: once(*a, clipped=False)),
+        Slip("no box", "the box is missing: clamp to [−1, 1].", lambda *a: once(*a, box=False)),
+        Slip("root", "√n_inner is for independent noises; equal steps add up to n_inner of them.", lambda *a: once(*a, times=math.sqrt)),
+        Slip("one too many", "you count one step too many.", lambda *a: once(*a, times=lambda n: n + 1)),
+    ]  # fmt: skip
+    return compare("one_step", student, loop, cases, slips)
+
+
+def ece(student: Callable) -> Result:
+    """Check ``ece(confidence (N,), correct (N,) bool, n_bins) -> scalar``, bins [low, high), the last one closed."""
+    stream = torch.Generator().manual_seed(6)
+    # Overconfident below, underconfident above, so that signed differences cancel; some bins stay empty.
+    confidence = torch.cat(
+        (torch.rand(30, generator=stream) * 0.25 + 0.35, torch.rand(50, generator=stream) * 0.1 + 0.85)
+    )
+    correct = torch.cat((torch.rand(30, generator=stream) < 0.2, torch.rand(50, generator=stream) < 0.99))
+    sure = torch.tensor([1.0, 1.0, 0.95, 0.95, 0.55])
+    cases = [(confidence.double(), correct, 10), (sure.double(), torch.tensor([True, False, True, True, False]), 10)]
+
+    def value(c, ok, n, *, power=1, weighted=True, signed=False, occupied=True, closed=True) -> Tensor:
+        ok = ok.double()
+        place = (c * n).long()
+        place = place.clamp(max=n - 1) if closed else place
+        total, weights = c.new_zeros(()), 0.0
+        for k in range(n):
+            here = place == k
+            if not here.any():
+                weights += 0 if occupied else 1
+                continue
+            gap = ok[here].mean() - c[here].mean()
+            gap = gap if signed else gap.abs() ** power
+            w = here.double().mean() if weighted else 1.0
+            total, weights = total + w * gap, weights + (0 if weighted else 1)
+        return total if weighted else total / weights
+
+    slips = [
+        Slip("unweighted", "every bin counts the same in yours; weigh a bin by its share of the pictures.", lambda *a: value(*a, weighted=False)),
+        Slip("unweighted", "you average over all bins, empty ones too; weigh a bin by its share of the pictures.", lambda *a: value(*a, weighted=False, occupied=False)),
+        Slip("signed", "overconfident and underconfident bins cancel in yours: take the absolute value of each bin's difference.", lambda *a: value(*a, signed=True)),
+        Slip("signed", "overconfident and underconfident bins cancel in yours (accuracy − confidence turned round): take absolute values.", lambda *a: -value(*a, signed=True)),
+        Slip("signed", "that is |accuracy − mean confidence| of all pictures together, one bin: differences of opposite sign cancel.", lambda c, ok, n: (ok.double().mean() - c.mean()).abs()),
+        Slip("squared", "the differences are squared; take absolute values.", lambda *a: value(*a, power=2)),
+        Slip("no bins", "that is the mean of |correct − confidence| picture by picture, which even a perfectly calibrated classifier does not bring to 0: average inside each bin first.", lambda c, ok, n: (ok.double() - c).abs().mean()),
+        Slip("last bin open", "a confidence of exactly 1 falls out of your last bin; close it.", lambda *a: value(*a, closed=False)),
+    ]  # fmt: skip
+    return compare("ece", student, value, cases, slips, tolerance=1e-6)

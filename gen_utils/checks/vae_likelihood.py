@@ -1,0 +1,261 @@
+"""The exercise checks of Part G, variational auto-encoders and their likelihoods."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from .core import Result, Slip, attempt, compare, told
+
+
+def gaussian_kl(student: Callable) -> Result:
+    """Check ``gaussian_kl(mean, log_variance) -> (B,)``: KL(N(μ, diag e^l) ‖ N(0, I))."""
+    stream = torch.Generator().manual_seed(0)
+    cases = [(torch.randn(n, d, generator=stream), torch.randn(n, d, generator=stream)) for n, d in ((4, 3), (2, 7))]
+
+    def terms(m: Tensor, lv: Tensor, *, square=1.0, variance=1.0, log=-1.0, one=-1.0, scale=0.5) -> Tensor:
+        return scale * (square * m.square() + variance * lv.exp() + log * lv + one)
+
+    def right(m: Tensor, lv: Tensor) -> Tensor:
+        return terms(m, lv).sum(1)
+
+    def reverse(m: Tensor, lv: Tensor) -> Tensor:
+        return 0.5 * ((1 + m.square()) * torch.exp(-lv) + lv - 1).sum(1)
+
+    slips = [
+        Slip("sign", "the sign is turned round: a KL divergence is never negative.", lambda m, lv: -right(m, lv)),
+        Slip("factor 2", "the factor ½ is missing.", lambda m, lv: terms(m, lv, scale=1.0).sum(1)),
+        Slip(
+            "mean for sum",
+            "the divergence of independent dimensions is the sum of theirs, not the mean. A mean weighs the KL less "
+            "the larger the latent space is.",
+            lambda m, lv: terms(m, lv).mean(1),
+        ),
+        Slip("no one", "the −1 is missing: at μ = 0, σ = 1 the divergence is zero.", lambda m, lv: terms(m, lv, one=0.0).sum(1)),
+        Slip("log sign", "log σ² enters with a minus.", lambda m, lv: terms(m, lv, log=1.0).sum(1)),
+        Slip(
+            "standard deviation for variance",
+            "log_variance is log σ²; you took it for log σ.",
+            lambda m, lv: right(m, 2 * lv),
+        ),
+        Slip(
+            "half the logarithm",
+            "log_variance is log σ² already; you halved it, in the exponential and in the logarithm.",
+            lambda m, lv: right(m, 0.5 * lv),
+        ),
+        Slip("mean not squared", "the mean enters squared.", lambda m, lv: 0.5 * (m + lv.exp() - lv - 1).sum(1)),
+        Slip("no mean", "the mean is missing: a posterior away from zero costs ½ μ².", lambda m, lv: terms(m, lv, square=0.0).sum(1)),
+        Slip("the other KL", "that is KL(N(0, I) ‖ q), the other way round.", reverse),
+    ]  # fmt: skip
+    return compare("gaussian_kl", student, right, cases, slips)
+
+
+def reparameterise(student: Callable) -> Result:
+    """Check ``reparameterise(mean, log_variance, noise) -> z (B, d)``."""
+    name = "reparameterise"
+    stream = torch.Generator().manual_seed(1)
+    cases = [tuple(torch.randn(n, d, generator=stream) for _ in range(3)) for n, d in ((4, 3), (2, 5))]
+    mean, log_variance, noise = cases[0]
+    leaves = mean.clone().requires_grad_(), log_variance.clone().requires_grad_()
+    value, failure = attempt(name, student, *leaves, noise.clone())
+    if failure is not None:
+        return failure
+
+    def right(m: Tensor, lv: Tensor, e: Tensor) -> Tensor:
+        return m + torch.exp(0.5 * lv) * e
+
+    slips = [
+        Slip("variance for scale", "exp(log_variance) is the variance; the noise is scaled by its square root.",
+             lambda m, lv, e: m + lv.exp() * e),
+        Slip("logarithm for scale", "log_variance is a logarithm: take exp(½ log σ²).", lambda m, lv, e: m + lv * e),
+        Slip("no half", "½ log σ² is log σ; you multiplied by σ's logarithm itself.", lambda m, lv, e: m + 0.5 * lv * e),
+        Slip("square for root", "exp(2 · log σ²) is σ⁴; exp(½ · log σ²) is σ.", lambda m, lv, e: m + (2 * lv).exp() * e),
+        Slip("no mean", "the mean is missing.", lambda m, lv, e: torch.exp(0.5 * lv) * e),
+        Slip("mean scaled", "only the noise is scaled, not the mean.", lambda m, lv, e: (m + e) * torch.exp(0.5 * lv)),
+        Slip("no noise", "the noise is missing: that is the posterior's mean.", lambda m, lv, e: m),
+        Slip("not scaled", "the noise is not scaled by σ.", lambda m, lv, e: m + e),
+        Slip("own noise", "use the noise that is given: drawn anew, the result cannot be checked.", _never),
+    ]  # fmt: skip
+    result = compare(name, student, right, cases, slips)
+    if result and isinstance(value, Tensor):
+        if not value.requires_grad:
+            return told(name, False, "the values are right, but no gradient reaches the encoder: do not detach, and do "
+                        "not compute under no_grad. The whole point of this formula is its gradient.", "detached")  # fmt: skip
+        grads = torch.autograd.grad(value.sum(), leaves, allow_unused=True)
+        if any(grad is None for grad in grads):
+            lost = "mean" if grads[0] is None else "log_variance"
+            return told(name, False, f"the values are right, but no gradient reaches {lost}.", "detached")
+    return result
+
+
+def _never(*args: Tensor) -> Tensor:
+    """A slip's value that nobody computes: its hint is for readers of this file only."""
+    return torch.full_like(args[0], math.nan)
+
+
+def implied_sigma(student: Callable) -> Result:
+    """Check ``implied_sigma(beta, n_dims) -> σ``: √(β D / 2)."""
+    cases = [(0.25, 12_288), (0.0025, 3_072), (1.0, 50)]
+
+    def right(beta: float, n: int) -> float:
+        return math.sqrt(beta * n / 2)
+
+    slips = [
+        Slip("variance for scale", "that is σ²; return its root.", lambda b, n: b * n / 2),
+        Slip("factor 2", "the ½ of the Gaussian's exponent is missing: the weight of the KL is 2σ²/D.", lambda b, n: math.sqrt(b * n)),
+        Slip("factor 4", "multiplying by 2σ²/D turns the KL's weight 1 into β: solve β = 2σ²/D for σ. You multiplied by the 2.",
+             lambda b, n: math.sqrt(2 * b * n)),
+        Slip("sum for mean", "that is right for a loss with the *sum* of squares. Here it is the mean, so D comes in.", lambda b, n: math.sqrt(b / 2)),
+        Slip("dimensions turned round", "D multiplies: a mean over more pixels makes the KL weigh more.", lambda b, n: math.sqrt(b / (2 * n))),
+        Slip("β turned round", "a larger β is a larger σ: the model cares less for each pixel.", lambda b, n: math.sqrt(n / (2 * b))),
+    ]  # fmt: skip
+    return compare("implied_sigma", *_numbers(student, right, cases, slips))
+
+
+def iwae_bound(student: Callable) -> Result:
+    """Check ``iwae_bound(log_joint, log_q) -> (B,)`` for (K, B) logarithms."""
+    stream = torch.Generator().manual_seed(2)
+    joint, q = 2 * torch.randn(5, 3, generator=stream), torch.randn(5, 3, generator=stream)
+    cases = [(joint, q), (joint[:3] - 900, q[:3]), (joint[1:] + 300, q[1:])]  # exp under- and overflows in the last two
+
+    def right(joint: Tensor, q: Tensor) -> Tensor:
+        return torch.logsumexp(joint - q, 0) - math.log(len(q))
+
+    slips = [
+        Slip("no log K", "subtract log K: the bound averages the K weights, it does not add them up. Without it the "
+             "“bound” grows with K for any model.", lambda p, q: torch.logsumexp(p - q, 0)),
+        Slip("log K turned round", "log K is subtracted, not added.", lambda p, q: torch.logsumexp(p - q, 0) + math.log(len(q))),
+        Slip("mean of logs", "that is the ELBO: the mean of the logarithms. The bound is the logarithm of the mean, "
+             "which is never below it (Jensen).", lambda p, q: (p - q).mean(0)),
+        Slip("no log q", "the weights are p(x, z)/q(z|x); log q is missing.", lambda p, q: torch.logsumexp(p, 0) - math.log(len(q))),
+        Slip("log q added", "log q is subtracted: the weights are p(x, z)/q(z|x).", lambda p, q: right(p, -q)),
+        Slip("ratio turned round", "the ratio is upside down: p(x, z) over q(z|x).", lambda p, q: right(q, p)),
+        Slip("wrong axis", "average over the K draws (axis 0), not over the images.", _over_images),
+        Slip("overflow", "right for small numbers, but exp() of −900 is zero and of +300 too large for a float. Use "
+             "torch.logsumexp.", lambda p, q: (p - q).exp().mean(0).log()),
+        Slip("largest only", "that is the largest weight alone.", lambda p, q: (p - q).amax(0)),
+        Slip("exponentiated", "return the logarithm.", lambda p, q: right(p, q).exp()),
+        Slip("sign", "the sign is turned round: return log p̂, not the loss.", lambda p, q: -right(p, q)),
+    ]  # fmt: skip
+    return compare("iwae_bound", student, right, cases, slips)
+
+
+def _over_images(p: Tensor, q: Tensor) -> Tensor:
+    return torch.logsumexp(p - q, 1) - math.log(q.shape[1])
+
+
+def harmonic_estimate(student: Callable) -> Result:
+    """Check ``harmonic_estimate(log_joint, log_q) -> (B,)`` for (L, B) logarithms: appendix D's log p̂."""
+    stream = torch.Generator().manual_seed(3)
+    joint, q = 2 * torch.randn(6, 3, generator=stream), torch.randn(6, 3, generator=stream)
+    cases = [(joint, q), (joint[:4] - 900, q[:4]), (joint[2:] + 300, q[2:])]
+
+    def right(joint: Tensor, q: Tensor) -> Tensor:
+        return math.log(len(q)) - torch.logsumexp(q - joint, 0)
+
+    slips = [
+        Slip("sign", "the mean ratio estimates 1/p(x): its logarithm is −log p̂, so change the sign.", lambda p, q: -right(p, q)),
+        Slip("importance weights", "that averages p/q, which is right for draws from q. These draws are the posterior's: "
+             "average q/p and take the reciprocal.", lambda p, q: torch.logsumexp(p - q, 0) - math.log(len(q))),
+        Slip("harmonic mean of the likelihood", "log q is missing. Without a density that fits, this is the notorious "
+             "harmonic mean, whose variance is infinite in practice.", lambda p, q: math.log(len(q)) - torch.logsumexp(-p, 0)),
+        Slip("no log L", "divide the sum by L: log L comes in.", lambda p, q: -torch.logsumexp(q - p, 0)),
+        Slip("log L turned round", "log L has the wrong sign: −log(S/L) = log L − log S.", lambda p, q: -math.log(len(q)) - torch.logsumexp(q - p, 0)),
+        Slip("mean of logs", "take the mean of the ratios, then the logarithm.", lambda p, q: (p - q).mean(0)),
+        Slip("log q added", "the ratio is q/p: subtract log p(x, z) from log q.", lambda p, q: math.log(len(q)) - torch.logsumexp(q + p, 0)),
+        Slip("overflow", "right for small numbers, but exp() over- or underflows for real images. Use torch.logsumexp.",
+             lambda p, q: -(q - p).exp().mean(0).log()),
+        Slip("smallest only", "that is one draw alone; all L count.", lambda p, q: -(q - p).amax(0)),
+    ]  # fmt: skip
+    return compare("harmonic_estimate", student, right, cases, slips)
+
+
+def bits_per_dim(student: Callable) -> Result:
+    """Check ``bits_per_dim(log_prob, n_dims, levels) -> bits``."""
+    cases = [(-11_821.0, 12_288, 256), (2_500.0, 784, 128), (-90.0, 784, 1)]
+
+    def right(p: float, n: int, levels: float) -> float:
+        return math.log2(levels) - p / (n * math.log(2))
+
+    slips = [
+        Slip("no levels", "that is the density's bits, in units of x. A grey level is a cell of width 1/levels: its "
+             "probability is the density divided by levels, which adds log₂ levels.", lambda p, n, k: -p / (n * math.log(2))),
+        Slip("levels turned round", "log₂ levels is added: a narrower cell is less probable and costs more bits.",
+             lambda p, n, k: -math.log2(k) - p / (n * math.log(2))),
+        Slip("nats", "those are nats: divide log p by ln 2. (The levels are counted in log₂.)", lambda p, n, k: math.log2(k) - p / n),
+        Slip("all in nats", "the right quantity, in nats: divide by ln 2.", lambda p, n, k: math.log(k) - p / n),
+        Slip("natural levels", "the levels must be counted in bits too: log₂, not ln.", lambda p, n, k: math.log(k) - p / (n * math.log(2))),
+        Slip("sign", "likely images cost few bits: log p enters with a minus.", lambda p, n, k: math.log2(k) + p / (n * math.log(2))),
+        Slip("per image", "that is bits an image: divide by the number of dimensions.", lambda p, n, k: n * math.log2(k) - p / math.log(2)),
+        Slip("levels counted once", "every dimension has its own levels: log₂ levels is a dimension's share already, do not "
+             "divide it by D.", lambda p, n, k: math.log2(k) / n - p / (n * math.log(2))),
+        Slip("multiplied", "divide by ln 2 to go from nats to bits; you multiplied.", lambda p, n, k: math.log2(k) - p * math.log(2) / n),
+    ]  # fmt: skip
+    return compare("bits_per_dim", *_numbers(student, right, cases, slips))
+
+
+def gaussian_floor(student: Callable) -> Result:
+    """Check ``gaussian_floor(sigma, levels) -> bits``: the least bits/dim of a Gaussian with a fixed σ."""
+    cases = [(1.0, 256), (2.0, 128), (0.05, 256)]
+
+    def right(sigma: float, levels: float) -> float:
+        return math.log2(levels * sigma * math.sqrt(2 * math.pi))
+
+    slips = [
+        Slip("no levels", "that is the density's bits. It is what the claim forgot: the width of a grey level, log₂ levels.",
+             lambda s, k: math.log2(s * math.sqrt(2 * math.pi))),
+        Slip("nats", "those are nats: log₂, not ln.", lambda s, k: math.log(k * s * math.sqrt(2 * math.pi))),
+        Slip("no normaliser", "the Gaussian's normaliser √(2π) σ is missing: at its peak the density is 1/(√(2π) σ), not 1.",
+             lambda s, k: math.log2(k)),
+        Slip("no σ", "the normaliser is √(2π) · σ: a narrow Gaussian is high.", lambda s, k: math.log2(k * math.sqrt(2 * math.pi))),
+        Slip("2π without its root", "the normaliser of one dimension is √(2π) σ, not 2π σ.", lambda s, k: math.log2(k * s * 2 * math.pi)),
+        Slip("entropy", "that is the Gaussian's entropy, its *mean* cost over its own draws. The floor is at x = x̂, without "
+             "the ½.", lambda s, k: math.log2(k * s * math.sqrt(2 * math.pi * math.e))),
+        Slip("sign", "the sign is turned round: bits are −log₂ of a probability.", lambda s, k: -right(s, k)),
+        Slip("levels turned round", "a narrower cell costs more bits: log₂ levels is added.", lambda s, k: math.log2(s * math.sqrt(2 * math.pi) / k)),
+    ]  # fmt: skip
+    return compare("gaussian_floor", *_numbers(student, right, cases, slips))
+
+
+def mig(student: Callable) -> Result:
+    """Check ``mig(information, entropy) -> scalar`` for (d, k) mutual information and (k,) entropies."""
+    stream = torch.Generator().manual_seed(4)
+    cases = [
+        (torch.tensor([[1.2, 0.3, 0.0], [0.4, 0.1, 0.2], [0.1, 0.6, 1.3], [0.0, 0.5, 0.3]]), torch.tensor([1.5, 1.0, 2.0])),
+        (torch.rand(6, 4, generator=stream), 1 + torch.rand(4, generator=stream)),
+    ]  # fmt: skip
+
+    def gaps(information: Tensor, axis: int = 0) -> Tensor:
+        best = information.topk(2, dim=axis).values
+        return best.select(axis, 0) - best.select(axis, 1)
+
+    def right(information: Tensor, entropy: Tensor) -> Tensor:
+        return (gaps(information) / entropy).mean()
+
+    slips = [
+        Slip("not normalised", "divide each gap by its factor's entropy: a factor with many values has more to tell.",
+             lambda i, h: gaps(i).mean()),
+        Slip("no gap", "that is the best code's share. Subtract the second best: the score asks for *one* code a factor.",
+             lambda i, h: (i.amax(0) / h).mean()),
+        Slip("worst for second", "subtract the second largest, not the smallest.", lambda i, h: ((i.amax(0) - i.amin(0)) / h).mean()),
+        Slip("against the mean", "subtract the second largest, not the mean of all.", lambda i, h: ((i.amax(0) - i.mean(0)) / h).mean()),
+        Slip("wrong axis", "for each *factor* compare the codes: rows are codes, columns are factors.",
+             lambda i, h: gaps(i, 1).mean() / h.mean()),
+        Slip("wrong axis", "for each *factor* compare the codes: rows are codes, columns are factors.", lambda i, h: gaps(i, 1).mean()),
+        Slip("normalised once", "divide each gap by its own factor's entropy before the mean.", lambda i, h: gaps(i).mean() / h.mean()),
+        Slip("sum for mean", "take the mean over the factors.", lambda i, h: (gaps(i) / h).sum()),
+        Slip("sign", "the sign is turned round: best minus second best.", lambda i, h: -right(i, h)),
+    ]  # fmt: skip
+    return compare("mig", student, right, cases, slips)
+
+
+def _numbers(student: Callable, right: Callable, cases: list[tuple], slips: list[Slip]) -> tuple:
+    """``compare`` speaks of tensors: let the reference answer with one."""
+
+    def reference(*args) -> Tensor:
+        return torch.tensor(right(*args), dtype=torch.float64)
+
+    return student, reference, cases, slips
