@@ -99,6 +99,7 @@ def execute(
             parameters=parameters,
             cwd=NOTEBOOKS,
             kernel_name="python3",
+            start_timeout=300,  # a busy machine takes its time to start a kernel
             progress_bar=False,
             extra_arguments=["--IPKernelApp.log_level=ERROR"],
         )

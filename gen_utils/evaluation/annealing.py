@@ -147,3 +147,12 @@ def weight_ess(log_weights: Tensor, dim: int = 0) -> Tensor:
     Source: Kong (1992); Neal (2001), section 4, reads 1 + var(w/mean w) the same way.
     """
     return torch.exp(2 * torch.logsumexp(log_weights, dim) - torch.logsumexp(2 * log_weights, dim))
+
+
+def log_mean_exp_error(log_weights: Tensor, dim: int = 0) -> Tensor:
+    """The standard error of ``log_mean_exp``, in nats, for independent weights: that of the mean over the mean.
+
+    From the weights' own spread, so too small when the largest ones were never drawn; compare ``weight_ess``.
+    """
+    n = log_weights.shape[dim]
+    return (1 / weight_ess(log_weights, dim) - 1 / n).clamp(min=0).sqrt()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from sklearn.covariance import ledoit_wolf
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, MultivariateNormal, Normal
@@ -27,20 +28,26 @@ def fit_density(
     if samples is None:
         return None
     n, _, d = samples.shape
-    if covariance not in ("full", "diagonal"):
-        raise ValueError(f'covariance is "full" or "diagonal", got {covariance!r}')
+    if covariance not in ("full", "shrunk", "diagonal"):
+        raise ValueError(f'covariance is "full", "shrunk" or "diagonal", got {covariance!r}')
+    if density == "gmm" and covariance == "shrunk":
+        raise ValueError('a mixture is fitted with covariance="full" or "diagonal"; only a Gaussian\'s can be shrunk')
     if not shrink > 0:
         raise ValueError(f"shrink must be positive, got {shrink}")
     needed = (d + 2 if covariance == "full" else 3) * (n_components if density == "gmm" else 1)
     if n < needed:
         raise ValueError(f"{n} samples an image are too few to fit {density} with {covariance} covariance in {d} "
-                         f"dimensions: draw at least {needed}, or choose covariance=\"diagonal\"")  # fmt: skip
+                         f"dimensions: draw at least {needed}, or choose covariance=\"shrunk\"")  # fmt: skip
     if density == "gmm":
         return _mixture(samples, covariance, n_components, shrink, generator)
     mean, deviation = samples.mean(0), samples - samples.mean(0)
     if covariance == "diagonal":
         return Independent(Normal(mean, shrink * deviation.square().mean(0).sqrt().clamp(min=1e-6)), 1)
-    sigma = torch.einsum("lbi,lbj->bij", deviation, deviation) / (n - 1)
+    if covariance == "shrunk":
+        rows = samples.detach().cpu().double().numpy().transpose(1, 0, 2)
+        sigma = torch.from_numpy(np.stack([ledoit_wolf(each)[0] for each in rows])).to(samples)
+    else:
+        sigma = torch.einsum("lbi,lbj->bij", deviation, deviation) / (n - 1)
     sigma = sigma + 1e-6 * torch.eye(d).to(sigma)
     return MultivariateNormal(mean, shrink**2 * sigma)
 

@@ -17,7 +17,14 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from ..samplers import HMC, sample, warm_up
-from .annealing import annealed_importance, log_mean_exp, sigmoid_betas, standard_normal, weight_ess
+from .annealing import (
+    annealed_importance,
+    log_mean_exp,
+    log_mean_exp_error,
+    sigmoid_betas,
+    standard_normal,
+    weight_ess,
+)
 from .fitted_density import fit_density
 
 __all__ = [
@@ -82,10 +89,10 @@ def importance_log_weights(
     """
     if n_samples < 1:
         raise ValueError(f"n_samples must be at least 1, got {n_samples}")
-    proposal = model.posterior(x) if proposal is None else proposal
+    posterior = _checked_posterior(model, x)
+    proposal = posterior if proposal is None else proposal
     if proposal.batch_shape != x.shape[:1]:
         raise ValueError(f"the proposal needs one distribution an image, batch ({len(x)},), got {proposal.batch_shape}")
-    _check(model, x, proposal)
     parts, at_once = [], max(1, rows // len(x))
     with _drawing_from(generator):
         for first in range(0, n_samples, at_once):
@@ -148,7 +155,9 @@ def posterior_log_ratios(
 
     Args:
         density: "gaussian", "gmm" or "encoder".
-        covariance: "full" or "diagonal", of the Gaussian or of every component.
+        covariance: "full" or "diagonal", of the Gaussian or of every component; "shrunk" (Gaussian only) pulls the full
+            one towards a multiple of I, as far as few draws in many dimensions ask for (Ledoit & Wolf 2004). A diagonal
+            one is as wide as the posterior's margins, which may be too wide where its dimensions are correlated.
         n_components: of the mixture.
         shrink: factor on q's standard deviations; below 1 makes the ratios safer.
         fresh: False reuses the fitted samples, which biases the estimate downwards: for demonstration.
@@ -244,15 +253,6 @@ def bits_per_dim(log_prob: Tensor | float, n_dims: int, *, levels: float = 256) 
     return math.log2(levels) - log_prob / (n_dims * math.log(2))
 
 
-def log_mean_exp_error(log_weights: Tensor, dim: int = 0) -> Tensor:
-    """The standard error of ``log_mean_exp``, in nats, for independent weights: that of the mean over the mean.
-
-    From the weights' own spread, so too small when the largest ones were never drawn; compare ``weight_ess``.
-    """
-    n = log_weights.shape[dim]
-    return (1 / weight_ess(log_weights, dim) - 1 / n).clamp(min=0).sqrt()
-
-
 def log_joint(model, x: Tensor, z: Tensor) -> Tensor:
     """log p(x, z) = log p(z) + log p(x | z) in nats: images (B, *event), z (..., B, latent) -> (..., B)."""
     flat = z.reshape(-1, z.shape[-1])
@@ -268,8 +268,7 @@ def _posterior_energy(model, x: Tensor, n_chains: int, whiten: str = "posterior"
     if n_chains < 1:
         raise ValueError(f"n_chains must be at least 1, got {n_chains}")
     with torch.no_grad():
-        posterior = model.posterior(x)
-        _check(model, x, posterior)
+        posterior = _checked_posterior(model, x)
         base = posterior if whiten == "posterior" else model.prior().expand(posterior.batch_shape)
         centre, scale = base.mean.detach(), base.stddev.detach()  # (B, latent)
     images = x.repeat(n_chains, *[1] * (x.ndim - 1))
@@ -288,10 +287,14 @@ def _posterior_energy(model, x: Tensor, n_chains: int, whiten: str = "posterior"
     return energy, start
 
 
-def _check(model, x: Tensor, posterior: Distribution) -> None:
-    """The model's likelihood is a Distribution over one image, and every image is one it can produce."""
+def _checked_posterior(model, x: Tensor) -> Distribution:
+    """The posterior, once it is sure that the likelihood is over one image, and that it can produce every image."""
     if x.ndim < 2 or len(x) == 0:
         raise ValueError(f"x must be a batch of images (B, *event), got {tuple(x.shape)}")
+    finite = torch.isfinite(x.flatten(1)).all(1)
+    if not finite.all():
+        raise ValueError(f"{int((~finite).sum())} of {len(x)} images hold values that are not finite")
+    posterior = model.posterior(x)
     likelihood = model.likelihood(posterior.mean)
     if not isinstance(likelihood, Distribution):
         raise ValueError(f"model.likelihood(z) must return a torch Distribution, got {type(likelihood).__name__}")
@@ -305,8 +308,9 @@ def _check(model, x: Tensor, posterior: Distribution) -> None:
     if not inside.all():
         raise ValueError(
             f"{int((~inside).sum())} of {len(x)} images have values outside the support of the likelihood: their "
-            "probability is zero. Binarise for a Bernoulli, keep the grey levels for a discretised one, remove NaN"
+            "probability is zero. Binarise for a Bernoulli, keep the grey levels for a discretised one"
         )
+    return posterior
 
 
 @contextmanager

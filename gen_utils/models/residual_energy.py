@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -109,7 +112,9 @@ class ResNet18Energy(nn.Module):
         network = resnet18(weights=None)
         if pretrained:
             try:
-                network.load_state_dict(ResNet18_Weights.IMAGENET1K_V1.get_state_dict(progress=False))
+                with contextlib.redirect_stderr(io.StringIO()):  # torch announces the file's place on this machine
+                    weights = ResNet18_Weights.IMAGENET1K_V1.get_state_dict(progress=False)
+                network.load_state_dict(weights)
                 self.pretrained = True
             except (OSError, RuntimeError) as error:  # no network, or a damaged download
                 print(

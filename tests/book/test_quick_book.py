@@ -71,6 +71,15 @@ def test_part_c_recorded_what_it_claims(built):
     assert found["photo_frechet_real"] < found["photo_frechet_fresh"]
 
 
+def test_part_e_recorded_what_it_claims(built):
+    found = report.records(executed(built[0], "06_dvae_clustering"))
+    assert all("standing in for" in title for title in found["data"])
+    # Everything is done for both datasets.
+    for key in ("vq", "gumbel", "best_k", "nats", "beats_pixels"):
+        assert set(found[key]) == set(found["data"])
+    assert found["classified"] and found["consistency"] and found["generation"]
+
+
 def test_figures_of_a_stand_in_say_so(built):
     notebook = executed(built[0], "02_ebm_mnist")
     shown = [o for c in notebook["cells"] for o in c.get("outputs", ()) if "image/png" in o.get("data", {})]

@@ -162,6 +162,18 @@ def test_the_bootstrap_of_a_mean_has_the_usual_width():
     assert (low, high) == bootstrap(lambda v: v.mean().item(), (x,), n=1000)
 
 
+def test_the_bootstrap_goes_against_the_bias_of_a_statistic():
+    """A squared mean of n draws exceeds the squared expectation by σ²/n; a resample exceeds it by that once more."""
+    x = torch.randn(20, generator=torch.Generator().manual_seed(0)) + 0.3
+
+    def square(v):
+        return v.mean().square().item()
+
+    low, high = bootstrap(square, (x,), n=2000)
+    assert (low + high) / 2 < square(x) - 0.5 * x.var() / 20
+    assert low < 0 and bootstrap(square, (x,), n=2000, bounds=(0.0, math.inf))[0] == 0
+
+
 def test_the_bootstrap_keeps_rows_together():
     x = torch.arange(50).double()
     assert bootstrap(lambda a, b: (a - b).abs().max().item(), (x, x)) == (0.0, 0.0)

@@ -84,7 +84,9 @@ def test_validation_measures_the_epoch_and_not_the_batch(kind, images, tmp_path)
 def test_both_learn_to_paint(images, tmp_path):
     torch.manual_seed(0)
     for kind, build in MODULES.items():
-        run = fit(build(), images, config=FitConfig(60, batch_size=50, run_dir=tmp_path / kind, log_every=1))
+        module = build()
+        module.lr = 5e-3
+        run = fit(module, images, config=FitConfig(100, batch_size=50, run_dir=tmp_path / kind, log_every=1))
         mse = run.curve("mse")[1]
         assert sum(mse[-5:]) < 0.7 * sum(mse[:5]), kind
 

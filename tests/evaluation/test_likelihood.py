@@ -1,0 +1,242 @@
+"""Likelihood estimators against the one model with an exact answer, and against misuse."""
+
+import math
+
+import pytest
+import torch
+from torch.distributions import Categorical, Independent, MultivariateNormal, Normal
+
+from gen_utils.evaluation.likelihood import (
+    annealed_log_weights,
+    bits_per_dim,
+    importance_log_weights,
+    importance_weighted,
+    log_mean_exp,
+    log_mean_exp_error,
+    posterior_density,
+    posterior_log_ratios,
+    weight_ess,
+)
+from gen_utils.models import MLPVAE, LinearGaussianVAE
+
+N_IMAGES = 4
+
+
+def oracle(d: int, seed: int = 0):
+    """A linear-Gaussian VAE with d latent dimensions, images of it, their exact log p, and its stream."""
+    stream = torch.Generator().manual_seed(100 * d + seed)
+    weight = torch.randn(2 * d + 5, d, generator=stream, dtype=torch.float64) / math.sqrt(d)
+    model = LinearGaussianVAE(weight, sigma=0.5)
+    x = model.sample(N_IMAGES, generator=stream)
+    return model, x, model.log_prob(x), stream
+
+
+def scaled(posterior: MultivariateNormal, factor: float) -> MultivariateNormal:
+    return MultivariateNormal(posterior.mean, factor**2 * posterior.covariance_matrix)
+
+
+def z_scores(log_ratios: torch.Tensor) -> torch.Tensor:
+    """(B,) how far the mean of exp(log_ratios), whose expectation is 1, is from it in its Monte-Carlo errors."""
+    ratio = log_ratios.exp()
+    return (ratio.mean(0) - 1) / (ratio.std(0) / math.sqrt(len(ratio)))
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.9, 1.2])
+@pytest.mark.parametrize("d", [2, 10, 50])
+def test_importance_weights_average_to_p(d, factor):
+    model, x, exact, stream = oracle(d)
+    log_w = importance_log_weights(model, x, 2000, proposal=scaled(model.posterior(x), factor), generator=stream)
+    assert log_w.shape == (2000, N_IMAGES) and log_w.dtype == torch.float64
+    if factor == 1.0:  # with the exact posterior every single weight is p(x)
+        torch.testing.assert_close(log_w, exact.expand_as(log_w))
+        return
+    assert z_scores(log_w - exact).abs().max() < 5
+    # Four and a half errors: the weights are skewed in fifty dimensions, their logarithm less so.
+    assert ((log_mean_exp(log_w) - exact).abs() < 4.5 * log_mean_exp_error(log_w) + 1e-9).all()
+    gap = (log_w.mean(0) - exact).mean().item()  # the ELBO's: KL(q, posterior), known for Gaussians
+    assert gap == pytest.approx(-d / 2 * (factor**2 - 1 - 2 * math.log(factor)), abs=0.05 * math.sqrt(d))
+
+
+@pytest.mark.parametrize("d", [2, 10, 50])
+def test_more_draws_tighten_the_lower_bound(d):
+    model, x, exact, stream = oracle(d)
+    log_w = importance_log_weights(model, x, 4096, proposal=scaled(model.posterior(x), 1.3), generator=stream)
+    gaps = [(exact - log_mean_exp(log_w.reshape(-1, k, N_IMAGES), 1)).mean().item() for k in (1, 8, 64)]
+    assert gaps[0] > gaps[1] > gaps[2] > -0.05
+
+
+@pytest.mark.parametrize("shrink", [0.9, 1.1])
+@pytest.mark.parametrize(("d", "n"), [(2, 300), (10, 400), (50, 800)])
+def test_appendix_d_averages_to_one_over_p(d, n, shrink):
+    model, x, exact, stream = oracle(d)
+    log_r = posterior_log_ratios(model, x, n, shrink=shrink, n_leapfrog=5, generator=stream)
+    assert log_r.shape == (n, N_IMAGES)
+    # Draws of one chain are correlated, so the naive error is too small: allow three of them a draw.
+    error = 3 * log_mean_exp_error(log_r)
+    assert error.max() < 1.5
+    assert (-log_mean_exp(log_r) - exact).abs().max() < 3 * error.max()
+
+
+@pytest.mark.parametrize("d", [2, 10])
+def test_lower_and_upper_bounds_bracket_the_answer(d):
+    """Few draws and poor densities, many repetitions: the expectations lie on their sides."""
+    model, x, exact, stream = oracle(d)
+    low = importance_log_weights(model, x, 800, proposal=scaled(model.posterior(x), 1.4), generator=stream)
+    low = log_mean_exp(low.reshape(400, 2, N_IMAGES), 1) - exact
+    q = scaled(model.posterior(x), 0.7)
+    z = model.posterior(x).sample((800,))
+    joint = model.prior().log_prob(z) + torch.stack([model.likelihood(part).log_prob(x) for part in z])
+    high = -log_mean_exp((q.log_prob(z) - joint).reshape(400, 2, N_IMAGES), 1) - exact
+    assert low.mean() < -3 * low.std() / 40 and high.mean() > 3 * high.std() / 40
+
+
+def test_reusing_the_fitted_draws_is_biased_and_more_so_in_more_dimensions():
+    gaps = []
+    for d in (3, 20):
+        model, x, exact, stream = oracle(d)
+        settings = dict(n_warmup=80, n_leapfrog=5, generator=stream)
+        reused = posterior_density(model, x, 120, fresh=False, **settings) - exact
+        fresh = posterior_density(model, x, 120, **settings) - exact
+        gaps.append((fresh - reused).mean().item())
+    assert gaps[1] > gaps[0] and gaps[1] > 1.0
+    assert reused.mean() < -0.5  # below the answer, where an upper bound must not be
+
+
+def test_a_mixture_and_the_encoder_as_densities():
+    model, x, exact, stream = oracle(2)
+    for density in ("gmm", "encoder"):
+        estimate = posterior_density(model, x, 200, density=density, n_components=2, n_warmup=60, generator=stream)
+        assert estimate.shape == (N_IMAGES,) and (estimate - exact).abs().max() < 0.5
+    diagonal = posterior_density(model, x, 200, covariance="diagonal", n_warmup=60, generator=stream)
+    assert (diagonal - exact).abs().max() < 1.0
+
+
+def test_a_shrunk_covariance_needs_fewer_draws():
+    model, x, exact, stream = oracle(50)
+    errors = {}
+    for covariance in ("full", "shrunk"):
+        estimate = posterior_density(model, x, 120, covariance=covariance, n_warmup=80, n_leapfrog=5, generator=stream)
+        errors[covariance] = (estimate - exact).abs().mean()
+    assert errors["shrunk"] < 0.5 * errors["full"]
+
+
+@pytest.mark.parametrize("base", ["prior", "posterior"])
+@pytest.mark.parametrize("d", [2, 10])
+def test_annealing_finds_p(d, base):
+    model, x, exact, stream = oracle(d)
+    log_w = annealed_log_weights(model, x, 24, 60, base=base, generator=stream)
+    assert log_w.shape == (24, N_IMAGES)
+    assert (log_mean_exp(log_w) - exact).abs().max() < 5 * log_mean_exp_error(log_w).max() + 0.05
+    assert (log_w.mean(0) < exact + 0.3).all()
+
+
+def test_the_estimators_agree_on_a_vae_that_is_not_linear():
+    torch.manual_seed(0)
+    model = MLPVAE((1, 4, 4), latent=2, hidden=(8, 8)).eval()
+    x = model.likelihood(model.prior().sample((3,))).sample()
+    stream = torch.Generator().manual_seed(0)
+    low = importance_weighted(model, x, 3000, proposal=model.prior().expand((3,)), generator=stream)
+    high = posterior_density(model, x, 300, n_warmup=60, n_leapfrog=5, shrink=0.9, generator=stream)
+    assert low.shape == high.shape == (3,) and not low.requires_grad
+    assert (low - high).abs().max() < 0.3
+
+
+def test_one_seed_one_answer_and_the_global_stream_left_alone():
+    model, x, _, _ = oracle(2)
+    before = torch.get_rng_state()
+    runs = [importance_weighted(model, x, 5, generator=torch.Generator().manual_seed(1)) for _ in range(2)]
+    assert torch.equal(*runs) and torch.equal(before, torch.get_rng_state())
+
+
+# --- bits ------------------------------------------------------------------------------------------
+
+
+def test_a_unit_variance_gaussian_cannot_score_under_933_bits():
+    n_dims = 3 * 8 * 8
+    perfect = Independent(Normal(torch.zeros(n_dims), 1.0), 1).log_prob(torch.zeros(n_dims))
+    floor = bits_per_dim(perfect, n_dims)
+    assert floor.item() == pytest.approx(9.3257, abs=1e-3) and floor > 8
+    assert floor.item() == pytest.approx(8 + 0.5 * math.log2(2 * math.pi), abs=1e-5)
+    # The same model with pixels in [-1, 1]: twice the standard deviation, half the levels in one unit.
+    twice = Independent(Normal(torch.zeros(n_dims), 2.0), 1).log_prob(torch.zeros(n_dims))
+    assert bits_per_dim(twice, n_dims, levels=128).item() == pytest.approx(floor.item(), abs=1e-5)
+    # The original assignment's figure is the density's, without the levels.
+    assert bits_per_dim(-11_821, 64 * 64 * 3, levels=1) == pytest.approx(1.388, abs=1e-3)
+    assert bits_per_dim(-11_821, 64 * 64 * 3) > 9.3257
+
+
+def test_bits_of_uniform_bytes_are_eight():
+    assert bits_per_dim(0.0, 10) == pytest.approx(8)  # the uniform density on [0, 1]
+    assert bits_per_dim(-10 * math.log(256), 10, levels=1) == pytest.approx(8)
+    assert bits_per_dim(torch.tensor([0.0, 0.0]), 10).tolist() == [8, 8]
+
+
+# --- misuse ----------------------------------------------------------------------------------------
+
+
+class Bad:
+    """A model with one thing wrong."""
+
+    def __init__(self, likelihood):
+        self.likelihood = likelihood
+
+    def prior(self):
+        return Independent(Normal(torch.zeros(2), 1.0), 1)
+
+    def posterior(self, x):
+        return Independent(Normal(torch.zeros(len(x), 2), 1.0), 1)
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "message"),
+    [
+        (lambda z: z, "must return a torch Distribution"),
+        (lambda z: Normal(torch.zeros(len(z), 4), 1.0), "Independent moves axes"),
+        (lambda z: Independent(Normal(torch.zeros(len(z), 5), 1.0), 1), "one distribution an image"),
+        (lambda z: Categorical(logits=torch.zeros(len(z), 4)), "one distribution an image"),
+    ],
+)
+@pytest.mark.parametrize("estimate", [importance_weighted, posterior_density])
+def test_a_likelihood_that_is_not_one_over_the_image(likelihood, message, estimate):
+    with pytest.raises(ValueError, match=message):
+        estimate(Bad(likelihood), torch.zeros(3, 4), 4)
+
+
+def test_images_outside_of_the_support():
+    model = MLPVAE((1, 4, 4), latent=2, hidden=(8, 8)).eval()
+    with pytest.raises(ValueError, match="3 of 3 images have values outside the support"):
+        importance_weighted(model, torch.full((3, 1, 4, 4), 0.3), 2)
+    linear, x, _, _ = oracle(2)
+    x[1, 0] = math.nan
+    with pytest.raises(ValueError, match="1 of 4 images hold values that are not finite"):
+        posterior_density(linear, x, 50)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m, x: importance_weighted(m, x, 0), "n_samples must be at least 1"),
+        (lambda m, x: importance_weighted(m, x, 2, proposal=m.prior()), "one distribution an image"),
+        (lambda m, x: posterior_density(m, x, 0), "n_samples must be at least 1"),
+        (lambda m, x: posterior_density(m, x, 50, density="kde"), 'density is "gaussian"'),
+        (lambda m, x: posterior_density(m, x, 8, n_warmup=5, covariance="half"), 'covariance is "full"'),
+        (lambda m, x: posterior_density(m, x, 3, n_warmup=5), "too few to fit"),
+        (lambda m, x: posterior_density(m, x, 8, n_warmup=5, shrink=0.0), "shrink must be positive"),
+        (
+            lambda m, x: posterior_density(m, x, 9, n_warmup=5, density="gmm", covariance="shrunk"),
+            "a mixture is fitted",
+        ),
+        (lambda m, x: annealed_log_weights(m, x, 2, 2, base="flow"), 'base is "prior"'),
+        (lambda m, x: annealed_log_weights(m, x, 0, 2), "n_chains must be at least 1"),
+        (lambda m, x: bits_per_dim(0.0, 0), "must be positive"),
+    ],
+)
+def test_bad_arguments(call, message):
+    model, x, _, _ = oracle(2)
+    with pytest.raises(ValueError, match=message):
+        call(model, x)
+
+
+def test_error_and_effective_size_of_equal_weights():
+    assert log_mean_exp_error(torch.zeros(9, 2)).tolist() == [0, 0]
+    assert weight_ess(torch.zeros(9, 2)).tolist() == pytest.approx([9, 9])
