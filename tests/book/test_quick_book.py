@@ -80,6 +80,20 @@ def test_part_e_recorded_what_it_claims(built):
     assert found["classified"] and found["consistency"] and found["generation"]
 
 
+def test_part_d_recorded_what_it_claims(built):
+    found = report.records(executed(built[0], "05_jem"))
+    assert found["inner_gap"] < 1e-5  # the inner loop is one larger step
+    assert found["norm_gap_eval"] < 1e-4 < found["norm_gap_train"]
+    assert len(found["study"]) == 5 and found["classifier_accuracy"] > 0.9 and "provoked" in found
+
+
+def test_part_g_recorded_what_it_claims(built):
+    found = report.records(executed(built[0], "09_vae_likelihood"))
+    assert "standing in for CelebA" in found["faces"]
+    assert abs(found["floor_unit_gaussian"] - 9.33) < 0.01
+    assert [len(found[key]) for key in ("face_study", "likelihoods", "sprite_study", "claim_contestants")] == [7, 4, 4, 5]
+
+
 def test_figures_of_a_stand_in_say_so(built):
     notebook = executed(built[0], "02_ebm_mnist")
     shown = [o for c in notebook["cells"] for o in c.get("outputs", ()) if "image/png" in o.get("data", {})]

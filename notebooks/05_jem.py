@@ -1,0 +1,1358 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # The classifier that is also a density
+#
+# A classifier turns a picture into ten numbers, and softmax turns those into probabilities. On the way it throws
+# something away: add a constant to all ten numbers and the probabilities do not notice. JEM {cite}`grathwohl2020jem`
+# gives that lost number a meaning. It is an energy, so the same network, without one more weight, is a density of
+# pictures. In this chapter you turn a trained classifier into such a model, see what that costs and what it buys, and
+# test the improvements of JEM++ {cite}`yang2021jempp` one by one instead of believing them.
+#
+# ```{admonition} What you will learn
+# - how logits hold three things at once: $p(y \mid x)$, an energy $E(x)$ and energies $E(x, y)$ (D2);
+# - how to train for two aims without losing the first (D1–D3), and what to do when training diverges;
+# - what starts and bounded steps are worth, in a 2×2 experiment over several seeds (D4, D5);
+# - why a loop of the published code is a single step, and how to prove it;
+# - how to measure calibration, outlier detection and robustness, with intervals (D6).
+# ```
+#
+# **Before you start.** Part B: contrastive divergence, Langevin steps, the replay buffer. Cross-entropy and softmax.
+#
+# **Time and hardware.**
+#
+# | profile | data | what happens | time |
+# |---|---|---|---|
+# | `quick` | built-in digits | every cell runs, training is a taste | about a minute, two cores |
+# | `laptop` | MNIST | all experiments, the ablation over three seeds | about half an hour, two cores (planned from the cost of a step) |
+# | `full` | CIFAR-10 | ResNet-18 without norm, long training | a day, one GPU (not yet measured) |
+
+# %% tags=["remove-cell"]
+# Find the workbook's folder, so that this file runs from anywhere: Jupyter, papermill or plain Python.
+import importlib
+import os
+import sys
+from pathlib import Path
+
+here = Path.cwd()
+root = next(
+    folder
+    for folder in (here, *here.parents)
+    if (folder / "gen_utils").is_dir()
+)
+os.chdir(root)
+sys.path.insert(0, str(root))
+_ = importlib.import_module("gen_utils")  # before torch: sets how threads wait
+
+# %% tags=["hide-input"]
+import copy
+import math
+import time
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from gen_utils import checkpoints, report
+from gen_utils.checks import jem as checks
+from gen_utils.data import load_images, to_float, to_uint8
+from gen_utils.evaluation.classification import (
+    bootstrap,
+    fit_temperature,
+    logits_of,
+    outlier_scores,
+    reliability,
+    robust_accuracy,
+    wilson,
+)
+from gen_utils.evaluation.frechet import extract_features, frechet_distance
+from gen_utils.evaluation.outliers import auroc
+from gen_utils.models import JointEnergy, ResNetClassifier, SmoothClassifier
+from gen_utils.plotting import (
+    chain_strip,
+    curves,
+    image_grid,
+    plt,
+    use_style,
+)
+from gen_utils.profiles import choose
+from gen_utils.report import record, say, table
+from gen_utils.samplers import (
+    GaussianStart,
+    Langevin,
+    ProximalLangevin,
+    UniformStart,
+    sample,
+)
+from gen_utils.training import (
+    ClassifierTraining,
+    FitConfig,
+    TrainingDiverged,
+    fit,
+    run_folder,
+)
+from gen_utils.training.jem import JEMConfig, train_jem
+from gen_utils.training.quality_watch import QualityWatch
+from gen_utils.training.sweep import summary, sweep
+from gen_utils.workbook import kept_results
+
+# %% tags=["parameters"]
+profile = "quick"  # quick, laptop or full
+data_root = ""  # where the data are; empty means $GEN_DATA_ROOT, else ./data
+seed = 0
+ship = False  # True writes the trained model to checkpoints/
+
+# %%
+settings = choose(
+    profile,
+    quick=dict(
+        data="digits", judge="digit_classifier", outliers=("fashion_mnist", "persian_digits"), width=8, resnet=None,
+        batch_size=32, classifier_steps=250, flip=False, crop=0,
+        train_steps=240, chain_steps=6, lr=1e-3, warmup=20, capacity=256, looks=4,
+        study_steps=24, study_looks=3, study_n=64, seeds=1, rescue_steps=30,
+        n_eval=150, per_class=8, sample_steps=20, n_outliers=100, n_attack=40, attack_steps=8, resamples=20,
+    ),
+    laptop=dict(
+        data="mnist", judge="digit_classifier", outliers=("fashion_mnist", "persian_digits"), width=16, resnet=None,
+        batch_size=64, classifier_steps=1800, flip=False, crop=0,
+        train_steps=6000, chain_steps=10, lr=5e-4, warmup=100, capacity=4096, looks=6,
+        study_steps=800, study_looks=8, study_n=500, seeds=3, rescue_steps=300,
+        n_eval=2000, per_class=100, sample_steps=40, n_outliers=2000, n_attack=500, attack_steps=20, resamples=200,
+    ),
+    full=dict(
+        data="cifar10", judge="cifar_classifier", outliers=("celeba", "bitmoji"), width=None, resnet=(64, 128, 256, 512),
+        batch_size=64, classifier_steps=16_000, flip=True, crop=4,
+        train_steps=120_000, chain_steps=10, lr=1e-4, warmup=1000, capacity=10_000, looks=8,
+        study_steps=6000, study_looks=12, study_n=1000, seeds=3, rescue_steps=1000,
+        n_eval=10_000, per_class=500, sample_steps=60, n_outliers=5000, n_attack=1000, attack_steps=40, resamples=200,
+    ),
+)  # fmt: skip
+use_style()
+torch.manual_seed(seed)
+started = time.perf_counter()
+box = (-1.0, 1.0)
+
+# %% [markdown]
+# ## Where we are going
+#
+# Ten columns, one class a column, from a network that was trained to classify *and* to be a density.
+
+# %%
+judge = checkpoints.load(settings.judge)
+shipped = checkpoints.load("jem_mnist") if "jem_mnist" in checkpoints.names() else None  # fmt: skip
+if shipped is None:
+    say(
+        "*No trained joint model is here yet: run this notebook with `ship = True` to make one. The chapter goes on without it.*"
+    )
+else:
+    accuracy = shipped.card["metrics"]["test_accuracy"]["value"]
+    say(
+        f"The shipped model: {shipped.card['parameters']:,} weights, {accuracy:.1%} right on {shipped.card['data']}. "
+        "The last cells of this chapter show its samples and its measures beside this run's."
+    )
+
+# %% [markdown]
+# ## The data
+
+# %%
+everything = load_images(settings.data, "train", root=data_root)
+train_images, val_images = everything.split(0.95, 0.05, seed=seed)
+test_images = load_images(settings.data, "test", root=data_root)
+shape = train_images.shape
+image_grid(train_images.images[:45], f"{everything.title}: training images", columns=15)  # fmt: skip
+record("data", everything.title)
+say(
+    f"{len(train_images):,} images of **{everything.title}** to train on, {len(val_images):,} to watch training by, and "
+    f"{len(test_images):,} for the final figures, which nothing below is tuned on."
+)
+
+# %% [markdown]
+# ## A classifier to begin with (D1)
+#
+# Four convolutions of stride 2 with SiLU, two dense layers, ten logits: Part B's energy with ten outputs. Two things are
+# missing on purpose, because a chain will later follow this network's gradient *with respect to the picture*: there is
+# no ReLU, whose gradient is constant between kinks, and no batch norm.
+#
+# **What is wrong with batch norm here?** Let us ask a network that has it. The judge of this workbook, a classifier with
+# batch norm, gets one and the same picture in two batches, once in training mode and once in evaluation mode.
+
+# %%
+with torch.no_grad():
+    normed = copy.deepcopy(judge)  # training mode changes running averages
+    one = to_float(test_images.images[:1])
+    friends = to_float(test_images.images[1:32])
+    strangers = torch.rand(friends.shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1  # fmt: skip
+    levels = {}
+    for mode in (True, False):
+        energies = [-normed.train(mode)(torch.cat((one, others))).logsumexp(1)[0].item() for others in (friends, strangers)]  # fmt: skip
+        levels["training mode" if mode else "evaluation mode"] = energies
+table(
+    [
+        {"network": name, "E(x) among real pictures": f"{a:.2f}", "E(x) among noise": f"{b:.2f}", "difference": f"{abs(a - b):.2g}"}
+        for name, (a, b) in levels.items()
+    ],
+    f"One picture's energy and its company ({test_images.title}, {settings.judge})",
+)  # fmt: skip
+record("norm_gap_train", abs(levels["training mode"][0] - levels["training mode"][1]))  # fmt: skip
+record("norm_gap_eval", abs(levels["evaluation mode"][0] - levels["evaluation mode"][1]))  # fmt: skip
+say(
+    f"In training mode the same picture's energy moves by {abs(levels['training mode'][0] - levels['training mode'][1]):.2f} "
+    "nats when its companions change; in evaluation mode it does not. So a chain in training mode walks on an energy that "
+    "depends on all the other chains."
+)
+
+# %% [markdown]
+# JEM drops batch norm {cite}`grathwohl2020jem`. JEM++ keeps it, and its published code samples in training mode
+# {cite}`yang2021jempp`. **Our policy:** no batch norm in the networks of this chapter, and the training code samples in
+# evaluation mode whatever network it is given, so that $E(x)$ is a function of $x$.
+
+
+# %%
+def new_classifier():
+    """An untrained network of this profile."""
+    if settings.resnet:
+        return ResNetClassifier(channels=shape[0], widths=settings.resnet, blocks=2, norm="none")  # fmt: skip
+    return SmoothClassifier(channels=shape[0], size=shape[1], width=settings.width)  # fmt: skip
+
+
+torch.manual_seed(seed)
+classifier_run = fit(
+    ClassifierTraining(new_classifier(), lr=3e-3, weight_decay=1e-2),
+    train_images,
+    val_images,
+    config=FitConfig(
+        settings.classifier_steps, batch_size=128, seed=seed, flip=settings.flip, crop=settings.crop,
+        run_dir=run_folder("jem_classifier", steps=settings.classifier_steps, width=settings.width, resnet=settings.resnet,
+                           seed=seed, data=train_images.title, n=len(train_images)),
+        checkpoint_every=500, validate_every=max(1, settings.classifier_steps // 6),
+        log_every=1 if settings.classifier_steps <= 200 else 10,
+    ),
+    resume=True,
+)  # fmt: skip
+classifier = classifier_run.module.classifier
+
+
+def n_right(network, images):
+    """How many of a labelled set are classified right."""
+    return int((logits_of(network, images).argmax(1) == images.labels).sum())
+
+
+def share(k, n):
+    """'98.7 % (98.5–98.9)': a share with Wilson's 95 % interval."""
+    low, high = wilson(k, n)
+    return f"{k / n:.1%} ({low:.1%}–{high:.1%})"
+
+
+right_before = n_right(classifier, test_images)
+n_test = len(test_images)
+parameters = sum(p.numel() for p in classifier.parameters())
+say(
+    f"{parameters:,} weights, {classifier_run.steps:,} steps, **{classifier_run.seconds:.0f} s**: "
+    f"**{share(right_before, n_test)}** of the test images of {test_images.title} are classified right (95 % interval)."
+)
+record("classifier_accuracy", right_before / n_test)
+record("classifier_seconds", classifier_run.seconds)
+
+# %% [markdown]
+# ## The energy inside (D2)
+#
+# Let $f(x)[y]$ be the logit of class $y$. The classifier reads $p(y \mid x) = e^{f(x)[y]} / \sum_k e^{f(x)[k]}$. Now read
+# the same logits as an unnormalised *joint* density:
+#
+# ```{math}
+# :label: eq-jem-joint
+# p(x, y) = \frac{e^{f(x)[y]}}{Z}, \qquad E(x, y) = -f(x)[y].
+# ```
+#
+# Sum over the classes, and the density of the picture alone appears:
+#
+# ```{math}
+# :label: eq-jem-marginal
+# p(x) = \sum_y p(x, y) = \frac{\sum_y e^{f(x)[y]}}{Z}, \qquad E(x) = -\log \sum_y e^{f(x)[y]} .
+# ```
+#
+# Divide the first by the second. $Z$ cancels, and softmax is back: $\log p(y \mid x) = E(x) - E(x, y)$. So nothing about
+# the classifier changes. Only the number that softmax cancels, $\log \sum_y e^{f(x)[y]}$, has got a meaning.
+
+# %% [markdown]
+# ```{exercise-start} The energy of a picture
+# :label: ex-joint-energy
+# ```
+# Return $E(x)$ of {eq}`eq-jem-marginal` for a batch of logits. Large logits must not overflow.
+
+
+# %% tags=["exercise"]
+def joint_energy(logits):
+    """Logits (B, K) -> energies (B,)."""
+    raise NotImplementedError
+
+
+# %% [markdown]
+# ```{exercise-end}
+# ```
+
+# %% [markdown] tags=["solution"]
+# ```{solution-start} ex-joint-energy
+# :class: dropdown
+# ```
+# `torch.logsumexp` subtracts the largest logit before it exponentiates. Whoever applies `log_softmax` first gets zero for
+# every picture: normalising over $y$ is exactly what throws $p(x)$ away.
+
+
+# %% tags=["solution"]
+def joint_energy(logits):
+    """Logits (B, K) -> energies (B,)."""
+    return -torch.logsumexp(logits, dim=1)
+
+
+# %% [markdown] tags=["solution"]
+# ```{solution-end}
+# ```
+
+# %% tags=["check"]
+checks.joint_energy(joint_energy)
+
+# %% [markdown]
+# ```{exercise-start} The energy of a picture with its label
+# :label: ex-conditional-energy
+# ```
+# Return $E(x_b, y_b)$ of {eq}`eq-jem-joint` for each row $b$. To sample sevens, a chain goes down $E(x, 7)$.
+
+
+# %% tags=["exercise"]
+def conditional_energy(logits, labels):
+    """Logits (B, K) and labels (B,) -> energies (B,)."""
+    raise NotImplementedError
+
+
+# %% [markdown]
+# ```{exercise-end}
+# ```
+
+# %% [markdown] tags=["solution"]
+# ```{solution-start} ex-conditional-energy
+# :class: dropdown
+# ```
+# One entry a row. The cross-entropy of a row is *not* this energy: it is $E(x, y) - E(x)$.
+
+
+# %% tags=["solution"]
+def conditional_energy(logits, labels):
+    """Logits (B, K) and labels (B,) -> energies (B,)."""
+    return -logits.gather(1, labels[:, None]).squeeze(1)
+
+
+# %% [markdown] tags=["solution"]
+# ```{solution-end}
+# ```
+
+# %% tags=["check"]
+checks.conditional_energy(conditional_energy)
+
+# %% [markdown]
+# **Does a plain classifier already know what digits look like?** It has an energy, whether anybody trained it or not. So
+# we ask it: chains go down $E(x)$ from real test pictures and from noise.
+
+# %%
+plain = JointEnergy(classifier, shape)
+stream = torch.Generator().manual_seed(seed)
+places = {
+    "real": to_float(test_images.images[:20]),
+    "noise": UniformStart(shape).draw(20, generator=stream),
+}
+gentle = ProximalLangevin(1.0, max_step=0.1, bounds=box)
+fallen = {name: sample(plain, x, gentle, 40, keep_every=8, generator=stream) for name, x in places.items()}  # fmt: skip
+for name, chain in fallen.items():
+    chain_strip(
+        torch.cat((places[name][None], chain.path)),
+        [0, 8, 16, 24, 32, 40],
+        f"Down the plain classifier's energy, from {name} ({test_images.title})",
+        n_chains=2,
+    )
+real_level = plain(places["real"]).mean().item()
+made_level = fallen["noise"].energy[-1].mean().item()
+made_sure = plain.classifier(fallen["noise"].x).softmax(1).amax(1).mean().item()
+say(
+    f"Real pictures have a mean energy of {real_level:.1f}. The chains from noise end at {made_level:.1f}, "
+    + (
+        "**far below**: the classifier holds its own inventions for likelier than the data. "
+        if made_level < real_level
+        else "above it. "
+    )
+    + f"It is {made_sure:.1%} sure, on average, which class they are. Cross-entropy never asked for anything else."
+)
+record("plain_gap", real_level - made_level)
+
+# %% [markdown]
+# ## Two aims, one loss (D2, D3)
+#
+# Maximum likelihood for the joint density splits into two terms,
+#
+# ```{math}
+# :label: eq-jem-split
+# -\log p(x, y) = -\log p(y \mid x) - \log p(x) ,
+# ```
+#
+# the cross-entropy and the likelihood of the picture. The first has an exact gradient. The second has Part B's:
+# energies of data down, energies of the model's own samples $x^-$ up. With a weight $\lambda$:
+#
+# ```{math}
+# :label: eq-jem-loss
+# \mathcal L = \overline{-\log p(y \mid x^+)} + \lambda \left( \overline{E(x^+)} - \overline{E(x^-)} \right).
+# ```
+#
+# JEM uses $\lambda = 1$. Why split at all, when $E(x, y)$ of data and of samples would do? Because the estimate of the
+# gradient is biased, as chains are short, and so the classifier should hang on it as little as possible.
+
+# %% [markdown]
+# ```{exercise-start} The joint loss
+# :label: ex-joint-loss
+# ```
+# Write {eq}`eq-jem-loss` for the logits of data and of finished chains. All bars are means over the batch.
+
+
+# %% tags=["exercise"]
+def joint_loss(logits_real, labels, logits_fake, weight):
+    """Logits (B, K), labels (B,), logits (B', K), λ -> a scalar to minimise."""
+    raise NotImplementedError
+
+
+# %% [markdown]
+# ```{exercise-end}
+# ```
+
+# %% [markdown] tags=["solution"]
+# ```{solution-start} ex-joint-loss
+# :class: dropdown
+# ```
+# With $\lambda = 1$ the logsumexp of the data cancels between the two terms, and what is left pulls up the right class's
+# logit alone: the gradient of $-\log p(x, y)$. (`tests/test_joint_loss.py` checks it.)
+
+
+# %% tags=["solution"]
+def joint_loss(logits_real, labels, logits_fake, weight):
+    """Logits (B, K), labels (B,), logits (B', K), λ -> a scalar to minimise."""
+    contrast = joint_energy(logits_real).mean() - joint_energy(logits_fake).mean()  # fmt: skip
+    return F.cross_entropy(logits_real, labels) + weight * contrast
+
+
+# %% [markdown] tags=["solution"]
+# ```{solution-end}
+# ```
+
+# %% tags=["check"]
+checks.joint_loss(joint_loss)
+
+# %% [markdown]
+# The samples $x^-$ come from short chains $x \leftarrow x - \eta \nabla E(x) + \sigma \xi$. At temperature one the noise
+# would be $\sigma = \sqrt{2\eta}$. Nobody does that. What the authors run is far colder, $T = \sigma^2 / 2\eta$:
+#
+# | | η | σ | steps | bounds | chains begin | T |
+# |---|---|---|---|---|---|---|
+# | JEM | 1 | 0.01 | 20 | none | buffer of 10,000, 5 % noise | $5 \cdot 10^{-5}$ |
+# | JEM++ | 0.2, five times | 0 | 10 | gradient ±1, $x \in [-1, 1]$ | buffer of 10,000, 5 % class Gaussians | 0 |
+#
+# At $T = 0$ a chain is a descent, and its end depends on its beginning alone. What JEM++ samples from is therefore not
+# $p(x)$; it is whatever lies downhill of its starts. This makes the starts important.
+#
+# ## Better starts: one Gaussian a class (D4)
+#
+# Instead of noise, JEM++ begins chains at draws from $\mathcal N(\mu_y, \Sigma_y)$, mean and covariance of each class's
+# training pictures, with $y$ drawn at random. Some pixels are always black, so $\Sigma_y$ is singular, and a small jitter
+# on its diagonal repairs that.
+
+# %% [markdown]
+# ```{exercise-start} Draws from class Gaussians
+# :label: ex-gaussian-starts
+# ```
+# Row $b$ of the result is $\mu_y + L_y z_b$ for $y$ = `wanted[b]`, where $L_y L_y^\top = \Sigma_y + \text{jitter} \cdot I$
+# is a Cholesky factorisation and $\Sigma_y$ the covariance of the class's images as `torch.cov` computes it.
+
+
+# %% tags=["exercise"]
+def gaussian_starts(images, labels, wanted, z, jitter):
+    """Images (N, D), labels (N,), wanted labels (B,), normal z (B, D) -> (B, D)."""
+    raise NotImplementedError
+
+
+# %% [markdown]
+# ```{exercise-end}
+# ```
+
+# %% [markdown] tags=["solution"]
+# ```{solution-start} ex-gaussian-starts
+# :class: dropdown
+# ```
+# $L z$ has covariance $L L^\top = \Sigma$. The product $\Sigma z$ would have $\Sigma^2$. Mind that `torch.cov` wants
+# variables in rows. The package's `GaussianStart` does this for all classes and clamps the draws to $[-1, 1]$.
+
+
+# %% tags=["solution"]
+def gaussian_starts(images, labels, wanted, z, jitter):
+    """Images (N, D), labels (N,), wanted labels (B,), normal z (B, D) -> (B, D)."""
+    starts = torch.empty_like(z)
+    for y in wanted.unique():
+        own = images[labels == y]
+        covariance = torch.cov(own.T) + jitter * torch.eye(own.shape[1])
+        factor = torch.linalg.cholesky(covariance)
+        rows = wanted == y
+        starts[rows] = own.mean(0) + z[rows] @ factor.T
+    return starts
+
+
+# %% [markdown] tags=["solution"]
+# ```{solution-end}
+# ```
+
+# %% tags=["check"]
+checks.gaussian_starts(gaussian_starts)
+
+# %%
+gaussians = GaussianStart.fit(train_images.images, train_images.labels)
+n_classes = len(train_images.classes)
+
+
+def asked(per_class):
+    """Labels 0, 1, …, 9, 0, 1, …: rows of one of each class."""
+    return torch.arange(n_classes).repeat(per_class)
+
+
+def seen_as(images):
+    """The judge's guesses for uint8 images."""
+    return logits_of(judge, images).argmax(1)
+
+
+stream = torch.Generator().manual_seed(seed + 1)
+raw_labels = asked(settings.per_class)
+raw = to_uint8(
+    gaussians.draw(len(raw_labels), labels=raw_labels, generator=stream)
+)
+image_grid(raw[: 5 * n_classes], f"Class Gaussians alone, no network: column k is class k ({train_images.title})",
+           columns=n_classes, width=6)  # fmt: skip
+raw_seen = int((seen_as(raw) == raw_labels).sum())
+real_features = extract_features(judge, test_images)
+
+
+def distance(images):
+    """Fréchet distance of uint8 images to the test images, in the judge's features."""
+    return frechet_distance(real_features, extract_features(judge, images))
+
+
+raw_distance = distance(raw)
+say(
+    f"**Before any network is asked**, the judge (`{settings.judge}`) sees {share(raw_seen, len(raw))} of these blurs as the class "
+    f"they were drawn for; their Fréchet distance is {raw_distance:.0f} ({len(raw):,} images, {settings.judge} features). "
+    "Whatever a model scores that starts its chains here has to be compared with these two numbers."
+)
+record("gaussians_as_asked", raw_seen / len(raw))
+record("gaussians_frechet", raw_distance)
+
+# %% [markdown]
+# ## Bounded steps: proximal SGLD (D4)
+#
+# While an energy is being trained it grows cliffs, and one steep place throws a chain out of the world of pictures. JEM++
+# bounds every element of the step, and then the state:
+#
+# ```{math}
+# :label: eq-proximal
+# x \leftarrow \mathrm{clamp}_{[-1, 1]}\bigl(x - \mathrm{clamp}_{\pm c}(\eta \nabla E(x))\bigr).
+# ```
+#
+# The outer clamp is the proximal operator of the box: the nearest point of the box. The inner one is a trust region: no
+# pixel moves further than $c$ in one step.
+
+# %% [markdown]
+# ```{exercise-start} The proximal step
+# :label: ex-proximal
+# ```
+# Write {eq}`eq-proximal`, with $c$ = `max_step`. The gradient is given.
+
+
+# %% tags=["exercise"]
+def proximal_step(x, grad, step_size, max_step):
+    """States and gradients (B, C, H, W) -> states after one bounded step in [-1, 1]."""
+    raise NotImplementedError
+
+
+# %% [markdown]
+# ```{exercise-end}
+# ```
+
+# %% [markdown] tags=["solution"]
+# ```{solution-start} ex-proximal
+# :class: dropdown
+# ```
+# First multiply, then clamp. Clamping the gradient at $c$ and multiplying afterwards bounds the step by $\eta c$.
+
+
+# %% tags=["solution"]
+def proximal_step(x, grad, step_size, max_step):
+    """States and gradients (B, C, H, W) -> states after one bounded step in [-1, 1]."""
+    return (x - (step_size * grad).clamp(-max_step, max_step)).clamp(-1, 1)
+
+
+# %% [markdown] tags=["solution"]
+# ```{solution-end}
+# ```
+
+# %% tags=["check"]
+checks.proximal_step(proximal_step)
+
+# %% [markdown]
+# ## A loop that is one step
+#
+# JEM++ has a third idea, for speed, borrowed from adversarial training {cite}`zhang2019yopo`. A full gradient is dear, a
+# gradient through the first layer alone is cheap. So compute $g = \partial E / \partial h$ at the first layer's output
+# $h = W x + b$ once, freeze it, and take $N$ *inner* steps in which only the first layer is differentiated anew. The
+# published code has $N = 5$ of size 0.2.
+#
+# ```{prf:theorem} The inner loop
+# :label: thm-inner
+# Let the first layer be affine, $h = Wx + b$, and let $x_0$ be in the box. The $N$ inner steps
+# $x_{i+1} = \mathrm{clamp}_{[-1,1]}(x_i - \eta\, \mathrm{clamp}_{\pm c}(u_i))$, where $u_i$ is the gradient of $g^\top (W x + b)$ at
+# $x_i$, end where one step of size $N \eta$ ends.
+# ```
+#
+# ```{prf:proof}
+# The gradient of $g^\top (W x + b)$ with respect to $x$ is $W^\top g$. It does not contain $x$, so all $u_i$ are the same, and
+# so are the clamped steps $d = \eta\, \mathrm{clamp}_{\pm c}(W^\top g)$. Look at one pixel. It moves by $-d$ every time, always in
+# one direction, until it meets the wall and stays there. After $N$ steps it is at $x_0 - N d$ or at the wall, whichever
+# comes first, which is $\mathrm{clamp}_{[-1,1]}(x_0 - N d)$.
+# ```
+#
+# A convolution is affine in its input. So the inner loop computes nothing that one multiplication by $N$ would not.
+
+# %% [markdown]
+# ```{exercise-start} The inner loop as one step
+# :label: ex-one-step
+# ```
+# `weight` is $W$ with shape (H, D), `grad_out` is $g$ for each row. Return the state after `n_inner` inner steps of size
+# `step_size` with the gradient clipped at ±`clip`, without a loop.
+
+
+# %% tags=["exercise"]
+def one_step(x, weight, grad_out, step_size, n_inner, clip):
+    """States (B, D), W (H, D), g (B, H) -> states (B, D) after n_inner inner steps."""
+    raise NotImplementedError
+
+
+# %% [markdown]
+# ```{exercise-end}
+# ```
+
+# %% [markdown] tags=["solution"]
+# ```{solution-start} ex-one-step
+# :class: dropdown
+# ```
+# $W^\top g$ for rows is `grad_out @ weight`. Clip first: each inner step clips its own gradient.
+
+
+# %% tags=["solution"]
+def one_step(x, weight, grad_out, step_size, n_inner, clip):
+    """States (B, D), W (H, D), g (B, H) -> states (B, D) after n_inner inner steps."""
+    downhill = (grad_out @ weight).clamp(-clip, clip)
+    return (x - n_inner * step_size * downhill).clamp(-1, 1)
+
+
+# %% [markdown] tags=["solution"]
+# ```{solution-end}
+# ```
+
+# %% tags=["check"]
+checks.one_step(one_step)
+
+# %% [markdown]
+# Now on the classifier itself: its first layer is a convolution. We freeze $g$ and loop, with autograd, and
+# compare with a single step.
+
+
+# %%
+def first_layer(network):
+    """The first convolution of either network of this chapter."""
+    return next(m for m in network.modules() if isinstance(m, nn.Conv2d))
+
+
+def frozen_gradient(network, x):
+    """∂E/∂h at the output of the first layer."""
+    kept = []
+    handle = first_layer(network).register_forward_hook(lambda m, i, out: kept.append(out))  # fmt: skip
+    energy = -network(x.requires_grad_()).logsumexp(1).sum()
+    handle.remove()
+    return torch.autograd.grad(energy, kept[0])[0]
+
+
+x0 = to_float(test_images.images[:16])
+layer, g = first_layer(classifier), frozen_gradient(classifier, x0.clone())
+x_loop = x0.clone()
+for _ in range(5):
+    at = x_loop.detach().requires_grad_()
+    (u,) = torch.autograd.grad((layer(at) * g).sum(), at)
+    x_loop = (x_loop - 0.2 * u.clamp(-1, 1)).clamp(-1, 1).detach()
+at = x0.clone().requires_grad_()
+(u,) = torch.autograd.grad((layer(at) * g).sum(), at)
+x_once = (x0 - 5 * 0.2 * u.clamp(-1, 1)).clamp(-1, 1)
+inner_gap = (x_loop - x_once).abs().max().item()
+moved = (x_once - x0).abs().max().item()
+say(
+    f"Five inner steps and one large step differ by at most **{inner_gap:.1e}**, rounding error; the largest move of a "
+    f"pixel is {moved:.2f}. The speed-up that the paper reports must come from its ten outer steps in place of JEM's "
+    "twenty, and from the better starts, not from the inner loop."
+)
+record("inner_gap", inner_gap)
+
+# %% [markdown]
+# ## Joint training (D2, D3)
+#
+# ```{prf:algorithm} Joint training with class-wise starts and proximal steps
+# :label: alg-jem
+# **Inputs** labelled data; classifier $f$; class Gaussians; buffer $\mathcal B$; λ
+#
+# 1. repeat
+#    1. draw a labelled batch $(x^+, y)$; add a little Gaussian noise; clamp to $[-1, 1]$
+#    2. draw starts: 95 % from $\mathcal B$, 5 % from class Gaussians (all, while $\mathcal B$ is empty)
+#    3. take $M$ steps {eq}`eq-proximal` on $E(x)$, giving $x^-$; push $x^-$ into $\mathcal B$
+#    4. take one Adam step on {eq}`eq-jem-loss`, the gradient's norm bounded
+#    5. every so often: measure the accuracy on held-out images, and write a checkpoint
+#    6. if anything is not finite, or energies of data and samples run apart: back to the last good checkpoint, with half
+#       the step
+# 2. until the budget is spent
+# ```
+#
+# In the experiments both kernels keep a little noise, σ = 0.01, so that they differ in their bounds alone. Step 6 is
+# there because divergence is the first thing every user of JEM meets. `train_jem` does it, and reports it.
+
+# %%
+recipe = dict(
+    n_steps=settings.chain_steps, capacity=settings.capacity, lr=settings.lr, warmup=settings.warmup, betas=(0.0, 0.999),
+    data_noise=0.03, weight=1.0,
+)  # fmt: skip
+KERNELS = {
+    "SGLD": Langevin(1.0, noise=0.01),
+    "proximal": ProximalLangevin(1.0, max_step=0.1, noise=0.01, bounds=box),
+}
+STARTS = {"noise": UniformStart(shape), "class Gaussians": gaussians}
+
+
+def train_joint(max_steps, *, name, run_seed=seed, kernel="proximal", start="class Gaussians", watchers=(), **changes):  # fmt: skip
+    """Fine-tune the classifier jointly; a finished run is loaded, an unfinished one goes on, a diverging one is rescued."""
+    chosen = {**recipe, **changes}
+    folder = run_folder(
+        name, chosen=sorted(chosen.items()), kernel=repr(KERNELS[kernel]), start=start, steps=max_steps, seed=run_seed,
+        width=settings.width, resnet=settings.resnet, before=settings.classifier_steps, classifier_seed=seed,
+        batch=settings.batch_size, data=train_images.title, n=len(train_images),
+    )  # fmt: skip
+    return train_jem(
+        classifier, train_images, val_images,
+        recipe=JEMConfig(kernel=KERNELS[kernel], **chosen, seed=run_seed),
+        config=FitConfig(
+            max_steps, batch_size=settings.batch_size, seed=run_seed, run_dir=folder, flip=settings.flip,
+            checkpoint_every=max(10, max_steps // 10), validate_every=max(1, max_steps // settings.looks),
+            log_every=1 if max_steps <= 200 else 10,
+        ),
+        start=STARTS[start], callbacks=list(watchers),
+    )  # fmt: skip
+
+
+watch = QualityWatch(
+    settings.train_steps // settings.looks, distance, settings.study_n
+)
+run, recoveries = train_joint(settings.train_steps, name="jem", watchers=[watch])  # fmt: skip
+joint = run.module.classifier
+right_after = n_right(joint, test_images)
+say(
+    f"{run.steps:,} steps of batch {settings.batch_size} on {train_images.title} in **{run.seconds / 60:.1f} minutes** "
+    f"({1000 * run.seconds / run.steps:.0f} ms a step). Test accuracy: **{share(right_after, n_test)}** after joint training, "
+    f"{share(right_before, n_test)} before: a change of {100 * (right_after - right_before) / n_test:+.2f} points. "
+    + (f"It diverged {len(recoveries)} time(s): " + "; ".join(map(str, recoveries)) + "." if recoveries else "It did not diverge.")
+)  # fmt: skip
+record("train_seconds", run.seconds)
+record("train_steps", run.steps)
+record("joint_accuracy", right_after / n_test)
+record("recoveries", [str(r) for r in recoveries])
+
+# %% tags=["hide-input"]
+fig, axes = plt.subplots(1, 3, figsize=(9.6, 3))
+smooth = max(1, len(run.curve("loss")[0]) // 40)
+curves({"cross-entropy": run.curve("cross_entropy"), "contrast": run.curve("contrast")}, f"Both terms ({train_images.title})",
+       smooth=smooth, ylabel="nats", ax=axes[0])  # fmt: skip
+curves({"data": run.curve("energy_real"), "samples": run.curve("energy_fake")}, "Mean energy", smooth=smooth,
+       ylabel="nats", ax=axes[1])  # fmt: skip
+curves({"joint training": run.curve("val_accuracy")}, f"Held-out accuracy, {len(val_images):,} images", ax=axes[2])  # fmt: skip
+axes[2].axhline(n_right(classifier, val_images) / len(val_images), color="black", lw=0.8, ls="--")  # fmt: skip
+say(
+    f"Watched on {len(val_images):,} held-out images, the accuracy went from {run.curve('val_accuracy')[1][0]:.3f} at the first "
+    f"look to {run.curve('val_accuracy')[1][-1]:.3f} at the last. The dashed line is the classifier before."
+)
+
+# %% tags=["hide-input"]
+chain_strip(
+    torch.stack([pictures[:6] for pictures in watch.pictures]),
+    watch.steps,
+    f"New negatives as the model ages ({train_images.title}); each look shows other chains",
+    xlabel="optimiser step",
+)
+curves({f"newest {settings.study_n} negatives": (watch.steps, watch.values)}, f"Negatives in training ({train_images.title})",
+       ylabel="Fréchet distance")  # fmt: skip
+plt.gca().axhline(raw_distance, color="black", lw=0.8, ls="--", label="class Gaussians alone")  # fmt: skip
+_ = plt.gca().legend()
+
+# %% [markdown]
+# ## Digits on request (D5)
+#
+# To draw class $y$, begin at its Gaussian and go down $E(x, y) = -f(x)[y]$.
+
+
+# %%
+def draw(network, per_class, n_steps, *, kernel="proximal", start="class Gaussians", stream_seed=seed + 2):  # fmt: skip
+    """Chains on E(x, y), per_class of each class: uint8 images and the labels asked for."""
+    labels = asked(per_class)
+    stream = torch.Generator().manual_seed(stream_seed)
+    x = STARTS[start].draw(len(labels), labels=labels, generator=stream)
+    energy = JointEnergy(network, shape).given(labels)
+    return to_uint8(sample(energy, x, KERNELS[kernel], n_steps, generator=stream, fast=True).x), labels  # fmt: skip
+
+
+def coverage(images):
+    """exp of the entropy of the judge's guesses: as many classes, evenly drawn, would be as varied."""
+    shares = seen_as(images).bincount(minlength=n_classes).double() / len(images)  # fmt: skip
+    return torch.special.entr(shares).sum().exp().item()
+
+
+pictures, labels = draw(joint, settings.per_class, settings.sample_steps)
+agree = seen_as(pictures) == labels
+newest = to_uint8(run.module.buffer.newest(settings.n_eval))
+n_pictures = len(pictures)
+image_grid(pictures[:100], f"This run ({profile}, {train_images.title}): column k was asked for class k, {settings.sample_steps} steps, not selected",
+           columns=n_classes, width=6)  # fmt: skip
+quality_rows = [
+    {"images": name, "n": len(x), "Fréchet distance": f"{distance(x):.1f}", "seen as asked": told, "classes covered": f"{coverage(x):.2f}"}
+    for name, x, told in (
+        ("other real images", train_images.images[: n_pictures], "–"),
+        ("class Gaussians alone", raw, share(raw_seen, len(raw))),
+        ("on request, this run", pictures, share(int(agree.sum()), n_pictures)),
+        ("newest negatives, this run", newest, "–"),
+        ("uniform noise", to_uint8(UniformStart(shape).draw(n_pictures, generator=stream)), "–"),
+    )
+]  # fmt: skip
+table(quality_rows, f"Against the test images of {test_images.title}, {settings.judge} features; compare rows of equal n")  # fmt: skip
+sample_distance = float(quality_rows[2]["Fréchet distance"])
+better = agree.double().mean().item() > raw_seen / len(raw)
+say(
+    f"The judge sees **{share(int(agree.sum()), n_pictures)}** of the samples as the class asked for, against {share(raw_seen, len(raw))} "
+    f"of the Gaussian blurs they began as. So the chains {'add to' if better else 'do not add to'} what the starts bring, by this measure; "
+    f"in Fréchet distance they go from {raw_distance:.0f} to {sample_distance:.0f}."
+)
+record("samples_as_asked", agree.double().mean().item())
+record("samples_n", n_pictures)
+record("samples_frechet", sample_distance)
+record("quality", quality_rows)
+
+# %% tags=["hide-input"]
+class_rows = [
+    {
+        "class": train_images.classes[k],
+        "seen as asked": f"{agree[labels == k].double().mean():.0%}",
+        "Gaussians alone": f"{(seen_as(raw[raw_labels == k]) == k).double().mean():.0%}",
+    }
+    for k in range(n_classes)
+]
+table(class_rows, f"{settings.per_class} samples of each class ({train_images.title})")  # fmt: skip
+record("classes", class_rows)
+
+# %% [markdown]
+# ## What are the two improvements worth? (D4)
+#
+# **The question.** JEM++ changes the starts and the step together. Which of them helps, and with what? A 2×2 experiment
+# answers: *where chains begin* (noise, or class Gaussians; both with a buffer and 5 % fresh starts) crossed with *how
+# they step* (SGLD as in JEM, or proximal). Everything else is the same: the classifier they begin with, the step size,
+# the noise, $M$ steps a chain, the number of optimiser steps. A fifth row is JEM with its own 20 steps a chain, and
+# half the optimiser steps, so that it costs about as much.
+#
+# - *accuracy* on the test set;
+# - *Fréchet distance* of samples drawn on request, each by its own start and kernel, in the features of the
+#   judge, never of the model itself; *seen as asked* by the judge; *classes covered*, of ten, by the newest negatives;
+# - *steps and seconds to quality*: when the newest negatives first come closer than half the distance of the class
+#   Gaussians alone. The seconds include the looks;
+# - *rescues*: divergences that were caught and survived. A run that needed more than two counts as not finished.
+
+
+# %%
+def joint_study(seed, kernel, start, steps, chain, **_):
+    """Fine-tune briefly from one start with one kernel; accuracy, quality, speed, stability."""
+    looks = QualityWatch(max(1, steps // settings.study_looks), distance, settings.study_n)  # fmt: skip
+    trained, rescued = train_joint(
+        steps, name="jem_study", run_seed=seed, kernel=kernel, start=start, n_steps=chain, watchers=[looks],
+    )  # fmt: skip
+    network = trained.module.classifier
+    images, wanted = draw(network, max(1, settings.study_n // n_classes), settings.sample_steps, kernel=kernel, start=start)  # fmt: skip
+    reached = next((s for s, v in zip(looks.steps, looks.values, strict=True) if v < raw_distance / 2), None)  # fmt: skip
+    contrast = torch.tensor(trained.curve("contrast")[1])
+    return {
+        "accuracy": 100 * n_right(network, test_images) / n_test,
+        "frechet": distance(images),
+        "negatives": looks.values[-1],
+        "agreement": 100 * (seen_as(images) == wanted).double().mean().item(),
+        "coverage": coverage(to_uint8(trained.module.buffer.newest(settings.study_n))),
+        "reached": reached,
+        "reached_seconds": None if reached is None else reached * trained.seconds / trained.steps,
+        "largest": contrast.abs().max().item(),
+        "rescues": len(rescued),
+        "ms": 1000 * trained.seconds / trained.steps,
+        "curve": [looks.steps, looks.values],
+        "images": images[: 2 * n_classes],
+    }  # fmt: skip
+
+
+cells = {
+    f"{start}, {kernel}": dict(start=start, kernel=kernel, chain=settings.chain_steps, steps=settings.study_steps)
+    for start in STARTS
+    for kernel in KERNELS
+}  # fmt: skip
+cells["JEM's own: noise, SGLD, twice M"] = dict(
+    start="noise", kernel="SGLD", chain=2 * settings.chain_steps, steps=settings.study_steps // 2
+)  # fmt: skip
+outcome = sweep(
+    "jem_study", joint_study, cells, seeds=range(seed, seed + settings.seeds),
+    context=dict(data=train_images.title, lr=settings.lr, capacity=settings.capacity, warmup=settings.warmup, before=settings.classifier_steps, n=settings.study_n,
+                 sample_steps=settings.sample_steps, batch=settings.batch_size, width=settings.width, classifier_seed=seed),
+)  # fmt: skip
+columns = {
+    "accuracy (%)": "accuracy", "Fréchet, on request": "frechet", "Fréchet, negatives": "negatives", "seen as asked (%)": "agreement",
+    "classes covered": "coverage", "steps to quality": "reached", "seconds to quality": "reached_seconds",
+    "largest contrast (nats)": "largest", "rescues": "rescues", "ms a step": "ms",
+}  # fmt: skip
+study_rows = summary(outcome, columns, first="starts, kernel")
+for row, name in zip(study_rows, cells, strict=True):
+    if row["steps to quality"] is None:
+        row["steps to quality"] = row["seconds to quality"] = "not reached"
+    arrived = [c.values.get("reached") for c in outcome if c.name == name and c.diverged is None]  # fmt: skip
+    row["arrived"] = f"{sum(a is not None for a in arrived)} of {settings.seeds}"  # fmt: skip
+table(
+    study_rows,
+    f"{settings.study_steps} optimiser steps each on {train_images.title}, M = {settings.chain_steps}, mean ± standard deviation over {settings.seeds} seed(s), {settings.study_n} samples",
+)
+record("study", study_rows)
+record("study_n", settings.study_n)
+
+# %% tags=["hide-input"]
+fig, (left, right) = plt.subplots(1, 2, figsize=(9.4, 3.4))
+for name in cells:
+    here = [c for c in outcome if c.name == name and c.diverged is None]
+    if here:
+        xs = here[0].values["curve"][0]
+        ys = torch.tensor([c.values["curve"][1] for c in here])
+        (line,) = left.plot(xs, ys.mean(0), "o-", ms=3, label=name)
+        left.fill_between(xs, ys.amin(0), ys.amax(0), alpha=0.15, color=line.get_color(), lw=0)  # fmt: skip
+        right.plot([c.values["accuracy"] for c in here], [c.values["frechet"] for c in here], "o", label=name)  # fmt: skip
+left.axhline(raw_distance / 2, color="black", lw=0.8, ls="--")
+left.set(xlabel="optimiser step", ylabel="Fréchet distance", yscale="log", title="Newest negatives; bands: all seeds")  # fmt: skip
+right.axvline(100 * right_before / n_test, color="black", lw=0.8, ls="--")
+right.set(xlabel="test accuracy (%)", ylabel="Fréchet distance, on request", yscale="log", title="The two aims; a dot a seed")  # fmt: skip
+left.legend(fontsize=7)
+_ = fig.suptitle(f"Starts × kernel ({train_images.title}); dashed: the quality aimed at, the classifier before")  # fmt: skip
+
+# %% tags=["hide-input"]
+fig, axes = plt.subplots(len(cells), 1, figsize=(6, 1.5 * len(cells)))
+for ax, name in zip(axes, cells, strict=True):
+    first = next(c for c in outcome if c.name == name)
+    if first.tensors:
+        image_grid(first.tensors["images"], columns=n_classes, ax=ax)
+    ax.set_title(name + ("" if first.diverged is None else ": diverged"), fontsize=9)  # fmt: skip
+    ax.axis("off")
+_ = fig.suptitle(f"On request, classes 0 to 9, seed {seed}\n({train_images.title})", fontsize=10)  # fmt: skip
+
+
+# %% tags=["hide-input"]
+def mean_of(name, key):
+    """Mean over the seeds that finished, or NaN."""
+    found = [c.values[key] for c in outcome if c.name == name and c.diverged is None and c.values.get(key) is not None]  # fmt: skip
+    return sum(found) / len(found) if found else math.nan
+
+
+def effect(pairs, key):
+    """'a → b (+d)' for each pair of cells: what changing one factor alone does."""
+    return "; ".join(
+        f"{mean_of(a, key):.1f} → {mean_of(b, key):.1f} ({mean_of(b, key) - mean_of(a, key):+.1f}) with {told}" for a, b, told in pairs
+    )  # fmt: skip
+
+
+by_start = [(f"noise, {k}", f"class Gaussians, {k}", k) for k in KERNELS]
+by_kernel = [(f"{s}, SGLD", f"{s}, proximal", s) for s in STARTS]
+lost = [c for c in outcome if c.diverged is not None]
+seeds_told = "one seed: these differences have no error bar" if settings.seeds == 1 else f"{settings.seeds} seeds: hold them against the ± of the table"  # fmt: skip
+say(
+    f"**Class Gaussians in place of noise** change the Fréchet distance on request: {effect(by_start, 'frechet')}; and the accuracy: "
+    f"{effect(by_start, 'accuracy')} %. **Proximal steps in place of SGLD** change the distance: {effect(by_kernel, 'frechet')}; and the "
+    f"accuracy: {effect(by_kernel, 'accuracy')} %. ({seeds_told}.) "
+    f"The largest contrast, a measure of how far training was shaken: {effect(by_kernel, 'largest')} nats. "
+    + (f"{len(lost)} run(s) diverged for good: {', '.join(sorted({c.name for c in lost}))}." if lost else "No run was lost.")
+)  # fmt: skip
+
+# %% tags=["hide-input"]
+good = [n for n in cells if not math.isnan(mean_of(n, "frechet"))]
+if good:
+    best = min(good, key=lambda n: mean_of(n, "frechet"))
+    full_name = "class Gaussians, proximal"
+    say(
+        f"**Do we agree with the paper?** It reports better samples, a higher accuracy and stable training from the two together. "
+        f"Here, on {train_images.title} and a small budget, the best samples on request come from *{best}* ({mean_of(best, 'frechet'):.0f}); "
+        f"the paper's combination has {mean_of(full_name, 'frechet'):.0f} and an accuracy {mean_of(full_name, 'accuracy') - mean_of('noise, SGLD', 'accuracy'):+.2f} "
+        f"points away from that of *noise, SGLD*. The raw class Gaussians already have {raw_distance:.0f} ({len(raw)} images), so part of what better "
+        "starts give is given before any training. The paper's own figures are for photographs, where class Gaussians are blurs of colour."
+    )  # fmt: skip
+
+# %% [markdown]
+# ## A run that diverges, and is rescued
+#
+# **What does it look like?** We provoke it: a learning rate a hundred times too large, and SGLD without bounds. A
+# contrast beyond 30 nats is called a divergence here, which is strict.
+
+# %%
+try:
+    wild_run, wild = train_joint(
+        settings.rescue_steps, name="jem_rescue", kernel="SGLD", start="noise", lr=100 * settings.lr, warmup=0, max_contrast=30.0,
+    )  # fmt: skip
+    end = f"the run finished its {wild_run.steps} steps, accuracy {n_right(wild_run.module.classifier, test_images) / n_test:.1%}"
+except TrainingDiverged as error:
+    wild, end = None, f"it gave up: {error}"
+if wild:
+    table([{"what happened": r.reason, "went on from step": r.from_step, "× learning rate": r.lr_factor} for r in wild],
+          f"Rescues of a run that was set up to fail ({train_images.title}); step 0 is the classifier before joint training")  # fmt: skip
+say(
+    f"Rescues: {len(wild)}; {end}." if wild is not None else f"Too wild: {end}."
+)
+record("provoked", None if wild is None else len(wild))
+
+# %% [markdown]
+# ## What is it good for? (D6)
+#
+# The classifier is compared with the joint model it became. Intervals are 95 %: Wilson's for shares, the bootstrap
+# otherwise. They tell what another test set would change, not what another training run would.
+#
+# ### Calibration
+#
+# **When it says 90 %, is it right nine times in ten?** Sort the test images by confidence into bins, and compare in each
+# bin the mean confidence with the share that is right {cite}`guo2017calibration`. The mean gap, weighted by the bins' shares, is
+# the expected calibration error, ECE. A small test set makes it too high, because a bin of few pictures has a gap by
+# chance, however well calibrated the classifier is. Our bootstrap interval corrects for this, so it may lie below the ECE.
+
+# %% [markdown]
+# ```{exercise-start} The expected calibration error
+# :label: ex-ece
+# ```
+# Bins are $[\frac{k}{n}, \frac{k+1}{n})$, the last one closed. Empty bins count nothing.
+
+
+# %% tags=["exercise"]
+def ece(confidence, correct, n_bins):
+    """Confidences (N,), right or wrong (N,) bool -> a scalar in [0, 1]."""
+    raise NotImplementedError
+
+
+# %% [markdown]
+# ```{exercise-end}
+# ```
+
+# %% [markdown] tags=["solution"]
+# ```{solution-start} ex-ece
+# :class: dropdown
+# ```
+# The absolute value goes around each bin's gap. Taken around the total, too much confidence here would hide too little
+# there.
+
+
+# %% tags=["solution"]
+def ece(confidence, correct, n_bins):
+    """Confidences (N,), right or wrong (N,) bool -> a scalar in [0, 1]."""
+    place = (confidence * n_bins).long().clamp(max=n_bins - 1)
+    total = confidence.new_zeros(())
+    for k in place.unique():
+        here = place == k
+        gap = correct[here].double().mean() - confidence[here].mean()
+        total = total + here.double().mean() * gap.abs()
+    return total
+
+
+# %% [markdown] tags=["solution"]
+# ```{solution-end}
+# ```
+
+# %% tags=["check"]
+checks.ece(ece)
+
+# %% [markdown]
+# A fair comparison has a third party: the plain classifier with its logits divided by one number, fitted on held-out
+# images. Temperature scaling costs nothing and is the usual cure for overconfidence.
+
+# %%
+temperature = fit_temperature(logits_of(classifier, val_images), val_images.labels)  # fmt: skip
+test_logits = {
+    "classifier": logits_of(classifier, test_images),
+    "classifier, temperature scaled": logits_of(classifier, test_images) / temperature,
+    "JEM": logits_of(joint, test_images),
+}  # fmt: skip
+fig, axes = plt.subplots(1, 3, figsize=(9.4, 3.2), sharey=True)
+calibration_rows = []
+for ax, (name, logits) in zip(axes, test_logits.items(), strict=True):
+    bins = reliability(logits, test_images.labels)
+    low, high = bootstrap(lambda f, y: reliability(f, y).ece, (logits, test_images.labels), n=settings.resamples, bounds=(0, 1))  # fmt: skip
+    wrong = F.cross_entropy(logits, test_images.labels).item()
+    n_good = int((logits.argmax(1) == test_images.labels).sum())
+    calibration_rows.append(
+        {"model": name, "ECE (%)": f"{100 * bins.ece:.2f} ({100 * low:.2f}–{100 * high:.2f})", "cross-entropy (nats)": f"{wrong:.4f}",
+         "mean confidence": f"{logits.softmax(1).amax(1).mean():.3%}", "accuracy": f"{n_good / n_test:.2%}"}
+    )  # fmt: skip
+    record(f"ece/{name}", bins.ece)
+    used = bins.count > 0
+    ax.plot([0, 1], [0, 1], color="black", lw=0.8, ls="--")
+    ax.plot(bins.confidence[used], bins.accuracy[used], "o-", ms=4)
+    for c, a, k in zip(bins.confidence[used], bins.accuracy[used], bins.count[used], strict=True):  # fmt: skip
+        low, high = wilson(round(float(a * k)), int(k))
+        ax.plot([c, c], [low, high], color="gray", lw=1)
+    ax.set(title=f"{name}\nECE {100 * bins.ece:.2f} %", xlabel="confidence")
+axes[0].set_ylabel("share that is right")
+_ = fig.suptitle(f"Reliability on {test_images.title}; grey: 95 % intervals of a bin")  # fmt: skip
+
+# %% tags=["hide-input"]
+table(calibration_rows, f"Calibration on {n_test:,} test images of {test_images.title}, 15 bins")  # fmt: skip
+record("calibration", calibration_rows)
+eces = {name: reliability(f, test_images.labels).ece for name, f in test_logits.items()}  # fmt: skip
+confidence_gap = test_logits["JEM"].softmax(1).amax(1).mean().item() - right_after / n_test  # fmt: skip
+say(
+    f"Joint training {'lowers' if eces['JEM'] < eces['classifier'] else 'does not lower'} the ECE: {100 * eces['classifier']:.2f} % before, {100 * eces['JEM']:.2f} % after. "
+    f"Temperature scaling (T = {temperature:.2f}) gives {100 * eces['classifier, temperature scaled']:.2f} %. "
+    f"The joint model is {'over' if confidence_gap > 0 else 'under'}confident: its mean confidence is {abs(100 * confidence_gap):.2f} points "
+    f"{'above' if confidence_gap > 0 else 'below'} its accuracy. "
+    "Look at the intervals before believing a ranking: a classifier that is almost always right has few wrong answers to be calibrated about."
+)
+
+# %% [markdown]
+# ### Outliers
+#
+# **Does $p(x)$ know when a picture does not belong?** Three scores: $\log p(x)$ up to its constant; the confidence
+# $\max_y p(y \mid x)$, which every classifier has; and minus the length of $\nabla \log p(x)$, JEM's proposal, since near
+# a mode the density is flat. The AUROC is the chance that a test image scores higher than an outlier: 1 is perfect, ½
+# is blind.
+
+# %%
+n_out = min(settings.n_outliers, n_test)
+inside = to_float(test_images.images[:n_out])
+stream = torch.Generator().manual_seed(seed + 3)
+sets = {
+    "uniform noise": UniformStart(shape).draw(n_out, generator=stream),
+    "blends of two test images": (inside + inside[torch.randperm(n_out, generator=stream)]) / 2,
+}  # fmt: skip
+for name in settings.outliers:
+    other = load_images(name, "test", root=data_root, limit=n_out, size=shape[1])  # fmt: skip
+    sets[other.title] = other.scaled()
+outlier_rows = []
+models_compared = {"classifier": classifier, "JEM": joint}
+inliers = {name: outlier_scores(network, inside) for name, network in models_compared.items()}  # fmt: skip
+for kind, x in sets.items():
+    for name, network in models_compared.items():
+        scores = outlier_scores(network, x)
+        row = {"outliers": kind, "model": name}
+        for key, outside in scores.items():
+            # High scores are inliers, high energies outliers.
+            value = auroc(-inliers[name][key], -outside)
+            low, high = bootstrap(lambda a, b: auroc(-a, -b), (inliers[name][key],), (outside,), n=settings.resamples, bounds=(0, 1))  # fmt: skip
+            row[key] = f"{value:.3f} ({low:.3f}–{high:.3f})"
+            record(f"auroc/{kind}/{name}/{key}", value)
+        outlier_rows.append(row)
+table(outlier_rows, f"AUROC against {n_out:,} test images of {test_images.title}")  # fmt: skip
+record("outliers", outlier_rows)
+
+
+# %% tags=["hide-input"]
+def middle(model, key):
+    """Mean AUROC over the outlier sets."""
+    return sum(float(r[key].split()[0]) for r in outlier_rows if r["model"] == model) / len(sets)  # fmt: skip
+
+
+score_names = list(inliers["JEM"])
+ranked = sorted(score_names, key=lambda k: -middle("JEM", k))
+worst = min((r for r in outlier_rows if r["model"] == "JEM"), key=lambda r: float(r["log p(x)"].split()[0]))  # fmt: skip
+say(
+    "Averaged over the sets, classifier → JEM: "
+    + "; ".join(f"{k} {middle('classifier', k):.3f} → {middle('JEM', k):.3f}" for k in score_names)
+    + f". For the joint model the best score is *{ranked[0]}*; log p(x) is weakest on *{worst['outliers']}* ({worst['log p(x)']}). "
+    "Blends are the instructive case: made of nothing but test images, they are no images of a class."
+)  # fmt: skip
+
+# %% [markdown]
+# ### Attacks
+#
+# **Is it harder to fool?** A projected gradient attack {cite}`madry2018towards` changes each picture within a ball so as to
+# make the classifier wrong. Two balls: each pixel may change by at most $r$ ($\ell_\infty$), or the whole change has length at
+# most $r$ ($\ell_2$). Radii are in the units of pixels in $[-1, 1]$; half of them are the usual units of $[0, 1]$.
+# The attack climbs the *margin*, not the cross-entropy, whose gradient vanishes in floating point where a network is
+# very sure: otherwise a steep model would look robust by hiding its gradient {cite}`athalye2018obfuscated`.
+
+# %%
+n_attack = min(settings.n_attack, n_test)
+victims, truth = to_float(test_images.images[:n_attack]), test_images.labels[:n_attack]  # fmt: skip
+radii = {"linf": (0.0, 0.1, 0.2, 0.4, 0.6), "l2": (0.0, 1.0, 2.0, 3.0, 4.0)}
+if settings.resnet:
+    radii = {"linf": (0.0, 1 / 127.5, 2 / 127.5, 4 / 127.5, 8 / 127.5), "l2": (0.0, 0.25, 0.5, 1.0, 2.0)}  # fmt: skip
+attack_rows, survived = [], {}
+for norm, values in radii.items():
+    for radius in values:
+        row = {"norm": norm, "radius": f"{radius:.3g}"}
+        for name, network in models_compared.items():
+            k = robust_accuracy(network, victims, truth, radius, norm=norm, n_steps=settings.attack_steps,
+                                generator=torch.Generator().manual_seed(seed))  # fmt: skip
+            survived[norm, radius, name] = k
+            row[name] = share(k, n_attack)
+        attack_rows.append(row)
+table(attack_rows, f"Right and not fooled: {n_attack} test images of {test_images.title}, {settings.attack_steps} steps of attack, one random start")  # fmt: skip
+record("attacks", attack_rows)
+
+# %% tags=["hide-input"]
+fig, axes = plt.subplots(1, 2, figsize=(9, 3), sharey=True)
+for ax, (norm, values) in zip(axes, radii.items(), strict=True):
+    for name in models_compared:
+        counts = [survived[norm, r, name] for r in values]
+        (line,) = ax.plot(values, [k / n_attack for k in counts], "o-", ms=4, label=name)  # fmt: skip
+        bounds = [wilson(k, n_attack) for k in counts]
+        ax.fill_between(values, *zip(*bounds, strict=True), alpha=0.2, color=line.get_color(), lw=0)  # fmt: skip
+    ax.set(xlabel="radius (pixels in [−1, 1])", title={"linf": "$\\ell_\\infty$", "l2": "$\\ell_2$"}[norm])  # fmt: skip
+axes[0].set_ylabel("accuracy under attack")
+axes[0].legend()
+_ = fig.suptitle(f"PGD on {n_attack} test images of {test_images.title}; bands: 95 % intervals")  # fmt: skip
+wins = [(norm, r) for norm, values in radii.items() for r in values[1:]
+        if wilson(survived[norm, r, "JEM"], n_attack)[0] > wilson(survived[norm, r, "classifier"], n_attack)[1]]  # fmt: skip
+losses_ = [(norm, r) for norm, values in radii.items() for r in values[1:]
+           if wilson(survived[norm, r, "JEM"], n_attack)[1] < wilson(survived[norm, r, "classifier"], n_attack)[0]]  # fmt: skip
+n_radii = sum(len(values) - 1 for values in radii.values())
+say(
+    f"Of {n_radii} attacks, the joint model withstands **{len(wins)}** better than the classifier and **{len(losses_)}** worse, with intervals that do "
+    f"not touch; the other {n_radii - len(wins) - len(losses_)} are undecided. It was never trained on an attacked picture. This is one attack from one random start, "
+    "so the figures are upper bounds of the true robustness, for both models."
+)
+
+# %% [markdown]
+# ## The kept run
+
+# %% tags=["hide-input"]
+kept = kept_results("05_jem")
+kept_records = {} if kept is None else kept["records"]
+if kept is None:
+    say("*No longer run has been kept yet.*")
+else:
+    say(
+        f"Kept run: profile `{kept['profile']}`, {kept_records['data']}, {kept['date']}, {kept['machine']['cpu']}."
+    )
+    for key, caption in (
+        ("study", "Starts × kernel"),
+        ("quality", "Samples"),
+        ("calibration", "Calibration"),
+        ("outliers", "Outliers, AUROC"),
+        ("attacks", "Attacks"),
+    ):
+        table(kept_records[key], f"{caption}: kept `{kept['profile']}` run")
+
+# %% tags=["hide-input"]
+if shipped is not None and shape == (1, 28, 28):
+    shown, _ = draw(shipped, 10, 40)
+    image_grid(shown, f"The shipped model ({shipped.card['data']}): column k was asked for class k, 40 steps from {train_images.title}'s class Gaussians",
+               columns=10, width=6)  # fmt: skip
+
+# %% tags=["hide-input"]
+if ship:
+    weakest = min(class_rows, key=lambda r: float(r["seen as asked"].rstrip("%")))  # fmt: skip
+    checkpoints.save("jem_mnist", joint, {
+        "part": "05_jem", "data": train_images.title, "images": len(train_images), "profile": profile, "seed": seed,
+        "seconds": round(run.seconds), "steps": run.steps,
+        "settings": {**recipe, "batch_size": settings.batch_size, "classifier_steps": settings.classifier_steps},
+        "sampler": repr(KERNELS["proximal"]) + " from class Gaussians",
+        "metrics": {
+            "test_accuracy": {"value": round(right_after / n_test, 4), "images": n_test},
+            "samples_as_asked": {"value": round(agree.double().mean().item(), 4), "images": n_pictures, "judge": settings.judge},
+            "frechet_distance": {"value": round(sample_distance, 2), "features": settings.judge, "images": n_pictures,
+                                 "chain_steps": settings.sample_steps, "start": "class Gaussians"},
+            "ece": {"value": round(eces["JEM"], 5), "images": n_test},
+        },
+        "known_faults": f"class {weakest['class']} is least often seen as asked ({weakest['seen as asked']}); "
+                        "samples depend on their Gaussian starts",
+    })  # fmt: skip
+
+# %% [markdown]
+# ## Reported, shipped, this run (D5)
+
+# %% tags=["hide-input"]
+records = report.recorded()
+
+
+def three(label, key, reported="–", form="{:.1f}"):
+    """One row: what the papers report, what the kept run has, what this run has."""
+    show = lambda r: form.format(r[key]) if r.get(key) is not None else "–"  # noqa: E731
+    return {
+        "quantity": label,
+        "reported": reported,
+        "shipped": show(kept_records),
+        f"this run ({profile})": show(records),
+    }
+
+
+table(
+    [
+        three("data", "data", "CIFAR-10", "{}"),
+        three("accuracy of the classifier alone", "classifier_accuracy", form="{:.4f}"),
+        three("accuracy of the joint model", "joint_accuracy", "0.929 (JEM); about 0.935 (JEM++, M = 10)", "{:.4f}"),
+        three("optimiser steps", "train_steps", "200 epochs, about 150,000 (JEM)", "{:,}"),
+        three("training time (s)", "train_seconds", "36 GPU-hours (JEM)", "{:.0f}"),
+        three("Fréchet distance, on request", "samples_frechet", "about 38 (JEM), 37 (JEM++): Inception, not comparable"),
+        three("… of the class Gaussians alone", "gaussians_frechet"),
+        three("samples seen as asked", "samples_as_asked", form="{:.3f}"),
+        three("… class Gaussians alone", "gaussians_as_asked", form="{:.3f}"),
+        three("ECE, classifier", "ece/classifier", form="{:.4f}"),
+        three("ECE, joint model", "ece/JEM", form="{:.4f}"),
+        three("inner loop against one step, largest difference", "inner_gap", form="{:.1e}"),
+    ],
+    f"Fréchet distances here are in {settings.judge} features. The papers' are in Inception features on photographs and stand here for scale only.",
+)  # fmt: skip
+record("notebook_seconds", time.perf_counter() - started)
+
+# %% [markdown]
+# ## What breaks, and how to rescue it
+#
+# - **It diverges after a while.** The authors' own experience. Go back to a checkpoint and take a smaller step
+#   (`train_jem` does); longer chains, the penalty `alpha`, or bounded steps help it not to happen.
+# - **The accuracy falls.** λ is too large for the budget, or chains so short that the contrast is never near zero: the
+#   generative term then has a gradient that points nowhere and never shrinks.
+# - **Samples look like their starts.** At temperature zero a chain keeps what it begins with. Compare with the raw
+#   Gaussians, as above, before you praise the model.
+# - **Wonderful robustness.** Suspect the attack: look for vanishing gradients, and let the radius grow until nothing
+#   survives. If something does, the attack is broken.
+# - **The classes of the samples are uneven.** Draw on request, or restart more often.
+#
+# ## Questions
+#
+# 1. Add a constant to all logits of one picture. Which of $p(y \mid x)$, $p(x)$, $p(x, y)$ change? And if the constant is the
+#    same for every picture?
+# 2. With $\lambda = 1$ and perfect samples, {eq}`eq-jem-loss` is maximum likelihood of $p(x, y)$. Would you expect a
+#    classifier trained so to have a lower or a higher test error than one trained on $p(y \mid x)$ alone? When?
+# 3. The theorem needs the start in the box. Construct a start outside for which loop and single step differ.
+# 4. Add noise inside the inner loop. What single step has the same distribution, when no clamp acts?
+# 5. ECE depends on the number of bins. What happens with one bin, and with as many bins as pictures?
+# 6. An AUROC far *below* ½ is worse than guessing. What does it say about the density, and why is turning the score
+#    round not a cure?
+#
+# ## Further reading
+#
+# - Grathwohl et al. {cite}`grathwohl2020jem`: the idea, and everything it was claimed to be good for.
+# - Yang and Ji {cite}`yang2021jempp`: JEM++, the starts and the proximal steps.
+# - Guo et al. {cite}`guo2017calibration`: why modern networks are overconfident, and the one-number cure.
+# - Nalisnick et al. {cite}`nalisnick2019know`: why densities fail as outlier detectors.
+# - Athalye et al. {cite}`athalye2018obfuscated`: how attacks on robust-looking models fail, and how to fix the attack.
