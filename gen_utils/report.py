@@ -67,7 +67,7 @@ def say(text: str) -> None:
 def table(rows: Sequence[Mapping], caption: str = "") -> None:
     """Show rows (one mapping each, the first one's keys are the header) as a Markdown table."""
     header = list(rows[0])
-    lines = [f"| {' | '.join(header)} |", f"|{'|'.join('---' for _ in header)}|"]
+    lines = [f"| {' | '.join(map(_cell, header))} |", f"|{'|'.join('---' for _ in header)}|"]
     lines += [f"| {' | '.join(_cell(row.get(key, '')) for key in header)} |" for row in rows]
     say("\n".join(([f"**{caption}**", ""] if caption else []) + lines))
 
@@ -77,7 +77,7 @@ def _cell(value) -> str:
         if not math.isfinite(value):
             return "not finite"
         return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-    return "–" if value is None else str(value)
+    return "–" if value is None else str(value).replace("|", r"\|")  # a bare one would end the cell
 
 
 def _plain(value):

@@ -50,3 +50,12 @@ def test_choose_says_what_is_wrong():
         choose("quick", quick=dict(n=0), laptop={}, full=dict(n=2))
     with pytest.raises(AttributeError, match="there are n"):
         _ = choose("quick", quick=dict(n=0), laptop=dict(n=0), full=dict(n=2)).m
+
+
+def test_a_bar_in_a_cell_does_not_end_it(capsys):
+    report.table([{"max p(y|x)": "a|b"}])
+    assert [line.replace(r"\|", "") for line in capsys.readouterr().out.splitlines()] == [
+        "| max p(yx) |",
+        "|---|",
+        "| ab |",
+    ]

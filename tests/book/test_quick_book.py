@@ -91,7 +91,12 @@ def test_part_g_recorded_what_it_claims(built):
     found = report.records(executed(built[0], "09_vae_likelihood"))
     assert "standing in for CelebA" in found["faces"]
     assert abs(found["floor_unit_gaussian"] - 9.33) < 0.01
-    assert [len(found[key]) for key in ("face_study", "likelihoods", "sprite_study", "claim_contestants")] == [7, 4, 4, 5]
+    assert [len(found[key]) for key in ("face_study", "likelihoods", "sprite_study", "claim_contestants")] == [
+        7,
+        4,
+        4,
+        5,
+    ]
 
 
 def test_figures_of_a_stand_in_say_so(built):
