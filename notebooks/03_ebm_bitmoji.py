@@ -37,7 +37,7 @@
 # | profile | data | what happens | time |
 # |---|---|---|---|
 # | `quick` | drawn cartoon faces, 32×32 | every cell runs, training is a taste | about a minute and a half, two cores |
-# | `laptop` | Bitmoji, 3,150 faces, 32×32 | faces, every experiment over three seeds | about an hour and a half on one core (twenty minutes of them the main training) |
+# | `laptop` | Bitmoji, 3,150 faces, 32×32 | faces, every experiment over three seeds | about an hour and a quarter on one core (14 minutes of it the main training) |
 # | `full` | Bitmoji, 64×64 | a deeper network, longer chains | a few hours, one GPU (not yet measured) |
 
 # %% tags=["remove-cell"]
@@ -106,19 +106,19 @@ settings = choose(
         data="avatars", size=32, batch_size=16,
         widths=(16, 32, 64, 64), stem=16, train_steps=40, chain_steps=10, looks=2,
         written_steps=12, written_width=8, variation_steps=6, ablation_steps=6,
-        seeds=1, ablation_seeds=1, n_eval=48, n_small=32, final_chain=60,
+        seeds=1, ablation_seeds=1, n_eval=48, n_small=32, final_chain=60, short_chain=30, n_shown=36,
     ),
     laptop=dict(
         data="bitmoji", size=32, batch_size=64,
         widths=(48, 96, 192, 192), stem=48, train_steps=800, chain_steps=30, looks=8,
         written_steps=80, written_width=32, variation_steps=40, ablation_steps=100,
-        seeds=3, ablation_seeds=1, n_eval=350, n_small=64, final_chain=400,
+        seeds=3, ablation_seeds=1, n_eval=350, n_small=64, final_chain=400, short_chain=100, n_shown=100,
     ),
     full=dict(
         data="bitmoji", size=64, batch_size=64,
         widths=(64, 128, 256, 256, 512), stem=64, train_steps=20_000, chain_steps=60, looks=10,
         written_steps=2000, written_width=64, variation_steps=1000, ablation_steps=2000,
-        seeds=3, ablation_seeds=3, n_eval=350, n_small=350, final_chain=800,
+        seeds=3, ablation_seeds=3, n_eval=350, n_small=350, final_chain=800, short_chain=100, n_shown=100,
     ),
 )  # fmt: skip
 use_style()
@@ -150,7 +150,7 @@ if shipped is None:
     )
 else:
     stream = torch.Generator().manual_seed(seed)
-    noise = UniformStart(shipped.event_shape).draw(100, generator=stream)
+    noise = UniformStart(shipped.event_shape).draw(settings.n_shown, generator=stream)  # fmt: skip
     film = sample(
         shipped,
         noise,
@@ -173,9 +173,7 @@ else:
 if shipped is not None:
     image_grid(
         film.x,
-        f"{shipped_title}: 10×10 chains from uniform noise, 400 steps, not selected",
-        columns=10,
-        width=7,
+        f"{shipped_title}: {settings.n_shown} chains from uniform noise, 400 steps, not selected",
     )
 
 # %% [markdown]
@@ -647,7 +645,7 @@ record("frechet_n", n_eval)
 # ## Repairs to the model as written (A7)
 #
 # **Which change lets the ten layers learn?** Each row below is the assignment's model with one or two things changed,
-# trained for the same number of steps with $t = 5$ MALA steps from noise. Then its own sampler runs 100 steps.
+# trained for the same number of steps with $t = 5$ MALA steps from noise. Then its own sampler draws.
 
 
 # %%
@@ -658,7 +656,7 @@ def variation(seed, kernel, chain_steps, steps, norm="batch", alpha=0.0, model="
         kernel, chain_steps, max_steps=steps, norm=norm, model=model, run_seed=seed, data=data, alpha=alpha
     )  # fmt: skip
     contrast = run.curve("contrast")[1]
-    images = draw(run.module.energy, kernel, settings.n_small, 100)
+    images = draw(run.module.energy, kernel, settings.n_small, settings.short_chain)  # fmt: skip
     return {
         "contrast": sum(contrast[-10:]) / len(contrast[-10:]),
         **found,
@@ -689,12 +687,12 @@ columns = {
     "spread": "spread",
     "AUROC, noise": "auroc_noise",
     "AUROC, blends": "auroc_blend",
-    "Fréchet, 100 MALA steps": "frechet",
+    "Fréchet distance": "frechet",
 }
 repair_rows = summary(repaired, columns)
 table(
     repair_rows,
-    f"{settings.variation_steps} steps each on {data_title}, mean ± standard deviation over {settings.seeds} seed(s), {settings.n_small} samples",
+    f"{settings.variation_steps} steps each on {data_title}, mean ± standard deviation over {settings.seeds} seed(s), {settings.n_small} samples of {settings.short_chain} MALA steps",
 )
 record("variations", repair_rows)
 
@@ -713,7 +711,9 @@ for ax, cell in zip(axes.flat, first_seed, strict=True):
         image_grid(cell.tensors["images"], columns=4, ax=ax)
     ax.set_title(cell.name, fontsize=8)
     ax.axis("off")
-_ = fig.suptitle(f"100 MALA steps from noise, each variation ({data_title})")
+_ = fig.suptitle(
+    f"{settings.short_chain} MALA steps from noise, each variation ({data_title})"
+)
 
 # %% tags=["hide-input"]
 values = {cell.name: cell.values for cell in first_seed}
@@ -744,7 +744,7 @@ def crossed(seed, kernel, chain_steps, steps, **_):
     run, _ = train_written(kernel, chain_steps, max_steps=steps, norm="none", run_seed=seed, alpha=0.1)  # fmt: skip
     found = {}
     for other in ("MALA", "constant", "decaying"):
-        images = draw(run.module.energy, other, settings.n_small, 100)
+        images = draw(run.module.energy, other, settings.n_small, settings.short_chain)  # fmt: skip
         found |= {other: distance(images), f"images {other}": images[:6]}
     return found
 
@@ -760,7 +760,7 @@ crossed_rows = summary(
 )
 table(
     crossed_rows,
-    f"Fréchet distance of 100-step chains; {settings.variation_steps} training steps with t = 10 on {data_title}, one seed",
+    f"Fréchet distance of {settings.short_chain}-step chains; {settings.variation_steps} training steps with t = 10 on {data_title}, one seed",
 )
 record("crossed", crossed_rows)
 

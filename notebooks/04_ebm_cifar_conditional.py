@@ -33,7 +33,7 @@
 # | profile | data | what happens | time |
 # |---|---|---|---|
 # | `quick` | drawn shapes, built-in digits | every cell runs, training is a taste | about a minute and a half, two cores |
-# | `laptop` | CIFAR-10 and MNIST | coloured structure, digits on request, all studies over three seeds | about an hour and a quarter, two cores |
+# | `laptop` | CIFAR-10 and MNIST | coloured structure, digits on request, all studies over three seeds | about an hour on one core (20 minutes of it the photographs) |
 # | `full` | CIFAR-10 and MNIST | nine wide blocks at full resolution, long training | a day, one GPU (not yet measured) |
 
 # %% tags=["remove-cell"]
