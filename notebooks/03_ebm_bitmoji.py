@@ -701,7 +701,7 @@ had_weights = any(cell.values.get("pretrained") for cell in repaired)
 say(
     "ResNet-18 started from ImageNet weights."
     if had_weights
-    else "ImageNet's weights could not be had here: **the ResNet-18 row starts from random weights**, and says nothing about pretraining."
+    else "**The ResNet-18 row starts from random weights** and says nothing about pretraining: `quick` does not ask for ImageNet's, and elsewhere they may not be had."
 )
 record("resnet_pretrained", had_weights)
 first_seed = [cell for cell in repaired if cell.seed == seed]
