@@ -33,7 +33,7 @@
 # | profile | data | what happens | time |
 # |---|---|---|---|
 # | `quick` | drawn shapes, built-in digits | every cell runs, training is a taste | about a minute and a half, two cores |
-# | `laptop` | CIFAR-10 and MNIST | coloured structure, digits on request, all studies over three seeds | about an hour on one core (20 minutes of it the photographs) |
+# | `laptop` | CIFAR-10 and MNIST | coloured structure, digits on request, all studies over three seeds | 20 minutes for the photographs; about an hour in all, one core (the sum of its pieces, not timed whole) |
 # | `full` | CIFAR-10 and MNIST | nine wide blocks at full resolution, long training | a day, one GPU (not yet measured) |
 
 # %% tags=["remove-cell"]

@@ -35,7 +35,7 @@
 # | profile | data | what happens | time |
 # |---|---|---|---|
 # | `quick` | drawn avatars at 32×32, drawn sprites, built-in digits | every cell runs, training is a taste | about a minute, two cores |
-# | `laptop` | CelebA at 64×64, dSprites (or drawn sprites), MNIST | all studies, a minute or two a cell | under 40 minutes, two cores |
+# | `laptop` | CelebA at 64×64, dSprites (or drawn sprites), MNIST | all studies, a minute or two a cell | under 40 minutes, two cores (planned, not yet measured) |
 # | `full` | the same | twenty times longer training, tighter bounds | a few hours, one GPU (not yet measured) |
 
 # %% tags=["remove-cell"]
