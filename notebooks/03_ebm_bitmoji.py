@@ -37,7 +37,7 @@
 # | profile | data | what happens | time |
 # |---|---|---|---|
 # | `quick` | drawn cartoon faces, 32×32 | every cell runs, training is a taste | about a minute and a half, two cores |
-# | `laptop` | Bitmoji, 3,150 faces, 32×32 | faces, every experiment over three seeds | 14 minutes of main training; about an hour and a quarter in all, one core (the sum of its pieces, not timed whole) |
+# | `laptop` | Bitmoji, 3,150 faces, 32×32 | faces; the repairs over three seeds, the rest over one | 14 minutes of main training; about an hour and a quarter in all, one core (the sum of its pieces, not timed whole) |
 # | `full` | Bitmoji, 64×64 | a deeper network, longer chains | a few hours, one GPU (not yet measured) |
 
 # %% tags=["remove-cell"]
