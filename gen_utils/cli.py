@@ -116,11 +116,12 @@ def train(name: str, profile: Profile = "laptop", data: DataRoot = None, seed: S
     """Train a model (an unfinished run goes on), write it to checkpoints/ and its numbers to results/."""
     from . import checkpoints, workbook
 
-    judges = ("digit_classifier", "cifar_classifier")
+    judges = ("digit_classifier", "persian_classifier", "cifar_classifier", "face_features")
     if name in judges:
-        from .training import classifier
+        from .training import classifier, face_features
 
-        getattr(classifier, f"train_{name}")(_root(data), seed=seed)
+        home = face_features if name == "face_features" else classifier
+        getattr(home, f"train_{name}")(_root(data), seed=seed)
     elif name in workbook.SHIPPED_BY:
         _headless()
         out = workbook.BUILD / profile / "notebooks"
@@ -173,14 +174,63 @@ def book(
 
 @app.command()
 def lab() -> None:
-    """Open the notebooks in JupyterLab (each is paired with its .py file)."""
+    """Open the notebooks in JupyterLab, at a page that links the parts (each is paired with its .py file)."""
+    import jupytext
+    import nbformat
+
     from . import workbook
+    from .landing import landing_notebook
 
     for name in workbook.parts():
         if not (workbook.NOTEBOOKS / f"{name}.ipynb").exists():
             source = workbook.NOTEBOOKS / f"{name}.py"
             subprocess.run([sys.executable, "-m", "jupytext", "--quiet", "--to", "ipynb", str(source)], check=True)
-    raise typer.Exit(subprocess.call([sys.executable, "-m", "jupyter", "lab"], cwd=workbook.NOTEBOOKS))
+    if workbook.parts():  # the student edition brings its own page
+        notebooks = {name: jupytext.read(workbook.NOTEBOOKS / f"{name}.py") for name in workbook.parts()}
+        nbformat.write(landing_notebook(notebooks), workbook.NOTEBOOKS / "start_here.ipynb")
+    command = [sys.executable, "-m", "jupyter", "lab", "start_here.ipynb"]
+    raise typer.Exit(subprocess.call(command, cwd=workbook.NOTEBOOKS))
+
+
+@app.command()
+def student(out: Annotated[Path, typer.Argument(help="a folder that does not exist yet, or an empty one")]) -> None:
+    """Write the student edition: notebooks without solutions, and all they need."""
+    from .student import write_student_edition
+
+    notebooks = write_student_edition(out)
+    typer.echo(f"wrote {len(notebooks)} notebooks to {out}; README.md there says how to begin")
+
+
+@app.command()
+def checks(
+    out: Annotated[Path, typer.Option(help="the file to write")] = Path("my_checks.json"),
+    name: Annotated[str, typer.Option(help="the student's name")] = "",
+    folder: Annotated[Path | None, typer.Option(help="where the notebooks are")] = None,
+) -> None:
+    """Write what each check said last in the saved notebooks, for a teacher to collect."""
+    import json
+
+    from . import workbook
+    from .checkpoints import write_atomically
+    from .gradebook import export_checks
+
+    found = export_checks(folder or workbook.NOTEBOOKS, name)
+    write_atomically(out, (json.dumps(found, indent=1, ensure_ascii=False) + "\n").encode())
+    answers = [answer for part in found["parts"].values() for answer in part.values()]
+    typer.echo(f"wrote {out}: {sum(answer['passed'] for answer in answers)} of {len(answers)} checks passed")
+
+
+@app.command()
+def gradebook(
+    files: Annotated[list[Path], typer.Argument(help="what students exported with `checks`")],
+    out: Annotated[Path, typer.Option(help="the table to write")] = Path("gradebook.csv"),
+) -> None:
+    """Gather students' check results in one table."""
+    from .checkpoints import write_atomically
+    from .gradebook import gradebook as gather
+
+    write_atomically(out, gather(files).encode())
+    typer.echo(f"wrote {out}: {len(files)} students")
 
 
 def main() -> None:
@@ -189,7 +239,7 @@ def main() -> None:
 
     try:
         app()
-    except (DataError, FileNotFoundError, ValueError, RuntimeError) as error:
+    except (DataError, FileNotFoundError, FileExistsError, ValueError, RuntimeError) as error:
         if os.environ.get("GEN_TRACEBACK"):
             raise
         typer.echo(f"error: {error}", err=True)

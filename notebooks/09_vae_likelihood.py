@@ -96,20 +96,20 @@ settings = choose(
     profile,
     quick=dict(
         faces="avatars", sprites="sprites", digits="digits", side=32, batch_size=32,
-        study_steps=15, main_latent=32, main_steps=120, sprite_steps=60, digit_steps=150, looks=3, n_held=100, n_bound=8,
-        n_images=3, n_digits=8, k=200, draws=48, warmup=15, leapfrog=3, chains=4, face_temperatures=4, temperatures=10,
+        study_steps=15, main_latent=32, main_steps=120, sprite_steps=60, digit_steps=150, long_steps=150, looks=3, n_held=100, n_bound=8,
+        n_images=3, n_digits=8, n_long=16, k=200, k_long=300, draws=48, warmup=15, leapfrog=3, chains=4, face_temperatures=4, temperatures=10,
         anneal_all=False, n_factors=800, trees=6, oracle_draws=400,
     ),
     laptop=dict(
         faces="celeba", sprites="dsprites", digits="mnist", side=64, batch_size=64,
-        study_steps=500, main_latent=128, main_steps=2500, sprite_steps=1500, digit_steps=8000, looks=8, n_held=500, n_bound=50,
-        n_images=8, n_digits=80, k=2000, draws=200, warmup=80, leapfrog=6, chains=8, face_temperatures=100, temperatures=300,
+        study_steps=500, main_latent=128, main_steps=2500, sprite_steps=1500, digit_steps=8000, long_steps=40_000, looks=8, n_held=500, n_bound=50,
+        n_images=8, n_digits=80, n_long=500, k=2000, k_long=5000, draws=200, warmup=80, leapfrog=6, chains=8, face_temperatures=100, temperatures=300,
         anneal_all=False, n_factors=2000, trees=30, oracle_draws=4000,
     ),
     full=dict(
         faces="celeba", sprites="dsprites", digits="mnist", side=64, batch_size=128,
-        study_steps=12_000, main_latent=512, main_steps=60_000, sprite_steps=40_000, digit_steps=100_000, looks=8, n_held=500, n_bound=200,
-        n_images=64, n_digits=500, k=20_000, draws=2000, warmup=300, leapfrog=10, chains=16, face_temperatures=3000,
+        study_steps=12_000, main_latent=512, main_steps=60_000, sprite_steps=40_000, digit_steps=100_000, long_steps=500_000, looks=8, n_held=500, n_bound=200,
+        n_images=64, n_digits=500, n_long=10_000, k=20_000, k_long=5000, draws=2000, warmup=300, leapfrog=10, chains=16, face_temperatures=3000,
         temperatures=5000, anneal_all=True, n_factors=10_000, trees=50, oracle_draws=20_000,
     ),
 )  # fmt: skip
@@ -1320,7 +1320,8 @@ record("by_latent", config_rows)
 # ## A number one can look up
 #
 # Published likelihoods of small VAEs are for **binarised** MNIST: each pixel is black or white with a probability given by
-# its grey level, drawn once. No density, no unit, no levels: $\log p(x)$ in nats is a log-probability. With one stochastic
+# its grey level. No density, no unit, no levels: $\log p(x)$ in nats is a log-probability. The training images are drawn anew
+# each time they are seen, since a fixed draw can be learnt by heart; the test images are drawn once. With one stochastic
 # layer, published models have about −87 nats {cite}`burda2016iwae`.
 
 # %%
@@ -1336,16 +1337,22 @@ def binarised(images, stream_seed):
     )
 
 
-digits, digits_test = binarised(digits, 1), binarised(digits_test, 2)
-image_grid(digits.images[:30], f"{digits.title}, binarised", columns=15)
+digits_test = binarised(digits_test, 2)
+image_grid(
+    torch.cat((digits.images[:15], binarised(digits, 1).images[:15])),
+    f"{digits.title}: grey, and one binary draw",
+    columns=15,
+)
 
 
-def train_flat(images, held, steps, *, name, latent, beta=1.0, run_seed=seed):
-    """Train a dense VAE with a Bernoulli likelihood."""
-    folder = run_folder(name, steps=steps, seed=run_seed, latent=latent, beta=beta, data=images.title, n=len(images))  # fmt: skip
+def train_flat(images, held, steps, *, name, latent, hidden=(512, 256), beta=1.0, run_seed=seed, redraw=False):  # fmt: skip
+    """Train a dense VAE with a Bernoulli likelihood; ``redraw`` binarises the training images anew each time."""
+    folder = run_folder(
+        name, steps=steps, seed=run_seed, latent=latent, hidden=hidden, beta=beta, data=images.title, n=len(images), redraw=redraw,
+    )  # fmt: skip
     torch.manual_seed(run_seed)
     return fit(
-        VAETraining(MLPVAE(images.shape, latent), beta=beta, dequantised=False, lr=1e-3),
+        VAETraining(MLPVAE(images.shape, latent, hidden=hidden), beta=beta, dequantised=False, binarised=redraw, lr=1e-3),
         images,
         held.take(torch.arange(min(settings.n_held, len(held)))),
         config=FitConfig(
@@ -1356,7 +1363,7 @@ def train_flat(images, held, steps, *, name, latent, beta=1.0, run_seed=seed):
     )  # fmt: skip
 
 
-digit_run = train_flat(digits, digits_test, settings.digit_steps, name="vae_digits", latent=10)  # fmt: skip
+digit_run = train_flat(digits, digits_test, settings.digit_steps, name="vae_digits", latent=10, redraw=True)  # fmt: skip
 digit_vae = digit_run.module.model
 x_digits = to_float(digits_test.images[: settings.n_digits])
 digit_found = all_estimates(
@@ -1396,6 +1403,49 @@ if profile == "quick":
     say(
         "*In this profile the model has hardly been trained; the order of the estimates is what to look at, not their size.*"
     )
+
+# %% [markdown]
+# Ten latent dimensions were for the sake of appendix D. **How good is a plain VAE when it may use fifty, and trains longer?**
+# This is the figure to hold against the published one.
+
+# %%
+long_run = train_flat(
+    digits, digits_test, settings.long_steps, name="vae_digits_long", latent=50, hidden=(500, 500), redraw=True,
+)  # fmt: skip
+long_vae = long_run.module.model
+stream = torch.Generator().manual_seed(seed + 11)
+log_w = torch.cat(
+    [
+        importance_log_weights(long_vae, x, settings.k_long, generator=stream)
+        for x in to_float(digits_test.images[: settings.n_long]).split(20)
+    ],
+    dim=1,
+)
+long_iwae, long_elbo = log_mean_exp(log_w), log_w.mean(0)
+spread = long_iwae.std().item() / math.sqrt(len(long_iwae))
+record("long_iwae", long_iwae.mean().item())
+record("long_iwae_error", spread)
+record("long_elbo", long_elbo.mean().item())
+record("long_seconds", long_run.seconds)
+active = int((kl_by_dimension(long_vae, digits_test.images[:500]) > 0.01).sum())  # fmt: skip
+say(
+    f"{long_run.steps:,} steps in {long_run.seconds / 60:.1f} minutes, {active} of 50 dimensions in use: **{long_iwae.mean().item():.1f} ± {spread:.1f} nats** "
+    f"(importance-weighted, K = {settings.k_long:,}; mean and standard error over {len(long_iwae)} held-out images of {digits_test.title}). "
+    f"The ELBO alone would have said {long_elbo.mean().item():.1f}."
+)
+image_grid(
+    long_vae.sample(60, generator=torch.Generator().manual_seed(seed)),
+    f"60 draws of the prior ({digits.title}, this run: {profile})",
+    columns=15,
+)
+curves(
+    {
+        "training": long_run.curve("loss"),
+        "held out": long_run.curve("val_loss"),
+    },
+    f"Fifty latent dimensions on binarised {digits.title}",
+    ylabel="negative ELBO (nats)",
+)
 
 # %% [markdown]
 # ## Sprites: do the dimensions mean something? (G7)
@@ -1636,13 +1686,14 @@ table(
         three("… upper minus lower bound (nats)", "main_gap"),
         three("least bits/dim of a unit-variance Gaussian", "floor_unit_gaussian", form="{:.2f}"),
         three("digits, binarised", "digits", "MNIST", "{}"),
-        three("… log p(x), importance-weighted (nats)", "digit_iwae", "about −87"),
+        three("… 10 latent dimensions: log p(x), importance-weighted (nats)", "digit_iwae"),
         three("… upper minus lower bound (nats)", "digit_gap"),
         three("… what the short cut changes (nats)", "short_cut", form="{:+.1f}"),
+        three("… 50 latent dimensions: log p(x), importance-weighted (nats)", "long_iwae", "about −87"),
         three("sprites", "sprites", "dSprites", "{}"),
         three("… best mutual information gap", "mig_best", form="{:.2f}"),
     ],
-    "The reported digits' figure is for 50 latent dimensions and long training, on another draw of the binarisation.",
+    "The reported digits' figure is on another draw of the binarisation.",
 )  # fmt: skip
 record("notebook_seconds", time.perf_counter() - started)
 

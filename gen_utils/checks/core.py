@@ -6,14 +6,30 @@ teacher (``report.record``) and returns it, so that a test can ask ``bool(result
 
 from __future__ import annotations
 
+import signal
+import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..report import record
+
+PATIENCE = 20.0  # seconds for one call on a toy case
+
+
+class Unanswered(Exception):
+    """Stops "Run All" at an exercise that is not solved yet, with one line in place of a traceback."""
+
+    def _render_traceback_(self) -> list[str]:  # what IPython shows
+        return [f"The notebook stops here: {self}"]
+
+
+class _TooSlow(BaseException):
+    """Not an Exception, so that a student's ``except Exception`` does not swallow it."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +53,16 @@ class Result:
     def __bool__(self) -> bool:
         return self.passed
 
+    def or_stop(self) -> Result:
+        """This result, if the exercise is solved.
+
+        Raises:
+            Unanswered: it is not; what follows in the notebook needs it.
+        """
+        if not self.passed:
+            raise Unanswered(f"solve {self.exercise}, run its cell and this one again, then run on.")
+        return self
+
     def _ipython_display_(self) -> None:
         """Nothing: the message has been printed."""
 
@@ -51,7 +77,14 @@ def told(exercise: str, passed: bool, message: str, slip: str | None = None) -> 
 def attempt(exercise: str, student: Callable, *args) -> tuple[object, Result | None]:
     """The student's value, or the result that says kindly why there is none."""
     try:
-        return student(*args), None
+        with _patience(PATIENCE):
+            return student(*args), None
+    except _TooSlow:
+        return None, told(
+            exercise,
+            False,
+            f"still running after {PATIENCE:.0f} s on a tiny case. Is there a loop that never ends, or one over single numbers?",
+        )
     except NotImplementedError:
         return None, told(
             exercise, False, f"not written yet. Replace the last line of {student.__name__}, then run on."
@@ -61,6 +94,25 @@ def attempt(exercise: str, student: Callable, *args) -> tuple[object, Result | N
         where = f" in line {frames[-1].lineno} of your cell ({frames[-1].line})" if frames and frames[-1].line else ""
         text = str(error).split("\n")[0]
         return None, told(exercise, False, f"your function raised {type(error).__name__}: {text}{where}.")
+
+
+@contextmanager
+def _patience(seconds: float) -> Iterator[None]:
+    """Interrupts the block after so many seconds, where the system can (not on Windows, not beside the main thread)."""
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_) -> None:
+        raise _TooSlow
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def compare(

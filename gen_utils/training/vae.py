@@ -27,10 +27,14 @@ class VAETraining(L.LightningModule):
             ``implied_sigma``).
         dequantised: add uniform noise of one grey level, so that a density of x bounds the probability of the bytes.
             A discretised or binary likelihood wants the levels themselves: False.
+        binarised: in training, draw every pixel anew as black or white, white with the probability of its grey level.
+            A fixed draw is learnt by heart; validation takes its images as they are, so give it a fixed draw.
         lr: Adam's first learning rate.
 
     Raises:
-        ValueError: an unknown objective.
+        ValueError: an unknown objective, or pixels both dequantised and binarised.
+
+    Source of the fresh draws: Burda et al. (2016), IWAE.
     """
 
     def __init__(
@@ -40,12 +44,16 @@ class VAETraining(L.LightningModule):
         beta: float = 1.0,
         objective: str = "elbo",
         dequantised: bool = True,
+        binarised: bool = False,
         lr: float = 1e-3,
     ) -> None:
         super().__init__()
+        if dequantised and binarised:
+            raise ValueError("pixels are either dequantised or binarised: a density has no black and white")
         if objective not in ("elbo", "mse"):
             raise ValueError(f'objective is "elbo" or "mse", got {objective!r}')
-        self.model, self.beta, self.objective, self.dequantised, self.lr = model, beta, objective, dequantised, lr
+        self.model, self.beta, self.objective, self.lr = model, beta, objective, lr
+        self.dequantised, self.binarised = dequantised, binarised
 
     def forward(self, x: Tensor) -> Tensor:
         return self.model(x)
@@ -69,7 +77,10 @@ class VAETraining(L.LightningModule):
         return {**parts, "sigma": self.model.pixels.sigma}
 
     def training_step(self, batch: tuple[Tensor, ...], _) -> Tensor:
-        terms = self.terms(batch[0])
+        images = batch[0]
+        if self.binarised:
+            images = (torch.rand(images.shape, device=images.device) < images / 255).to(torch.uint8) * 255
+        terms = self.terms(images)
         self.log_dict({name: value.detach() for name, value in terms.items()})
         return terms["loss"]
 

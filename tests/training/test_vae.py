@@ -64,3 +64,23 @@ def test_bad_arguments():
     for beta, n_dims in ((0.0, 4), (1.0, 0)):
         with pytest.raises(ValueError, match="must be positive"):
             implied_sigma(beta, n_dims)
+
+
+def test_binarised_pixels_are_drawn_anew_with_the_probability_of_their_grey_level(monkeypatch):
+    training = VAETraining(model(), dequantised=False, binarised=True).train()
+    monkeypatch.setattr(training, "log_dict", lambda *args, **kwargs: None)
+    seen = []
+    terms = training.terms
+    monkeypatch.setattr(training, "terms", lambda images: seen.append(images) or terms(images))
+    torch.manual_seed(0)
+    grey = torch.full((2000, 1, 4, 4), 64, dtype=torch.uint8)
+    for _ in range(2):
+        training.training_step((grey,), 0)
+    fixed = seen[0].clone()
+    training.validation_step((fixed,), 0)
+    assert all(set(batch.unique().tolist()) == {0, 255} for batch in seen[:2]) and (seen[0] != seen[1]).any()
+    # 32,000 draws: the standard error of the share is below 0.0025.
+    assert all(abs((batch == 255).float().mean().item() - 64 / 255) < 0.01 for batch in seen[:2])
+    assert torch.equal(seen[2], fixed)  # validation compares like with like
+    with pytest.raises(ValueError, match="either dequantised or binarised"):
+        VAETraining(model(), binarised=True)

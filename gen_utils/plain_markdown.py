@@ -1,0 +1,82 @@
+"""The book's MyST, rewritten as the plain Markdown that any Jupyter shows."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+FENCE = re.compile(r"^```\{(?P<kind>[\w:-]+)\} ?(?P<title>[^\n]*)\n(?P<body>.*?)^```$", re.M | re.S)
+LABEL = re.compile(r"^:label: (\S+)\n", re.M)
+NUMBERED = {"prf:algorithm": "Algorithm", "prf:theorem": "Theorem", "exercise-start": "Exercise"}
+
+
+def plain_markdown(cells: Sequence[str], citations: Mapping[str, str]) -> list[str]:
+    """Rewrite a notebook's Markdown cells, in order, so that numbers run through the whole notebook.
+
+    Equations, algorithms, theorems and exercises get numbers, and references show them; admonitions become quotes,
+    citations authors and years.
+
+    Args:
+        cells: the sources; citations: key -> "Author (year)", from ``read_citations``.
+    """
+    counts: dict[str, int] = {}
+    numbers: dict[str, str] = {}
+    for cell in cells:  # references may point forwards: number first
+        for fence in FENCE.finditer(cell):
+            kind = fence["kind"]
+            word = "Equation" if kind == "math" else NUMBERED.get(kind)
+            label = LABEL.search(fence["body"])
+            if word and (label or kind != "math"):
+                counts[word] = counts.get(word, 0) + 1
+                if label:
+                    numbers[label[1]] = f"({counts[word]})" if kind == "math" else f"{word} {counts[word]}"
+
+    def fence(match: re.Match) -> str:
+        kind, title, body = match["kind"], match["title"], match["body"].strip()
+        label = LABEL.search(match["body"])
+        body = LABEL.sub("", match["body"]).strip()
+        number = numbers.get(label[1], "") if label else ""
+        if kind == "math":
+            tag = rf" \tag{{{number[1:-1]}}}" if number else ""
+            return f"$$\n{body}{tag}\n$$"
+        if kind == "exercise-start":
+            return f"### {number}: {title}"
+        if kind == "exercise-end":
+            return ""
+        heading = f"**{number or kind.removeprefix('prf:').capitalize()}{f': {title}' if title else ''}**"
+        if kind == "admonition":
+            heading = f"**{title}**"
+        return "\n".join(f"> {line}".rstrip() for line in [heading, "", *body.split("\n")])
+
+    def role(match: re.Match) -> str:
+        if match[1] == "cite":
+            return f"({'; '.join(citations.get(key.strip(), key.strip()) for key in match[2].split(','))})"
+        return numbers.get(match[2], match[2])
+
+    rewritten = [re.sub(r"\{(cite|eq|prf:ref)\}`([^`]+)`", role, FENCE.sub(fence, cell)) for cell in cells]
+    return [re.sub(r"\n{3,}", "\n\n", cell).strip() for cell in rewritten]
+
+
+def read_citations(bibliography: Path) -> dict[str, str]:
+    """key -> "Hinton 2002" or "Du and Mordatch 2019" or "Grathwohl et al. 2020", of a BibTeX file."""
+    found = {}
+    for key, entry in re.findall(r"^@\w+\{([^,]+),(.*?)^\}", bibliography.read_text(encoding="utf-8"), re.M | re.S):
+        fields = dict(re.findall(r"^\s*(author|year)\s*=\s*[{\"]+(.*?)[}\"]+,?\s*$", entry, re.M))
+        names = [_family(name) for name in fields.get("author", key).split(" and ")]
+        who = f"{names[0]} et al." if len(names) > 2 else " and ".join(names)
+        found[key.strip()] = f"{who} {fields.get('year', '')}".strip()
+    return found
+
+
+ACCENTS = {'"': "\u0308", "'": "\u0301", "`": "\u0300", "^": "\u0302", "~": "\u0303", "c": "\u0327", "v": "\u030c"}
+
+
+def _family(name: str) -> str:
+    """The family name of one BibTeX author, accents resolved."""
+    name = re.sub(
+        r"""\\(["'`^~cv]) ?\{?\\?(\w)\}?""", lambda m: unicodedata.normalize("NFC", m[2] + ACCENTS[m[1]]), name
+    )
+    name = re.sub(r"[{}]", "", name).strip()
+    return name.split(",")[0] if "," in name else name.split(" ")[-1]
