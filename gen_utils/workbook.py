@@ -176,18 +176,22 @@ def build_book(*, profile: str, data_root: str, seed: int, out: Path | None = No
 
     Each profile has its own stage under ``_build/PROFILE``, so building one never undoes another.
     """
+    from .book_pages import fill
     from .gallery import write_page  # brings matplotlib: only for this
 
-    stage = (out or BUILD) / profile
+    stage, executed = (out or BUILD) / profile, {}
     for part in parts():
         print(f"{part} ({profile}) … ", end="", flush=True)
         path, ran = execute(part, profile=profile, data_root=data_root, seed=seed, out=stage / "notebooks", force=force)
+        executed[part] = path
         seconds = json.loads(path.read_text())["metadata"]["gen_utils"]["seconds"]
         print(f"ran in {seconds:.0f} s" if ran else "up to date")
     for name in ("_config.yml", "_toc.yml"):
         _copy_if_changed(ROOT / name, stage / name)
     for path in sorted((ROOT / "book").rglob("*")):
-        if path.is_file() and path.name != "datasets.md":
+        if path.suffix == ".md" and path.name != "datasets.md":
+            _write_if_changed(fill(path.read_text(encoding="utf-8"), executed).encode(), stage / path.relative_to(ROOT))
+        elif path.is_file() and path.name != "datasets.md":
             _copy_if_changed(path, stage / path.relative_to(ROOT))
     write_page(ROOT / "book" / "datasets.md", stage / "book", Path(data_root))
     jupyter_book = "from jupyter_book.cli.main import main; main()"  # it has no __main__
@@ -201,7 +205,11 @@ def build_book(*, profile: str, data_root: str, seed: int, out: Path | None = No
 
 
 def _copy_if_changed(source: Path, target: Path) -> None:
+    _write_if_changed(source.read_bytes(), target)
+
+
+def _write_if_changed(data: bytes, target: Path) -> None:
     """Leaves equal files alone, so that Sphinx rebuilds only the pages that changed."""
-    if not target.exists() or source.read_bytes() != target.read_bytes():
+    if not target.exists() or data != target.read_bytes():
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, target)
+        target.write_bytes(data)
