@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -100,3 +102,119 @@ def beta_elbo(log_likelihood: Tensor, kl: Tensor, beta: float = 1.0) -> Tensor:
     Source: Kingma & Welling (2013), equation 7; β of Higgins et al. (2017).
     """
     return (beta * kl - log_likelihood).mean()
+
+
+def gan_critic_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """The discriminator's cross-entropy from its logits: mean -log D(x) plus mean -log(1 - D(G(z))).
+
+    Args:
+        real, fake: (B,) and (B',) logits, D = sigmoid(logit); the fakes carry no graph to the generator.
+
+    Source: Goodfellow et al. (2014), equation 1, with its sign turned.
+    """
+    _one_each(real=real, fake=fake)
+    return F.softplus(-real).mean() + F.softplus(fake).mean()
+
+
+def gan_generator_loss(fake: Tensor) -> Tensor:
+    """The non-saturating loss: mean -log D(G(z)), from logits (B,).
+
+    Its gradient is largest where the generator is worst; that of log(1 - D) vanishes there.
+    Source: Goodfellow et al. (2014), section 3.
+    """
+    _one_each(fake=fake)
+    return F.softplus(-fake).mean()
+
+
+def wasserstein_critic_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """Mean score of fakes minus that of data, (B,) each; minus this, for a 1-Lipschitz critic, bounds W₁ from below.
+
+    Source: Arjovsky, Chintala and Bottou (2017).
+    """
+    _one_each(real=real, fake=fake)
+    return fake.mean() - real.mean()
+
+
+def wasserstein_generator_loss(fake: Tensor) -> Tensor:
+    """Minus the mean score of fakes (B,)."""
+    _one_each(fake=fake)
+    return -fake.mean()
+
+
+def squared_gradient(scores: Tensor, x: Tensor, *, create_graph: bool = True) -> Tensor:
+    """‖∇ₓ score‖² of each sample: scores (B,) computed from x (B, *event), which requires a gradient -> (B,).
+
+    The scores are summed first: a sample's score depends on no other sample, unless the critic has batch norm.
+    """
+    (grad,) = torch.autograd.grad(scores.sum(), x, create_graph=create_graph)
+    return grad.square().flatten(1).sum(1)
+
+
+def gradient_penalty(
+    critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, generator: torch.Generator | None = None
+) -> Tensor:
+    """Mean (‖∇ critic(x̂)‖ - 1)², x̂ between a real and a fake image, each pair at its own random place.
+
+    Args:
+        real, fake: (B, *event); no gradient flows to them. generator: of the B places.
+
+    Source: Gulrajani et al. (2017), equation 3.
+    """
+    place = torch.rand((len(real), *[1] * (real.ndim - 1)), generator=generator, device=real.device)
+    x = torch.lerp(fake.detach(), real.detach(), place).requires_grad_()
+    # The root has an infinite slope at 0; a critic with dead units gets there.
+    return ((squared_gradient(critic(x), x) + 1e-12).sqrt() - 1).square().mean()
+
+
+def r1_penalty(critic: Callable[[Tensor], Tensor], real: Tensor) -> Tensor:
+    """Mean ‖∇ critic‖² at data (B, *event); its usual weight is γ / 2. Source: Mescheder et al. (2018)."""
+    x = real.detach().requires_grad_()
+    return squared_gradient(critic(x), x).mean()
+
+
+def r2_penalty(critic: Callable[[Tensor], Tensor], fake: Tensor) -> Tensor:
+    """Mean ‖∇ critic‖² at samples (B, *event); its usual weight is γ / 2. Source: Mescheder et al. (2018)."""
+    return r1_penalty(critic, fake)
+
+
+def relativistic_loss(better: Tensor, worse: Tensor) -> Tensor:
+    """Mean softplus(-(better - worse)) over pairs, (B,) each: (real, fake) for the critic, (fake, real) for the other.
+
+    Only differences count, so that a generator cannot win by being far on one side of a boundary.
+    Source: Jolicoeur-Martineau (2019); with R1 and R2 in Huang et al. (2024), R3GAN.
+
+    Raises:
+        ValueError: numbers of scores that do not pair.
+    """
+    _one_each(better=better, worse=worse)
+    if len(better) != len(worse):
+        raise ValueError(f"scores are compared in pairs, got {len(better)} and {len(worse)}")
+    return F.softplus(worse - better).mean()
+
+
+def ebgan_critic_loss(energy_real: Tensor, energy_fake: Tensor, margin: float) -> Tensor:
+    """Mean energy of data plus mean max(0, margin - energy of fakes), (B,) each. Source: Zhao et al. (2017)."""
+    _one_each(energy_real=energy_real, energy_fake=energy_fake)
+    return energy_real.mean() + F.relu(margin - energy_fake).mean()
+
+
+def pulling_away(codes: Tensor) -> Tensor:
+    """Mean squared cosine between the codes (B, d) of different samples: in [0, 1], 1 where all are parallel.
+
+    Source: Zhao et al. (2017), section 2.4.
+
+    Raises:
+        ValueError: fewer than two codes.
+    """
+    n = len(codes)
+    if codes.ndim != 2 or n < 2:
+        raise ValueError(f"codes must be (B, d) with at least two rows, got {tuple(codes.shape)}")
+    cosines = F.normalize(codes, dim=1) @ F.normalize(codes, dim=1).T
+    return (cosines.square().sum() - cosines.diagonal().square().sum()) / (n * (n - 1))
+
+
+def _one_each(**scores: Tensor) -> None:
+    """A (B, 1) beside a (B,) would broadcast to a (B, B) and train on nonsense without a word."""
+    for name, score in scores.items():
+        if score.ndim != 1:
+            raise ValueError(f"{name} must have one number a sample, shape (B,), got {tuple(score.shape)}")

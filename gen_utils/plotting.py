@@ -10,6 +10,7 @@ import math
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from html import escape
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -154,11 +155,16 @@ def animate_chain(path: Tensor, steps: Sequence[int], title: str = "", *, column
         ax.set_title(f"{title} – step {steps[i]}" if title else f"step {steps[i]}")
         return (picture,)
 
-    return film_html(animation.FuncAnimation(fig, show, frames=len(frames), interval=120))
+    film = animation.FuncAnimation(fig, show, frames=len(frames), interval=120)
+    return film_html(film, f"{title or 'Chains'}: {len(frames)} frames, from step {steps[0]} to step {steps[-1]}")
 
 
-def film_html(film: animation.FuncAnimation) -> str:
-    """An animation as HTML that asks no other host for anything, its frames as JPEGs (a tenth of PNG's size)."""
+def film_html(film: animation.FuncAnimation, alt: str = "An animation; the slider chooses the frame") -> str:
+    """An animation as HTML that asks no other host for anything, its frames as JPEGs (a tenth of PNG's size).
+
+    Args:
+        alt: what it shows, for readers who cannot see it.
+    """
     # No rc_context: entered before a notebook's first figure, it would undo on leaving the switch to inline drawing
     # that comes with that figure, and no later figure would be shown.
     before = plt.rcParams["animation.frame_format"]
@@ -167,7 +173,9 @@ def film_html(film: animation.FuncAnimation) -> str:
         html = film.to_jshtml(default_mode="once")
     finally:
         plt.rcParams["animation.frame_format"] = before
-    return re.sub(r"<link[^>]*>", "", html)  # the buttons' icons come with the book and with JupyterLab
+    html = re.sub(r"<link[^>]*>", "", html)  # the buttons' icons come with the book and with JupyterLab
+    html = re.sub(r"""<img id=(["']?)_anim_img""", rf'<img alt="{escape(alt)}" id=\1_anim_img', html)
+    return re.sub(r"""<input id=(["']?)_anim_slider""", r'<input aria-label="frame" id=\1_anim_slider', html)
 
 
 def display_html(html: str) -> None:

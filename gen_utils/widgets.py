@@ -228,4 +228,4 @@ def chain_film(target, paths: dict[str, Tensor], frames: list[int], unit: str = 
         return dots
 
     film = animation.FuncAnimation(fig, show, frames=len(frames), interval=150)
-    return film_html(film)
+    return film_html(film, f"{', '.join(paths)}: walkers on the density, {frames[0]} to {frames[-1]} {unit}")

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -33,7 +34,17 @@ SHIPPED_BY = {  # trained model -> the notebook that trains it
     "token_prior_fashion_mnist": "06_dvae_clustering",
     "vae_celeba": "09_vae_likelihood",
     "vae_sprites": "09_vae_likelihood",
+    "vaebm_mnist": "10_vaebm",
+    "vaebm_faces": "10_vaebm",
 }
+
+
+# Jupyter Book always writes these, twice, for a service on another host that this book does not use.
+_THEBE = re.compile(
+    r"""\s*<script>const THEBE_JS_URL.*?</script>|\s*<script[^>]*sphinx-thebe\.js[^>]*></script>"""
+    r"""|\s*<link[^>]*sphinx-thebe\.css[^>]*>|\s*<script type="text/x-thebe-config">.*?</script>""",
+    re.S,
+)
 
 
 def parts() -> list[str]:
@@ -201,6 +212,8 @@ def build_book(*, profile: str, data_root: str, seed: int, out: Path | None = No
         raise RuntimeError(f"the book did not build cleanly:\n{answer.stdout[-4000:]}\n{answer.stderr[-4000:]}")
     html = (out or BUILD) / "html"
     shutil.copytree(stage / "_build" / "html", html, dirs_exist_ok=True)
+    for page in html.rglob("*.html"):
+        _write_if_changed(_THEBE.sub("", page.read_text(encoding="utf-8")).encode(), page)
     return html / "index.html"
 
 

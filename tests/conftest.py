@@ -1,6 +1,8 @@
 """Shared by all tests: where real data may be, and quiet, repeatable torch."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,3 +36,14 @@ def no_network(monkeypatch):
     from gen_utils.data import load
 
     monkeypatch.setattr(load, "_download", lambda *args: None)
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory) -> tuple[Path, str]:
+    """One quick build of the whole book on built-in data: the folder, and what the build printed."""
+    out = tmp_path_factory.mktemp("book")
+    command = [sys.executable, "-m", "gen_utils", "book", "--profile", "quick", "--out", str(out)]
+    env = {**os.environ, "GEN_RUNS": str(out / "runs"), "GEN_DATA_ROOT": str(out / "no_data")}
+    answer = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    return out, answer.stdout

@@ -43,3 +43,11 @@ def test_an_animation_is_self_contained_and_light():
     assert "data:image/jpeg;base64" in html
     assert "<script src=" not in html
     assert len(html) < 1_500_000
+
+
+def test_an_animation_asks_no_other_host_and_can_be_read_aloud():
+    path = torch.rand(3, 4, 1, 8, 8) * 2 - 1
+    html = plotting.animate_chain(path, [1, 2, 5], 'from "noise"')
+    assert "<link" not in html and "https://" not in html.split("<style>")[0]
+    assert html.count('<img alt="from &quot;noise&quot;: 3 frames, from step 1 to step 5"') == 1
+    assert html.count('<input aria-label="frame"') == 1

@@ -4,6 +4,8 @@ from .analytic import Banana, DoubleWell, Gaussian, GaussianMixture, Ring, eight
 from .classifier import SmallClassifier
 from .conditional_energy import ConditionalEnergy
 from .energy import SmallEnergy
+from .face_features import FaceFeatures
+from .gan import AutoencoderEnergy, Critic, Generator, ToyCritic, ToyGenerator
 from .joint_energy import JointEnergy
 from .linear_gaussian import LinearGaussianVAE
 from .residual_energy import ResidualEnergy, ResNet18Energy
@@ -13,17 +15,23 @@ from .strided_energy import StridedEnergy
 from .ten_layer_energy import TenLayerEnergy
 from .token_prior import TokenPrior
 from .vae import MLPVAE, ConvVAE
+from .vaebm import VAEBM
 from .vqvae import VQVAE, GumbelVAE
 
 __all__ = [
     "MLPVAE",
+    "VAEBM",
     "VQVAE",
+    "AutoencoderEnergy",
     "Banana",
     "ConditionalEnergy",
     "ConvVAE",
+    "Critic",
     "DoubleWell",
+    "FaceFeatures",
     "Gaussian",
     "GaussianMixture",
+    "Generator",
     "GumbelVAE",
     "JointEnergy",
     "LinearGaussianVAE",
@@ -37,5 +45,7 @@ __all__ = [
     "StridedEnergy",
     "TenLayerEnergy",
     "TokenPrior",
+    "ToyCritic",
+    "ToyGenerator",
     "eight_gaussians",
 ]

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 from lightning.pytorch.callbacks import Callback
@@ -15,13 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy
 
-from ..checkpoints import write_atomically
 from ..data import ImageSet, to_float
 from ..losses import joint_loss
 from ..models import JointEnergy
 from ..samplers import Langevin, ProximalLangevin, ReplayBuffer
 from .ebm import EBMConfig, EBMTraining
-from .fit import FitConfig, Run, TrainingDiverged, fit
+from .fit import FitConfig, Run, TrainingDiverged
+from .rescue import Recovery, fit_with_rescue
 
 
 @dataclass(frozen=True)
@@ -164,19 +162,6 @@ class JEMTraining(EBMTraining):
         return torch.optim.Adam(self.energy.parameters(), lr=self.config.lr, betas=self.config.betas)
 
 
-@dataclass(frozen=True)
-class Recovery:
-    """One divergence and what was done about it."""
-
-    reason: str
-    from_step: int  # training went on from here: the last good checkpoint, or 0
-    lr_factor: float  # and from here on the learning rate is multiplied by this
-
-    def __str__(self) -> str:
-        place = f"step {self.from_step}" if self.from_step else "the beginning"
-        return f"{self.reason}; went on from {place} with {self.lr_factor:g} times the learning rate"
-
-
 def train_jem(
     classifier: nn.Module,
     train: ImageSet,
@@ -208,38 +193,13 @@ def train_jem(
     Raises:
         TrainingDiverged: it diverged once more than forgiven; the message tells of the earlier ones.
     """
-    if not 0 < shrink < 1:
-        raise ValueError(f"shrink is between 0 and 1, got {shrink}")
-    folder = Path(config.run_dir)
-    last, notes = folder / "last.ckpt", folder / "recoveries.json"
-    recoveries = _read(notes)
-    while True:
-        torch.manual_seed(recipe.seed)
-        factor = recoveries[-1].lr_factor if recoveries else 1.0
-        module = JEMTraining(copy.deepcopy(classifier), recipe, train.shape, start=start, lr_factor=factor)
-        fresh = [copy.deepcopy(callback) for callback in callbacks]  # a restart must not keep looks at a lost run
-        try:
-            run = fit(module, train, val, config=config, resume=True, callbacks=fresh)
-        except TrainingDiverged as error:
-            reason = str(error).split("; ")[0]
-            if len(recoveries) >= max_recoveries:
-                told = "".join(f" Before: {recovery}." for recovery in recoveries)
-                raise TrainingDiverged(f"{reason}; rescued before: {len(recoveries)} times.{told}") from error
-            step = _step_of(last)
-            if step and recoveries and recoveries[-1].from_step == step:
-                last.unlink()
-                step = 0
-            recoveries.append(Recovery(reason, step, factor * shrink))
-            write_atomically(notes, json.dumps([vars(r) for r in recoveries], indent=1).encode())
-            continue
-        for callback, used in zip(callbacks, fresh, strict=True):
-            vars(callback).update(vars(used))  # the caller reads its own callbacks
-        return run, recoveries
-
-
-def _step_of(checkpoint: Path) -> int:
-    return torch.load(checkpoint, weights_only=True)["global_step"] if checkpoint.exists() else 0
-
-
-def _read(notes: Path) -> list[Recovery]:
-    return [Recovery(**row) for row in json.loads(notes.read_text())] if notes.exists() else []
+    return fit_with_rescue(
+        lambda factor: JEMTraining(copy.deepcopy(classifier), recipe, train.shape, start=start, lr_factor=factor),
+        train,
+        val,
+        config=config,
+        seed=recipe.seed,
+        callbacks=callbacks,
+        max_recoveries=max_recoveries,
+        shrink=shrink,
+    )

@@ -16,16 +16,6 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    out = tmp_path_factory.mktemp("book")
-    command = [sys.executable, "-m", "gen_utils", "book", "--profile", "quick", "--out", str(out)]
-    env = {**os.environ, "GEN_RUNS": str(out / "runs"), "GEN_DATA_ROOT": str(out / "no_data")}
-    answer = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
-    assert answer.returncode == 0, answer.stdout + answer.stderr
-    return out, answer.stdout
-
-
 def executed(out, part):
     return json.loads((out / "quick" / "notebooks" / f"{part}.ipynb").read_text())
 

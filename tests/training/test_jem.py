@@ -11,9 +11,9 @@ from gen_utils.data import load_images
 from gen_utils.models import SmoothClassifier
 from gen_utils.samplers import GaussianStart, Langevin, ProximalLangevin
 from gen_utils.training import FitConfig, TrainingDiverged
-from gen_utils.training import jem as jem_module
-from gen_utils.training.jem import JEMConfig, JEMTraining, Recovery, train_jem
+from gen_utils.training.jem import JEMConfig, JEMTraining, train_jem
 from gen_utils.training.quality_watch import QualityWatch
+from gen_utils.training.rescue import Recovery, step_of
 
 
 @pytest.fixture(scope="module")
@@ -264,4 +264,4 @@ def test_what_happened_is_on_disk(tmp_path, images):
 def test_the_step_must_shrink(tmp_path, images, shrink):
     with pytest.raises(ValueError, match="between 0 and 1"):
         train_jem(classifier(), images, recipe=JEMConfig(), config=FitConfig(1, run_dir=tmp_path), shrink=shrink)
-    assert jem_module._step_of(tmp_path / "last.ckpt") == 0
+    assert step_of(tmp_path / "last.ckpt") == 0

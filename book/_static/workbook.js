@@ -1,0 +1,18 @@
+// What the theme leaves out for readers who use a keyboard or a screen reader.
+document.addEventListener("DOMContentLoaded", () => {
+  const mark = () => {
+    for (const table of document.querySelectorAll(".bd-article table")) {
+      // A table that scrolls must be reachable with the keyboard; one that fits should not be a stop.
+      if (table.scrollWidth > table.clientWidth) table.tabIndex = 0;
+      else table.removeAttribute("tabindex");
+    }
+  };
+  mark();
+  window.addEventListener("resize", mark);
+  for (const entry of document.querySelectorAll(".citation-list > .citation")) entry.setAttribute("role", "listitem");
+  const side = document.querySelector(".bd-sidebar-primary");
+  if (side) {
+    side.setAttribute("role", "navigation");
+    side.setAttribute("aria-label", "Book");
+  }
+});
