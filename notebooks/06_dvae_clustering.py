@@ -37,7 +37,7 @@
 # | profile | data | what happens | time |
 # |---|---|---|---|
 # | `quick` | built-in 8×8 digits and drawn garments | every cell runs, training is a taste | about a minute, two cores |
-# | `laptop` | MNIST and Fashion-MNIST, 60,000 images each | results you can trust | about a quarter of an hour, two cores |
+# | `laptop` | MNIST and Fashion-MNIST, 60,000 images each | results you can trust | about a quarter of an hour, two cores (the sum of two sittings) |
 # | `full` | the same | wider networks, longer training | one GPU (not yet measured) |
 
 # %% tags=["remove-cell"]

