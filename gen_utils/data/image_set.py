@@ -104,6 +104,10 @@ class Batches:
     The order of epoch e depends on (seed, e) alone, flips and crops on (seed, e, position), and both e and the
     position are part of ``state_dict``: a run that was killed in the middle of an epoch takes up at the very next
     batch, with the flips and crops it would have had.
+
+    Of several processes (``torch.distributed``) each takes its share of the batches of one common order, so that an
+    epoch is still every image once. The position counts the batches of all of them: a run may resume on another number
+    of processes. Where the last, smaller batch is kept (validation), every process gets all batches.
     """
 
     def __init__(
@@ -129,33 +133,47 @@ class Batches:
         self.flip, self.crop = flip, crop
         self.epoch, self.position = 0, 0
 
+    def _share(self) -> tuple[int, int]:
+        """This process and the number of processes among which the batches are dealt out."""
+        if self.drop_last and torch.distributed.is_available() and torch.distributed.is_initialized():
+            return torch.distributed.get_rank(), torch.distributed.get_world_size()
+        return 0, 1
+
     def __len__(self) -> int:
         whole, rest = divmod(len(self.data), self.batch_size)
-        return whole + (1 if rest and not self.drop_last else 0)
+        return whole // self._share()[1] + (1 if rest and not self.drop_last else 0)
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        if self.position >= len(self):
+        rank, processes = self._share()
+        end = len(self) * processes
+        if not end:
+            raise ValueError(
+                f"{len(self.data)} images of {self.data.name} make no batch of {self.batch_size} for each of "
+                f"{processes} processes; use a smaller batch_size"
+            )
+        if self.position + processes > end:
             self.epoch, self.position = self.epoch + 1, 0
         order = None
         if self.shuffle:
             # One stream a (seed, epoch) pair: epoch e of seed s must not repeat epoch e - 1 of seed s + 1.
             stream = torch.Generator().manual_seed((self.seed << 20) + self.epoch)
             order = torch.randperm(len(self.data), generator=stream)
-        while self.position < len(self):
-            here = slice(self.position * self.batch_size, (self.position + 1) * self.batch_size)
+        while self.position + processes <= end:
+            turn = self.position + rank
+            here = slice(turn * self.batch_size, (turn + 1) * self.batch_size)
             index = here if order is None else order[here]
             # index_select copies whole images and is twenty times as fast as indexing with brackets, pixel by pixel.
             images = self.data.images[index] if order is None else self.data.images.index_select(0, index)
             if self.flip or self.crop:
-                images = self._moved(images)
-            self.position += 1
+                images = self._moved(images, turn)
+            self.position += processes
             yield (images,) if self.data.labels is None else (images, self.data.labels[index])
 
-    def _moved(self, images: Tensor) -> Tensor:
-        """The batch (B, C, H, W), flipped and shifted, by one gather whatever was asked for."""
+    def _moved(self, images: Tensor, turn: int) -> Tensor:
+        """Batch number ``turn`` (B, C, H, W), flipped and shifted, by one gather whatever was asked for."""
         n, channels, height, width = images.shape
         # A spawned seed sequence a batch: no sum of seed, epoch and position may meet another's.
-        mixed = np.random.SeedSequence((abs(self.seed), self.seed < 0, self.epoch, self.position))
+        mixed = np.random.SeedSequence((abs(self.seed), self.seed < 0, self.epoch, turn))
         stream = torch.Generator().manual_seed(int(mixed.generate_state(1, np.uint64)[0]))
         row, column = torch.arange(height).repeat(n, 1), torch.arange(width).repeat(n, 1)
         if self.crop:

@@ -87,8 +87,10 @@ class EBMTraining(L.LightningModule):
         if self.noise.device.type != self.device.type:
             # One stream a process, or every rank would run the same chains.
             self.noise = torch.Generator(self.device).manual_seed(self.config.seed + 1_000_003 * self.global_rank)
-        elif self.global_rank and not self.global_step:
-            self.noise.manual_seed(self.config.seed + 1_000_003 * self.global_rank)
+        elif self.global_rank:
+            # A checkpoint holds the first process's state; the others branch off from it, each in its own way.
+            branch = torch.randint(1 << 62, (self.global_rank,), generator=self.noise)[-1]
+            self.noise.manual_seed(int(branch))
 
     def negatives(self, n: int, labels: Tensor | None = None) -> Tensor:
         """(n, C, H, W): finished chains, which also enter the buffer.
