@@ -10,9 +10,11 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
+from joblib import Parallel, delayed
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -49,6 +51,10 @@ def sweep(
     A run that diverges becomes a cell that says so, and the sweep goes on. Interrupted, it goes on next time with
     the first cell that was not finished.
 
+    With $GEN_JOBS above 1 so many cells run at once, in processes of their own that share the cores (joblib). Inside
+    ``joblib.parallel_config(backend="ray")`` or ``"dask"`` they run on that cluster, if the engine is installed and the
+    folder of results is shared.
+
     Args:
         name: of the sweep; its results lie in ``runs/sweeps/NAME/``, or under $GEN_RUNS.
         experiment: a function that returns a mapping of numbers, strings, lists and tensors. It gets plain settings
@@ -62,17 +68,21 @@ def sweep(
     plan = [(label, seed, {**common, **settings, "seed": seed}) for label, settings in cells.items() for seed in seeds]
     folder = Path(os.environ.get("GEN_RUNS", "runs")) / "sweeps" / name
     paths = [folder / _key(settings) for _, _, settings in plan]
-    done: list[Cell] = []
-    bar = tqdm(total=len(plan), desc=name, disable=not interactive())
-    for (label, seed, settings), path in zip(plan, paths, strict=True):
-        bar.set_postfix_str(f"{label}, seed {seed}")
-        cell = _read(path, label, seed)
-        if cell is None:
-            cell = _run(experiment, label, seed, settings)
-            _write(path, cell, settings)
-        done.append(cell)
-        bar.update()
-    bar.close()
+    done = [_read(path, label, seed) for (label, seed, _), path in zip(plan, paths, strict=True)]
+    waiting = [i for i, cell in enumerate(done) if cell is None]
+    jobs = min(int(os.environ.get("GEN_JOBS", "1")), len(waiting))
+    finish = partial(_finish, experiment)
+    with tqdm(total=len(plan), initial=len(plan) - len(waiting), desc=name, disable=not interactive()) as bar:
+        if jobs > 1:
+            # Unordered: the bar moves as soon as any cell is done. Each is written by the process that ran it.
+            engine = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1, pre_dispatch="n_jobs")
+            found = engine(delayed(finish)(i, *plan[i], paths[i]) for i in waiting)
+        else:
+            found = (finish(i, *plan[i], paths[i]) for i in waiting)
+        for i, cell in found:
+            done[i] = cell
+            bar.set_postfix_str(f"{cell.name}, seed {cell.seed}")
+            bar.update()
     return done
 
 
@@ -108,6 +118,12 @@ def _key(settings: Mapping) -> str:
     except TypeError as error:
         raise TypeError(f"a sweep's settings are numbers, strings, lists or dictionaries: {error}") from None
     return hashlib.sha256(plain.encode()).hexdigest()[:16]
+
+
+def _finish(experiment: Callable, i: int, label: str, seed: int, settings: dict, path: Path) -> tuple[int, Cell]:
+    cell = _run(experiment, label, seed, settings)
+    _write(path, cell, settings)
+    return i, cell
 
 
 def _run(experiment: Callable, label: str, seed: int, settings: Mapping) -> Cell:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import statistics
 
 import pytest
@@ -167,3 +168,30 @@ def test_the_summary_by_hand():
         {"cell": "b", "Score": "5.00", "Lost": None, "finished": "1 of 1"},
         {"cell": "c", "Score": "diverged", "Lost": "diverged", "finished": "0 of 1"},
     ]
+
+
+@pytest.mark.slow
+def test_cells_side_by_side_give_what_one_after_the_other_gives(tmp_path, monkeypatch):
+    offset = torch.tensor(0.5)  # as a notebook's experiment uses what its cells defined
+
+    def experiment(seed, width):
+        with open(tmp_path / "calls", "a") as calls:
+            calls.write(f"{os.getpid()} {width} {seed}\n")
+        if width == 2:
+            raise ChainDiverged("too steep")
+        return {"score": width + seed + offset.item(), "states": torch.full((width,), float(seed))}
+
+    cells = {**CELLS, "wild": dict(width=2)}
+    monkeypatch.setenv("GEN_RUNS", str(tmp_path / "one"))
+    expected = sweep("trial", experiment, cells, seeds=(0, 1))
+    (tmp_path / "calls").unlink()
+    monkeypatch.setenv("GEN_RUNS", str(tmp_path / "two"))
+    monkeypatch.setenv("GEN_JOBS", "2")
+    sweep("trial", experiment, {"small": CELLS["small"]}, seeds=(0, 1))  # taken up again by the next one
+    found = sweep("trial", experiment, cells, seeds=(0, 1))
+    for a, b in zip(expected, found, strict=True):
+        assert (a.name, a.seed, a.values, a.diverged) == (b.name, b.seed, b.values, b.diverged)
+        assert a.tensors.keys() == b.tensors.keys() and all(torch.equal(a.tensors[k], b.tensors[k]) for k in a.tensors)
+    calls = [line.split() for line in (tmp_path / "calls").read_text().splitlines()]
+    assert sorted(call[1:] for call in calls) == sorted([str(w), s] for w in (1, 2, 3) for s in "01")  # each once
+    assert str(os.getpid()) not in {call[0] for call in calls}
