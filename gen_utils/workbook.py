@@ -32,6 +32,8 @@ SHIPPED_BY = {  # trained model -> the notebook that trains it
     "vqvae_fashion_mnist": "06_dvae_clustering",
     "token_prior_mnist": "06_dvae_clustering",
     "token_prior_fashion_mnist": "06_dvae_clustering",
+    "gan_persian_digits": "07_gan_wgan",
+    "dcgan_bitmoji": "08_dcgan_bitmoji",
     "vae_celeba": "09_vae_likelihood",
     "vae_sprites": "09_vae_likelihood",
     "vaebm_mnist": "10_vaebm",

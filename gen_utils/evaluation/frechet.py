@@ -149,8 +149,9 @@ def _by_torchmetrics(a: Tensor, b: Tensor, seed: int) -> tuple[float, float]:
         warnings.simplefilter("ignore")  # that it keeps the features is known
         torch.manual_seed(seed)
         given = _Given(a.shape[1])
-        metrics = FrechetInceptionDistance(given, normalize=True), KernelInceptionDistance(
-            given, subsets=subsets, subset_size=size
+        metrics = (
+            FrechetInceptionDistance(given, normalize=True),
+            KernelInceptionDistance(given, subsets=subsets, subset_size=size),
         )
         for metric in metrics:
             metric.update(a, real=True)

@@ -70,6 +70,18 @@ def test_part_e_recorded_what_it_claims(built):
     assert found["classified"] and found["consistency"] and found["generation"]
 
 
+def test_part_f_recorded_what_it_claims(built):
+    found = report.records(executed(built[0], "07_gan_wgan"))
+    assert "standing in for Hoda" in found["data"]
+    n_train, n_val, n_test = found["split"]
+    assert n_train == 17 * n_test and n_val == 2 * n_test  # 85, 10 and 5 %
+    assert len(found["study"]) == 5 and len(found["ring"]) == 4
+    assert all(row["finished"] == "1 of 1" for row in found["study"])
+    # Clipping by the paper's bound leaves no gradient in a deep critic; the penalty does.
+    assert found["layer_slopes"]["clip 0.01"][0] < 1e-3 < found["layer_slopes"]["penalty"][0]
+    assert found["floor"]["missing"] == 0 and found["headline"]["frechet"] > found["floor"]["frechet"]
+
+
 def test_part_d_recorded_what_it_claims(built):
     found = report.records(executed(built[0], "05_jem"))
     assert found["inner_gap"] < 1e-5  # the inner loop is one larger step
@@ -87,6 +99,28 @@ def test_part_g_recorded_what_it_claims(built):
         4,
         5,
     ]
+
+
+def test_part_i_recorded_what_it_claims(built):
+    found = report.records(executed(built[0], "10_vaebm"))
+    assert "standing in for MNIST" in found["data"]["digits"] and "standing in for CelebA" in found["data"]["faces"]
+    # The determinant matters where the decoder's scale depends on z, and the exact energy is exact.
+    assert found["toy/exact: E + ½‖ε‖²"] < 5 < found["toy/without the determinant"]
+    # Even a taste of training mends the VAE's draws.
+    assert found["gain/digits"] > 20
+    sizes = [len(found[key]) for key in ("spaces", "mixing", "study", "quality", "modes", "disentangled")]
+    assert sizes == [16, 3, 6, 2, 5, 4]
+
+
+def test_part_h_recorded_what_it_claims(built):
+    found = report.records(executed(built[0], "08_dcgan_bitmoji"))
+    assert "standing in for Bitmoji" in found["data"]
+    assert found["resume_gap"] == 0 < found["lost_gap"]  # bit for bit; and what the lost optimiser costs
+    assert found["damage_in_order"]["face_features"] >= 7  # of 8
+    # A taste of training: nearer to faces than the untrained generator; real faces are nearer than anything.
+    assert found["frechet/other real faces"] < found["frechet_fresh"] < found["frechet/the generator, untrained"]
+    assert [len(found[key]) for key in ("variations", "damage")] == [7, 2] and len(found["by_epochs"]) >= 2
+    assert all(row["finished"] == "1 of 1" for row in found["variations"])
 
 
 def test_figures_of_a_stand_in_say_so(built):

@@ -83,7 +83,7 @@ def test_the_bias_falls_as_one_over_n():
 
 
 def test_the_interval_takes_the_bias_out():
-    """The true distance of N(0, I) and N(μ, I) is ‖μ‖²; with d = 16 and N = 150 the bias is far larger than the spread."""
+    """The true distance of N(0, I) and N(μ, I) is ‖μ‖²; with d = 16 and N = 150 the bias is larger than the spread."""
     shift = torch.zeros(16)
     shift[0] = 1.0
     covered, estimates, trials = 0, [], 20
