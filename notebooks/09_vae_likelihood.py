@@ -76,6 +76,7 @@ from gen_utils.evaluation.likelihood import (
     log_mean_exp_error,
     posterior_log_ratios,
 )
+from gen_utils.latent_explorer import latent_explorer
 from gen_utils.models import MLPVAE, ConvVAE, LinearGaussianVAE
 from gen_utils.models.pixels import dequantise
 from gen_utils.plotting import curves, image_grid, plt, use_style
@@ -83,6 +84,7 @@ from gen_utils.profiles import choose
 from gen_utils.report import record, say, table
 from gen_utils.training import FitConfig, VAETraining, fit, run_folder
 from gen_utils.training.sweep import sweep
+from gen_utils.widgets import can_show_widgets
 from gen_utils.workbook import kept_results
 
 # %% tags=["parameters"]
@@ -1200,6 +1202,27 @@ image_grid(
     columns=11,
     width=7,
 )
+
+# %% [markdown]
+# In a live notebook you can move the six yourself, from the code of any of twenty held-out faces. On the printed page the grid above
+# stands for it.
+
+# %%
+if can_show_widgets():
+    from IPython.display import display
+
+    display(
+        latent_explorer(
+            vae,
+            to_float(faces_test.images[:20]),
+            busiest[:6].tolist(),
+            faces_test.title,
+        )
+    )
+else:
+    say(
+        "*The explorer needs a live notebook: open this chapter with `make lab` and run this cell.*"
+    )
 
 # %% [markdown]
 # ### Sandwich: lower and upper bounds on real images

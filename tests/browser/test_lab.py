@@ -1,0 +1,71 @@
+"""A widget in a real JupyterLab, answered by a real kernel."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).resolve().parent.parent.parent
+CODE = f"""\
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from gen_utils.widgets import can_show_widgets, sampler_explorer
+assert can_show_widgets()
+sampler_explorer()
+"""
+
+
+@pytest.fixture
+def lab(tmp_path):
+    """The address of a JupyterLab that serves one notebook."""
+    notebook = new_notebook(cells=[new_code_cell(CODE)])
+    notebook.metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(notebook, tmp_path / "explorer.ipynb")
+    command = [
+        sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", "--port=0",
+        "--IdentityProvider.token=t", "--LabApp.news_url=None",
+        f"--ServerApp.root_dir={tmp_path}", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+    ]  # fmt: skip
+    env = {k: v for k, v in os.environ.items() if k not in ("GEN_HEADLESS", "MPLBACKEND")}
+    log = tmp_path / "lab.log"
+    with open(log, "w") as out:
+        server = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=env, cwd=tmp_path)
+    try:
+        for _ in range(240):
+            found = re.search(r"http://(?:localhost|127\.0\.0\.1):(\d+)/lab", log.read_text())
+            if found:
+                break
+            assert server.poll() is None, log.read_text()
+            time.sleep(0.5)
+        address = f"http://127.0.0.1:{found[1]}/lab/tree/explorer.ipynb?token=t"
+        urllib.request.urlopen(address, timeout=60).close()
+        yield address
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def test_the_sampler_explorer_answers(chromium, lab):
+    page = chromium.new_page(viewport={"width": 1280, "height": 1000})
+    page.set_default_timeout(120_000)
+    page.goto(lab)
+    page.wait_for_selector(".jp-Notebook .jp-CodeCell")
+    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']")
+    page.click(".jp-CodeCell .cm-content")
+    page.keyboard.press("Shift+Enter")
+    image = page.locator(".jp-OutputArea img.widget-image").first
+    image.wait_for()
+    first = image.get_attribute("src")
+    page.locator(".jp-OutputArea select").nth(1).select_option("HMC")
+    page.wait_for_function(
+        "before => document.querySelector('.jp-OutputArea img.widget-image').src !== before", arg=first
+    )
+    page.close()
