@@ -1,0 +1,232 @@
+"""Training a generator against a critic, whatever they play for."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor, nn
+
+from ..data import ImageSet, to_float, to_uint8
+from ..losses import squared_gradient
+from .adversaries import Adversary, EnergyBased, NonSaturating, Relativistic, Wasserstein, WassersteinGP
+from .fit import FitConfig, Run, fit
+
+__all__ = [
+    "Adversary",
+    "EnergyBased",
+    "GANConfig",
+    "GANTraining",
+    "GeneratorWatch",
+    "NonSaturating",
+    "Relativistic",
+    "Wasserstein",
+    "WassersteinGP",
+    "binarise",
+    "train_gan",
+]
+
+
+@dataclass(frozen=True)
+class GANConfig:
+    """The recipe.
+
+    Attributes:
+        objective: what is played for; it brings the optimisers and the number of critic steps.
+        ema: decay of the moving average of the generator's weights that is sampled from; 0 samples the weights as
+            they are. It starts from a short memory, min(ema, (1 + t) / (10 + t)) at generator step t.
+        decay: "constant", or "linear": both learning rates fall to zero over the second half of the run.
+        seed: of the inputs and of the objective's draws; the order of the data is ``FitConfig.seed``'s.
+    """
+
+    objective: Adversary = field(default_factory=NonSaturating)
+    ema: float = 0.995
+    decay: str = "constant"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"ema is at least 0 and less than 1, got {self.ema}")
+        if self.decay not in ("constant", "linear"):
+            raise ValueError(f'decay is "constant" or "linear", got {self.decay!r}')
+
+
+class GANTraining(L.LightningModule):
+    """A generator z -> (B, C, H, W) and a critic, trained in turns; ``sampler`` is the generator's moving average.
+
+    **What a step is.** One training step is one *generator* step with the critic steps before it, and ``max_steps``,
+    ``checkpoint_every`` and a callback's ``global_step`` count those. So a batch holds the images of all the critic
+    steps: ``FitConfig.batch_size`` is the size of one, times ``objective.critic_steps`` (``train_gan`` multiplies).
+
+    Both optimisers, the moving average, the step and the random stream are in the checkpoint.
+
+    Logs ``critic_loss``, ``generator_loss``, ``wasserstein`` (mean score of data minus that of fakes; an estimate of
+    W₁ up to the critic's Lipschitz constant), ``gradient`` (mean norm of the critic's gradient at data, per unit of a
+    pixel in [-1, 1]) and the objective's penalties.
+    """
+
+    def __init__(self, generator: nn.Module, critic: nn.Module, config: GANConfig) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.generator, self.critic, self.config = generator, critic, config
+        self.sampler = copy.deepcopy(generator).requires_grad_(False).eval()
+        self.noise = torch.Generator().manual_seed(config.seed)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.sampler(z)
+
+    def train(self, mode: bool = True) -> GANTraining:
+        super().train(mode)
+        self.sampler.eval()  # batch norm's averages of the moving average are averages too
+        return self
+
+    def on_fit_start(self) -> None:
+        # The stream lives where the networks do; a resume brings its state along (see below).
+        if self.noise.device.type != self.device.type:
+            self.noise = torch.Generator(self.device).manual_seed(self.config.seed + 1_000_003 * self.global_rank)
+        elif self.global_rank and not self.global_step:
+            self.noise.manual_seed(self.config.seed + 1_000_003 * self.global_rank)
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        make = self.config.objective.optimiser
+        return [make(self.critic.parameters()), make(self.generator.parameters())]
+
+    def training_step(self, batch: tuple[Tensor, ...], _) -> None:
+        objective, images = self.config.objective, batch[0]
+        if len(images) % objective.critic_steps:
+            raise ValueError(f"a batch of {len(images)} images cannot be divided among {objective.critic_steps} steps")
+        # The plain critic optimiser: Lightning counts the steps of its wrapped ones, and only the generator's count.
+        critic_optimiser, _ = self.optimizers(use_pl_optimizer=False)
+        _, generator_optimiser = self.optimizers()
+        self._set_rates(critic_optimiser, generator_optimiser)
+        for chunk in images.chunk(objective.critic_steps):
+            real = to_float(chunk)
+            with torch.no_grad():
+                fake = self.generator(self.generator.draw(len(real), self.noise))
+            loss, told = objective.critic_loss(self.critic, real, fake, self.noise)
+            critic_optimiser.zero_grad()
+            self.manual_backward(loss)
+            critic_optimiser.step()
+            objective.after_critic_step(self.critic)
+
+        self.critic.requires_grad_(False)  # its weights' gradients are not wanted now; they cost a third of the step
+        fake = self.generator(self.generator.draw(len(real), self.noise))
+        generator_loss = objective.generator_loss(self.critic, real, fake)
+        generator_optimiser.zero_grad()
+        self.manual_backward(generator_loss)
+        generator_optimiser.step()
+        self._average()
+        if (self.global_step % self.trainer.log_every_n_steps) == 0:
+            told["gradient"] = self._gradient(real)
+        self.critic.requires_grad_(True)
+        self.log_dict({"critic_loss": loss.detach(), "generator_loss": generator_loss.detach(), **told})
+
+    def _set_rates(self, *optimisers: torch.optim.Optimizer) -> None:
+        done = self.global_step / self.trainer.max_steps
+        factor = 1.0 if self.config.decay == "constant" else min(1.0, 2 * (1 - done))
+        for optimiser in optimisers:
+            for group in getattr(optimiser, "optimizer", optimiser).param_groups:
+                group["lr"] = self.config.objective.lr * factor
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        step = self.global_step  # already counts this one
+        keep = min(self.config.ema, (1 + step) / (10 + step))
+        for mean, now in zip(self.sampler.state_dict().values(), self.generator.state_dict().values(), strict=True):
+            if mean.is_floating_point():
+                mean.lerp_(now, 1 - keep)
+            else:
+                mean.copy_(now)
+
+    def _gradient(self, real: Tensor) -> Tensor:
+        x = real.detach().requires_grad_()
+        return squared_gradient(self.config.objective.score(self.critic, x), x, create_graph=False).sqrt().mean()
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        checkpoint["noise"] = self.noise.get_state()
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        self.noise.set_state(checkpoint["noise"].cpu())
+
+
+def binarise(images: Tensor) -> Tensor:
+    """Images in [-1, 1] of any shape -> uint8, 0 below zero and 255 from zero on."""
+    return (images >= 0).to(torch.uint8) * 255
+
+
+class GeneratorWatch(Callback):
+    """Measures samples of the moving average every ``every`` generator steps, always from the same inputs.
+
+    Args:
+        every: generator steps between two looks.
+        measure: uint8 images (n, C, H, W) -> a number, such as a Fréchet distance.
+        n: how many samples.
+        finish: images in [-1, 1] -> uint8: ``to_uint8`` when None, or ``binarise``.
+
+    Attributes:
+        steps, values: one entry a look. They are part of the checkpoint.
+        pictures: (25, C, H, W) uint8 of each look.
+    """
+
+    _kept = ("steps", "values", "pictures")
+
+    def __init__(
+        self,
+        every: int,
+        measure: Callable[[Tensor], float],
+        n: int,
+        *,
+        finish: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        if every < 1 or n < 2:
+            raise ValueError(f"a look needs every >= 1 and n >= 2, got {every} and {n}")
+        self.every, self.measure, self.n, self.finish = every, measure, n, finish or to_uint8
+        self.steps: list[int] = []
+        self.values: list[float] = []
+        self.pictures: list[Tensor] = []
+
+    def on_train_batch_end(self, trainer, module, *args) -> None:
+        if trainer.global_step % self.every:
+            return
+        # A stream of its own: looking more often must not change the training.
+        stream = torch.Generator(module.device).manual_seed(module.config.seed + 1)
+        images = self.finish(module.sampler.sample(self.n, stream)).cpu()
+        self.steps.append(trainer.global_step)
+        self.values.append(float(self.measure(images)))
+        self.pictures.append(images[:25].clone())
+
+    def state_dict(self) -> dict:
+        return {name: getattr(self, name) for name in self._kept}
+
+    def load_state_dict(self, state: dict) -> None:
+        for name in self._kept:
+            setattr(self, name, state[name])
+
+
+def train_gan(
+    generator: nn.Module,
+    critic: nn.Module,
+    train: ImageSet,
+    *,
+    recipe: GANConfig,
+    config: FitConfig,
+    callbacks: Sequence[Callback] = (),
+    resume: bool = True,
+) -> Run:
+    """Train copies of both networks; ``run.module.sampler`` is what to sample from.
+
+    Args:
+        generator, critic: left as they are.
+        config: ``max_steps`` counts generator steps, ``batch_size`` the images of one pass through a network.
+        resume: goes on from ``run_dir/last.ckpt`` when there is one; a finished run is loaded.
+
+    Raises:
+        TrainingDiverged: a loss stopped being finite.
+    """
+    module = GANTraining(copy.deepcopy(generator), copy.deepcopy(critic), recipe)
+    config = replace(config, batch_size=config.batch_size * recipe.objective.critic_steps)
+    return fit(module, train, config=config, resume=resume, callbacks=callbacks)

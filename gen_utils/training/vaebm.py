@@ -1,0 +1,223 @@
+"""Training the second stage of a VAEBM: the energy alone, the VAE frozen, negatives from short chains in ε-space."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..data import ImageSet, to_float, to_uint8
+from ..losses import contrastive_divergence
+from ..models.vaebm import VAEBM
+from ..samplers import HMC, MALA, Langevin, ReplayBuffer, sample
+from .ebm import EBMConfig, EBMTraining
+from .fit import FitConfig, Run, TrainingDiverged
+from .quality_watch import QualityWatch
+from .rescue import Recovery, fit_with_rescue
+
+
+def half_step_langevin(step_size: float, grad_clip: float | None = None) -> Langevin:
+    """ε ← ε - (η/2) ∇U(ε) + √η ξ: the form of the VAEBM paper, which is temperature 1.
+
+    Source: Xiao et al. (2021), VAEBM, the Langevin update of their background section.
+    """
+    return Langevin(step_size / 2, noise=math.sqrt(step_size), grad_clip=grad_clip)
+
+
+@dataclass(frozen=True)
+class VAEBMConfig(EBMConfig):
+    """The recipe; what is not named here is ``EBMConfig``'s, with other defaults.
+
+    Attributes:
+        kernel, n_steps: the chain in ε-space that makes the negatives.
+        restart: chance that a negative starts from a fresh draw of the VAE; 1.0, the default, keeps no chains.
+        data_noise: standard deviation of Gaussian noise on the data. Chains leave noise of about s(z) on their x; data
+            without any are told from it by noise alone, and an energy that only learns to see noise costs the whole
+            budget. Here data are not clamped afterwards, as x(ε) is not either.
+        spectral: weight of the sum of the layers' largest singular values, which keeps the energy from growing steep.
+        max_contrast: nats. Mean energies of data and of samples further apart than this are a divergence.
+    """
+
+    kernel: Langevin | MALA | HMC = field(default_factory=lambda: half_step_langevin(1e-2))
+    n_steps: int = 10
+    restart: float = 1.0
+    alpha: float = 0.0
+    data_noise: float = 0.0
+    lr: float = 1e-3
+    betas: tuple[float, float] = (0.0, 0.999)
+    decay: str = "cosine"
+    grad_norm: float | None = 1.0
+    spectral: float = 0.0
+    max_contrast: float = 1000.0
+
+    def __post_init__(self) -> None:
+        if self.decay not in ("cosine", "constant"):
+            raise ValueError(f'decay is "cosine" or "constant", got {self.decay!r}')
+        if self.spectral < 0:
+            raise ValueError(f"spectral is zero or more, got {self.spectral}")
+
+
+class SpectralPenalty(nn.Module):
+    """The sum of the largest singular values of a network's convolutions and dense layers, a kernel as one matrix.
+
+    One power iteration a call, from where the last call ended: the weights move little between two steps, so that the
+    estimate follows them. Its vectors are buffers, so a resumed run goes on with the same ones.
+
+    Source: the spectral regularisation of Xiao et al. (2021), VAEBM; power iteration as in Miyato et al. (2018).
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        layers = [m for m in network.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear))]
+        self._layers = (layers,)  # in a tuple: the network's parameters are not this module's
+        for i, layer in enumerate(layers):
+            stream = torch.Generator().manual_seed(i)
+            self.register_buffer(f"u{i}", F.normalize(torch.randn(len(layer.weight), generator=stream), dim=0))
+
+    def forward(self) -> Tensor:
+        """A scalar."""
+        total = 0.0
+        for i, layer in enumerate(self._layers[0]):
+            matrix, u = layer.weight.flatten(1), getattr(self, f"u{i}")
+            with torch.no_grad():
+                v = F.normalize(matrix.T @ u, dim=0)
+                u.copy_(F.normalize(matrix @ v, dim=0))
+            # u is copied: the next call changes it, and backward still needs this one.
+            total = total + u.clone() @ matrix @ v
+        return total
+
+
+class VAEBMTraining(EBMTraining):
+    """Contrastive divergence for the energy of a VAEBM. The VAE has no gradient, and stays in eval mode.
+
+    Logs ``loss``, ``contrast`` (mean energy of data minus that of negatives, nats), ``energy_real``, ``energy_fake``,
+    ``spectral`` where it is penalised, and ``lr``.
+
+    Args:
+        joint: its energy is changed, its VAE is not.
+        lr_factor: the learning rate is multiplied by it; ``train_vaebm`` lowers it after a divergence.
+    """
+
+    def __init__(self, joint: VAEBM, config: VAEBMConfig, *, lr_factor: float = 1.0) -> None:
+        super().__init__(joint.energy, config)
+        if self.n_classes is not None:
+            raise ValueError("the energy of a VAEBM takes images alone, not images with labels")
+        joint.vae.requires_grad_(False)
+        self.joint, self.lr_factor = joint, lr_factor
+        self.buffer = ReplayBuffer(joint.event_shape, config.capacity, config.restart, joint.start())
+        self.spectral = SpectralPenalty(joint.energy)
+
+    def negatives(self, n: int, labels: Tensor | None = None) -> Tensor:
+        """(n, C, H, W): x(ε) of finished chains. Their ε enter the buffer, if one is used."""
+        config = self.config
+        space = self.joint.in_epsilon()
+        eps = self.buffer.draw(n, generator=self.noise).to(self.device)
+        chain = sample(space, eps, config.kernel, config.n_steps, generator=self.noise, fast=config.fast)
+        if config.restart < 1:
+            self.buffer.push(chain.x)
+        if self._trainer is not None and chain.accept_rate < 1:
+            self.log("accept_rate", chain.accept_rate)
+        with torch.no_grad():
+            return space.decode(chain.x)[0]
+
+    def training_step(self, batch: tuple[Tensor, ...], _) -> Tensor:
+        config = self.config
+        real = to_float(batch[0])
+        if config.data_noise:
+            jitter = torch.randn(real.shape, generator=self.noise, device=real.device)
+            real = real.add_(jitter, alpha=config.data_noise)
+        fake = self.negatives(len(real))
+        energy_real, energy_fake = self.energy(torch.cat((real, fake))).chunk(2)
+        loss = contrastive_divergence(energy_real, energy_fake, config.alpha)
+        if config.spectral:
+            steepness = self.spectral()
+            loss = loss + config.spectral * steepness
+            self.log("spectral", steepness.detach())
+        real_mean, fake_mean = energy_real.detach().mean(), energy_fake.detach().mean()
+        contrast = real_mean - fake_mean
+        self.log_dict({"loss": loss.detach(), "contrast": contrast, "energy_real": real_mean, "energy_fake": fake_mean})
+        if abs(float(contrast)) > config.max_contrast:
+            raise TrainingDiverged(
+                f"data and samples are {float(contrast):.0f} nats apart at step {self.global_step}, more than "
+                f"max_contrast = {config.max_contrast:g}; the chains no longer keep up with the energy"
+            )
+        return loss
+
+    def learning_rate(self, step: int) -> float:
+        """Adam's rate at an optimiser step: a function of the step alone, so that a rescue can lower it."""
+        rate = self.config.lr * self.lr_factor
+        if self.config.decay == "constant":
+            return rate
+        return rate * 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.trainer.max_steps)))
+
+    def on_train_batch_start(self, *_) -> None:
+        rate = self.learning_rate(self.global_step)
+        for group in self.optimizers(use_pl_optimizer=False).param_groups:
+            group["lr"] = rate
+        self.log("lr", rate)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.energy.parameters(), lr=self.config.lr, betas=self.config.betas)
+
+
+class ChainWatch(QualityWatch):
+    """``QualityWatch`` for a VAEBM: fresh chains of the training's own length in ε-space, always from the same ε.
+
+    Args:
+        every, measure, n: as for ``QualityWatch``.
+        mean: measure the decoder's means instead of x(ε).
+    """
+
+    def __init__(self, every: int, measure, n: int, *, mean: bool = True) -> None:
+        super().__init__(every, measure, n, n_steps=0)
+        self.mean = mean
+
+    def _fresh(self, module: VAEBMTraining) -> Tensor:
+        config, joint = module.config, module.joint
+        stream = torch.Generator(module.device).manual_seed(config.seed)
+        eps = joint.start().draw(self.n, generator=stream)
+        space = joint.in_epsilon()
+        eps = sample(space, eps, config.kernel, config.n_steps, generator=stream, fast=config.fast).x
+        return to_uint8(joint.images(eps, mean=self.mean)).cpu()
+
+
+def train_vaebm(
+    vae: nn.Module,
+    energy: nn.Module,
+    train: ImageSet,
+    *,
+    recipe: VAEBMConfig,
+    config: FitConfig,
+    callbacks: Sequence[Callback] = (),
+    max_recoveries: int = 3,
+    shrink: float = 0.5,
+) -> tuple[Run, list[Recovery]]:
+    """Train a copy of the energy on top of a frozen copy of the VAE; a diverging run is rescued.
+
+    "Training will eventually explode", its authors warn. After a divergence the last good checkpoint is restored and
+    the learning rate multiplied by ``shrink`` (see ``fit_with_rescue``).
+
+    Args:
+        vae: trained, with a Gaussian decoder; left as it is. energy: untrained; left as it is.
+        callbacks: as for ``fit``.
+        max_recoveries: so many divergences are forgiven.
+
+    Returns:
+        The run, whose ``module.joint`` is the trained VAEBM, and its recoveries.
+
+    Raises:
+        TrainingDiverged: it diverged once more than forgiven.
+    """
+
+    def make(factor: float) -> VAEBMTraining:
+        return VAEBMTraining(VAEBM(copy.deepcopy(vae), copy.deepcopy(energy)), recipe, lr_factor=factor)
+
+    return fit_with_rescue(
+        make, train, config=config, seed=recipe.seed, callbacks=callbacks, max_recoveries=max_recoveries, shrink=shrink
+    )
