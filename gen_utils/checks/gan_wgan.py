@@ -1,0 +1,306 @@
+"""The exercise checks of Part F, generators and critics."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .core import Result, Slip, attempt, compare, told
+
+
+def discriminator_loss(student: Callable) -> Result:
+    """Check ``discriminator_loss(real (B,), fake (B',)) -> scalar`` from logits: mean softplus(-real) + mean softplus(fake)."""
+    stream = torch.Generator().manual_seed(0)
+    small = (torch.randn(6, generator=stream) * 2, torch.randn(4, generator=stream) * 2)
+    cases = [small, (torch.tensor([-300.0, 2.0]), torch.tensor([1.0, 300.0]))]  # the second overflows a naive logarithm
+    up, down = (lambda f: F.softplus(-f)), F.softplus  # -log D and -log(1 - D)
+
+    slips = [
+        Slip("sign", "the sign is turned: this is the value that the discriminator maximises, and a loss is minimised.", lambda r, f: -(up(r).mean() + down(f).mean())),
+        Slip("labels swapped", "data and fakes have changed places: the discriminator learns to call data fake.", lambda r, f: down(r).mean() + up(f).mean()),
+        Slip("sigmoid twice", "you applied the sigmoid before a loss that applies it itself; the logits are never beyond [0, 1] then.", lambda r, f: up(r.sigmoid()).mean() + down(f.sigmoid()).mean()),
+        Slip("overflow", "right for small logits, but log(sigmoid) is −∞ for large ones; softplus or binary_cross_entropy_with_logits does not overflow.", lambda r, f: -(r.sigmoid().log().mean() + (1 - f.sigmoid()).log().mean())),
+        Slip("only data", "the fakes are missing: a discriminator that calls everything real has no loss.", lambda r, f: up(r).mean()),
+        Slip("only fakes", "the data are missing: a discriminator that calls everything fake has no loss.", lambda r, f: down(f).mean()),
+        Slip("generator's view", "both terms are −log D: fakes are to be called real here, which is what the generator wants.", lambda r, f: up(r).mean() + up(f).mean()),
+        Slip("halved", "you averaged the two terms; the equation adds them. (It trains as well, with half the rate.)", lambda r, f: (up(r).mean() + down(f).mean()) / 2),
+        Slip("one mean", "you took one mean over data and fakes together; each has its own, or their numbers weigh in.", lambda r, f: torch.cat((up(r), down(f))).mean()),
+        Slip("sum for mean", "the batch is summed; average it, or the step depends on the batch size.", lambda r, f: up(r).sum() + down(f).sum()),
+    ]  # fmt: skip
+    return compare("discriminator_loss", student, lambda r, f: up(r).mean() + down(f).mean(), cases, slips)
+
+
+def generator_loss(student: Callable) -> Result:
+    """Check ``generator_loss(fake (B,)) -> scalar`` from logits, non-saturating: mean softplus(-fake)."""
+    stream = torch.Generator().manual_seed(1)
+    cases = [(torch.randn(6, generator=stream) * 2,), (torch.tensor([-300.0, 1.0]),)]
+
+    slips = [
+        Slip("saturating", "that is log(1 − D), the minimax form: where fakes are bad its gradient is nearly zero. Minimise −log D instead.", lambda f: -F.softplus(f).mean()),
+        Slip("sign", "the sign is turned: it is log D, whose minimum is a fake that nobody believes.", lambda f: -F.softplus(-f).mean()),
+        Slip("discriminator's view", "that is −log(1 − D), the discriminator's term: its minimum is a fake that is seen through.", lambda f: F.softplus(f).mean()),
+        Slip("sigmoid twice", "you applied the sigmoid before a loss that applies it itself.", lambda f: F.softplus(-f.sigmoid()).mean()),
+        Slip("overflow", "right for small logits; for −300 the logarithm of the sigmoid is −∞. Use softplus.", lambda f: -f.sigmoid().log().mean()),
+        Slip("Wasserstein", "that is minus the mean score, WGAN's loss.", lambda f: -f.mean()),
+        Slip("sum for mean", "the batch is summed; average it.", lambda f: F.softplus(-f).sum()),
+    ]  # fmt: skip
+    return compare("generator_loss", student, lambda f: F.softplus(-f).mean(), cases, slips)
+
+
+def wgan_critic_step(student: Callable) -> Result:
+    """Check ``wgan_critic_step(critic, optimiser, generator, real, z, clip)``: one step in place, weights then clipped.
+
+    The check looks at the critic's weights after the step and at the generator's gradients, which must be none.
+    """
+    name = "wgan_critic_step"
+    # The first optimiser of a process imports a good part of PyTorch, which must not run on the student's clock.
+    torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    stream = torch.Generator().manual_seed(2)
+    weights = torch.randn(4, generator=stream) * 0.3
+    real, z = torch.randn(5, 3, generator=stream) + 1, torch.randn(5, 2, generator=stream)
+    # Some weights are clipped and some are not; then none is; then the bound is tight.
+    cases = [(weights, real, z, 0.35), (weights, real, z, 10.0), (weights, real, z, 0.02)]
+
+    def play(step: Callable) -> Callable:
+        @functools.wraps(step)
+        def run(weights: Tensor, real: Tensor, z: Tensor, clip: float) -> Tensor:
+            critic, generator = nn.Sequential(nn.Linear(3, 1), nn.Flatten(0)), nn.Linear(2, 3)
+            with torch.no_grad():
+                critic[0].weight.copy_(weights[:3].view(1, 3))
+                critic[0].bias.copy_(weights[3:])
+                generator.weight.copy_(torch.linspace(-1, 1, 6).view(3, 2))
+                generator.bias.zero_()
+            for parameter in critic.parameters():
+                parameter.grad = torch.full_like(parameter, 0.5)  # left over from an earlier step
+            step(critic, torch.optim.SGD(critic.parameters(), lr=0.1), generator, real, z, clip)
+            left = sum(p.grad.abs().sum() for p in generator.parameters() if p.grad is not None)
+            return torch.cat([*(p.detach().flatten() for p in critic.parameters()), torch.as_tensor([float(left)])])
+
+        return run
+
+    def wrong(*, sign=1.0, detach="fake", clip_what="weights", zero=True) -> Callable:
+        def step(critic, optimiser, generator, real, z, clip):
+            fake = generator(z)
+            fake = fake if detach in ("none", "score") else fake.detach()
+            on_fake = critic(fake).detach() if detach == "score" else critic(fake)
+            loss = sign * (on_fake.mean() - critic(real).mean())
+            if zero:
+                optimiser.zero_grad()
+            loss.backward()
+            if clip_what == "gradients":
+                for p in critic.parameters():
+                    p.grad.clamp_(-clip, clip)
+            if clip_what == "before":
+                for p in critic.parameters():
+                    p.data.clamp_(-clip, clip)
+            if clip_what == "norm":
+                nn.utils.clip_grad_norm_(critic.parameters(), clip)
+            optimiser.step()
+            if clip_what == "weights":
+                for p in critic.parameters():
+                    p.data.clamp_(-clip, clip)
+            if clip_what == "generator":
+                for p in generator.parameters():
+                    p.data.clamp_(-clip, clip)
+
+        return play(step)
+
+    slips = [
+        Slip("sign", "the loss is turned round: the critic's score of fakes rises and that of data falls.", wrong(sign=-1.0)),
+        Slip("gradients clipped", "you clipped the gradients. WGAN bounds the weights themselves, after the step, so that the critic's slope is bounded.", wrong(clip_what="gradients")),
+        Slip("gradients clipped", "you clipped the norm of the gradients. WGAN bounds the weights themselves, after the step.", wrong(clip_what="norm")),
+        Slip("no clipping", "the weights are not clipped: without a bound on its slope the critic can make the difference as large as it likes.", wrong(clip_what="none")),
+        Slip("no clipping", "you clipped the generator; the critic is the one that must be Lipschitz.", wrong(clip_what="generator")),
+        Slip("clipped too early", "you clipped before the step; the step then leaves the bound again. Clip after it.", wrong(clip_what="before")),
+        Slip("no detach", "the critic is right, but gradients ran on into the generator: detach the fakes, or make them under no_grad. It costs a backward pass, and a generator whose gradients are not cleared later steps the wrong way.", wrong(detach="none")),
+        Slip("score detached", "the critic learns nothing from the fakes: their score is missing from the loss, or detached. Detach the images, before the critic sees them.", wrong(detach="score")),
+        Slip("no zero_grad", "the gradients of the step before are still there: zero_grad before backward.", wrong(zero=False)),
+    ]  # fmt: skip
+    _, failure = attempt(name, play(student), *(c.clone() if isinstance(c, Tensor) else c for c in cases[0]))
+    if failure is not None:
+        return failure
+    return compare(name, play(student), wrong(), cases, slips)
+
+
+def _with_gradient(function: Callable) -> Callable:
+    """(w1, w2, *rest) -> the value of ``function(critic, *rest)`` and its gradient to the critic's weights, as one row."""
+
+    @functools.wraps(function)
+    def run(w1: Tensor, w2: Tensor, *rest) -> Tensor:
+        w1, w2 = w1.requires_grad_(), w2.requires_grad_()
+        value = function(lambda x: torch.tanh(x.flatten(1) @ w1) @ w2, *rest)
+        grads = [torch.zeros_like(w) for w in (w1, w2)]
+        if value.requires_grad:
+            found = torch.autograd.grad(value, (w1, w2), allow_unused=True)
+            grads = [none if g is None else g for g, none in zip(found, grads, strict=True)]
+        return torch.cat((value.detach().view(1), *(g.flatten() for g in grads)))
+
+    return run
+
+
+def _scalar(name: str, student: Callable, case: tuple) -> Result | None:
+    """Why the student's function gives no scalar tensor, or None when it does."""
+    w1, w2, *rest = (c.clone() if isinstance(c, Tensor) else c for c in case)
+    w1, w2 = w1.requires_grad_(), w2.requires_grad_()
+    value, failure = attempt(name, student, lambda x: torch.tanh(x.flatten(1) @ w1) @ w2, *rest)
+    if failure is not None:
+        return failure
+    if not isinstance(value, Tensor) or value.ndim:
+        shape = tuple(value.shape) if isinstance(value, Tensor) else f"a {type(value).__name__}"
+        return told(name, False, f"a scalar tensor is wanted, and yours is {shape}.")
+    return None
+
+
+def _tiny(seed: int, n: int = 4) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Weights of a smooth critic of 1×2×2 images, real images and fakes."""
+    stream = torch.Generator().manual_seed(seed)
+    w1, w2 = torch.randn(4, 5, generator=stream), torch.randn(5, generator=stream)
+    return w1, w2, torch.randn(n, 1, 2, 2, generator=stream) + 0.5, torch.randn(n, 1, 2, 2, generator=stream)
+
+
+def gradient_penalty(student: Callable) -> Result:
+    """Check ``gradient_penalty(critic, real, fake, u (B,)) -> scalar`` at x̂ = u·real + (1 - u)·fake, and its graph."""
+    name = "gradient_penalty"
+    stream = torch.Generator().manual_seed(3)
+    cases = [(*_tiny(3), torch.rand(4, generator=stream)), (*_tiny(4, 6), torch.rand(6, generator=stream))]
+    failure = _scalar(name, student, cases[0])
+    if failure is not None:
+        return failure
+
+    def penalty(
+        critic, real, fake, u, *, place="own", graph=True, norm="each", target=1.0, power=2, mean=True, sided=2
+    ) -> Tensor:
+        u = u.view(-1, 1, 1, 1)
+        u = {"own": u, "turned": 1 - u, "shared": u[:1], "mean": u.mean(), "real": 1.0, "fake": 0.0}[place]
+        x = (u * real + (1 - u) * fake).detach().requires_grad_()
+        score = critic(x)
+        (grad,) = torch.autograd.grad(score.sum(), x, create_graph=graph)
+        if norm == "batch":
+            length = grad.norm()
+        elif norm == "squared":
+            length = grad.square().flatten(1).sum(1)
+        else:
+            length = grad.abs() if norm == "pixel" else grad.flatten(1).norm(dim=1)
+        excess = length - target
+        excess = excess.clamp(min=0) if sided == 1 else excess
+        excess = excess.abs() if power == 1 else excess.square()
+        return excess.mean() if mean else excess.sum()
+
+    def slip(**how) -> Callable:
+        return _with_gradient(lambda *args: penalty(*args, **how))
+
+    slips = [
+        Slip("no graph", "the value is right, but it has lost its graph: with create_graph=True the gradient can be differentiated once more, and the penalty reaches the critic's weights.", slip(graph=False)),
+        Slip("one norm", "you took one norm over the whole batch; each image has its own gradient and its own norm: flatten(1).norm(dim=1).", slip(norm="batch")),
+        Slip("shared place", "all images sit at one and the same fraction of their way; u has one number an image: view(-1, 1, 1, 1).", slip(place="shared")),
+        Slip("shared place", "you averaged u over the batch; each image has its own.", slip(place="mean")),
+        Slip("not between", "the gradient is taken at the data themselves. That is another penalty; this one looks between data and fakes.", slip(place="real")),
+        Slip("not between", "the gradient is taken at the fakes; this penalty looks between data and fakes.", slip(place="fake")),
+        Slip("turned", "u and 1 − u have changed places. (As u is uniform that trains as well; the check has the formula's.)", slip(place="turned")),
+        Slip("no minus one", "you punish the norm itself; here it is to be 1: (‖∇‖ − 1)². With 0 in place of 1 this is R1's form.", slip(target=0.0)),
+        Slip("squared norm", "you subtracted 1 from the squared norm: (‖∇‖² − 1)². The root comes first.", slip(norm="squared")),
+        Slip("absolute", "you took |‖∇‖ − 1|; it is squared.", slip(power=1)),
+        Slip("one-sided", "you punish only norms above 1. That is the one-sided penalty; the one here has two sides.", slip(sided=1)),
+        Slip("pixel by pixel", "you subtracted 1 from each pixel's derivative; the norm over the pixels of an image comes first.", slip(norm="pixel")),
+        Slip("sum for mean", "the batch is summed; average it.", slip(mean=False)),
+    ]  # fmt: skip
+    return compare(name, _with_gradient(student), _with_gradient(penalty), cases, slips)
+
+
+def relativistic_critic_loss(student: Callable) -> Result:
+    """Check ``relativistic_critic_loss(critic, real, fake, gamma) -> scalar``: pairs, and γ/2 (R1 + R2), with its graph."""
+    name = "relativistic_critic_loss"
+    cases = [(*_tiny(5), 0.7), (*_tiny(6, 6), 2.0), (*_tiny(7), 0.0)]
+    failure = _scalar(name, student, cases[0])
+    if failure is not None:
+        return failure
+
+    def loss(
+        critic, real, fake, gamma, *, sign=1.0, pairs="pairs", r1=True, r2=True, half=True, square=True, graph=True,
+        summed=False, plain=False,
+    ) -> Tensor:  # fmt: skip
+        x, y = real.detach().requires_grad_(), fake.detach().requires_grad_()
+        a, b = critic(x), critic(y)
+        if plain:
+            value = F.softplus(-a).mean() + F.softplus(b).mean()
+        elif pairs == "all":
+            value = F.softplus(-(a[:, None] - b)).mean()
+        else:
+            gap = a - b if pairs == "pairs" else a.mean() - b.mean()
+            value = F.softplus(-sign * gap).mean()
+        for on, score, at in ((r1, a, x), (r2, b, y)):
+            if on:
+                (grad,) = torch.autograd.grad(score.sum(), at, create_graph=graph, retain_graph=True)
+                size = grad.square().flatten(1).sum(1)
+                size = size if square else size.sqrt()
+                value = value + gamma * (0.5 if half else 1.0) * (size.sum() if summed else size.mean())
+        return value
+
+    def slip(**how) -> Callable:
+        return _with_gradient(lambda *args: loss(*args, **how))
+
+    slips = [
+        Slip("sign", "the pair is turned round: the critic is rewarded when the fake scores higher.", slip(sign=-1.0)),
+        Slip("no pairs", "you compared mean with mean. softplus is applied to each pair's difference, and the mean is taken after it.", slip(pairs="means")),
+        Slip("all pairs", "every image is compared with every fake (a broadcast, such as (B, 1) − (B,)); only row b with row b.", slip(pairs="all")),
+        Slip("not relativistic", "that is the original GAN's loss, each score by itself; here only the difference of a pair counts.", slip(plain=True)),
+        Slip("R2 missing", "the penalty at the fakes, R2, is missing.", slip(r2=False)),
+        Slip("R1 missing", "the penalty at the data, R1, is missing.", slip(r1=False)),
+        Slip("no penalty", "both penalties are missing.", slip(r1=False, r2=False)),
+        Slip("gamma not halved", "the penalties have weight γ/2 each; yours have γ.", slip(half=False)),
+        Slip("norm not squared", "R1 and R2 are squared norms; yours are norms.", slip(square=False)),
+        Slip("no graph", "the value is right, but the penalties have lost their graph: create_graph=True.", slip(graph=False)),
+        Slip("sum for mean", "the penalties are summed over the batch; average them.", slip(summed=True)),
+    ]  # fmt: skip
+    return compare(name, _with_gradient(student), _with_gradient(loss), cases, slips)
+
+
+def margin_loss(student: Callable) -> Result:
+    """Check ``margin_loss(energy_real (B,), energy_fake (B',), margin) -> scalar``: EBGAN's critic."""
+    real, fake = torch.tensor([0.1, 0.4, 0.2]), torch.tensor([0.3, 1.7, 0.9, 1.1])
+    cases = [(real, fake, 1.0), (real, fake, 0.2), (real, fake, 5.0)]
+
+    slips = [
+        Slip("sign", "the roles are turned: the energy of fakes falls and that of data is pushed to the margin.", lambda r, f, m: f.mean() + F.relu(m - r).mean()),
+        Slip("no hinge", "without max(0, ·) the energy of fakes is pushed up for ever, and it soon outweighs the data.", lambda r, f, m: r.mean() + m - f.mean()),
+        Slip("hinge turned", "your hinge pushes on fakes beyond the margin: it is max(0, margin − E).", lambda r, f, m: r.mean() + F.relu(f - m).mean()),
+        Slip("mean inside", "you averaged before the hinge: one very bad fake then excuses all the others.", lambda r, f, m: r.mean() + F.relu(m - f.mean())),
+        Slip("only fakes", "the data's energy is missing.", lambda r, f, m: F.relu(m - f).mean()),
+        Slip("no margin", "the margin is not used.", lambda r, f, m: r.mean() + F.relu(-f).mean()),
+        Slip("sum for mean", "the batch is summed; average each term.", lambda r, f, m: r.sum() + F.relu(m - f).sum()),
+    ]  # fmt: skip
+    return compare("margin_loss", student, lambda r, f, m: r.mean() + F.relu(m - f).mean(), cases, slips)
+
+
+def pulling_away(student: Callable) -> Result:
+    """Check ``pulling_away(codes (B, d)) -> scalar``: mean squared cosine over the pairs of different rows."""
+    stream = torch.Generator().manual_seed(8)
+    cases = [(torch.randn(5, 3, generator=stream) * 3,), (torch.eye(3) * 2 + 0.1,)]
+
+    def term(s: Tensor, *, normed=1, diagonal=False, square=True, pairs=True, upper=False) -> Tensor:
+        n = len(s)
+        if normed is not None:
+            s = F.normalize(s, dim=normed)
+        c = s @ s.T
+        c = c.square() if square else c
+        total = c.sum() if diagonal else c.sum() - c.diagonal().sum()
+        total = total / 2 if upper else total
+        return total / (n * (n - 1) if pairs else n * n)
+
+    def slip(**how) -> Callable:
+        return lambda s: term(s, **how)
+
+    slips = [
+        Slip("diagonal", "each code is compared with itself too: those cosines are 1 whatever the generator does. Leave the diagonal out.", slip(diagonal=True, pairs=False)),
+        Slip("diagonal", "each code is compared with itself too, and you divide by B(B − 1). Leave the diagonal out.", slip(diagonal=True)),
+        Slip("not normalised", "these are inner products, not cosines: a generator could lower them by shrinking its codes. Divide by the lengths.", slip(normed=None)),
+        Slip("normalised over the batch", "you normalised along the batch; each code is divided by its own length, dim=1.", slip(normed=0)),
+        Slip("not squared", "the cosines are not squared: opposite codes (−1) would then count as better than orthogonal ones (0).", slip(square=False)),
+        Slip("divided by B²", "without the diagonal there are B(B − 1) pairs, not B².", slip(pairs=False)),
+        Slip("half the pairs", "you summed each pair once and divided by twice as many.", slip(upper=True)),
+    ]  # fmt: skip
+    return compare("pulling_away", student, term, cases, slips)
