@@ -1,0 +1,1099 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Faces from a vector: DCGAN
+#
+# One network paints faces from random numbers. Another looks at faces, real and painted, and says which are which. Each
+# is the other's only teacher. Part F explains the game on small digits; here it is played for colour faces of 64×64
+# pixels with the architecture that first made it work {cite}`radford2016dcgan`, and with the questions that
+# a practitioner has: what does the loss curve tell me, which of the recipe's rules matter, how do I measure the result,
+# and what must I save so that training can go on tomorrow?
+#
+# ```{admonition} What you will learn
+# - how transposed convolutions turn a vector into an image, and what size comes out (H1, H6);
+# - which of DCGAN's rules matter here: normalisation on which network, of which kind, which initialisation (H2);
+# - what the two loss curves say, and what they do not (H3);
+# - how to measure generated faces: the Fréchet distance in a named network, its bias, its interval (H4);
+# - what belongs in a checkpoint, proved by stopping and going on, bit for bit (H5).
+# ```
+#
+# **Before you start.** Part F: the two losses of a GAN. Convolutions, Adam.
+#
+# **Time and hardware.**
+#
+# | profile | data | what happens | time |
+# |---|---|---|---|
+# | `quick` | drawn cartoon faces | every cell runs, training is a taste | about a minute, two cores |
+# | `laptop` | Bitmoji, 3,150 faces | 75 epochs in bfloat16, the variations, one seed | about half an hour, two cores (planned from the cost of a step) |
+# | `full` | Bitmoji | wider networks, 400 epochs, variations over three seeds | an hour or two, one GPU (not yet measured) |
+
+# %% tags=["remove-cell"]
+# Find the workbook's folder, so that this file runs from anywhere: Jupyter, papermill or plain Python.
+import importlib
+import os
+import sys
+from pathlib import Path
+
+here = Path.cwd()
+root = next(
+    folder
+    for folder in (here, *here.parents)
+    if (folder / "gen_utils").is_dir()
+)
+os.chdir(root)
+sys.path.insert(0, str(root))
+_ = importlib.import_module("gen_utils")  # before torch: sets how threads wait
+
+# %% tags=["hide-input"]
+import copy
+import itertools
+import math
+import time
+
+import torch
+from scipy.stats import spearmanr
+from torch import nn
+from torch.nn import functional as F
+
+from gen_utils import checkpoints, report
+from gen_utils.checks import dcgan_bitmoji as checks
+from gen_utils.data import load_images, to_float, to_uint8
+from gen_utils.evaluation.corruptions import distances_under_damage
+from gen_utils.evaluation.feature_networks import (
+    feature_network,
+    has_inception,
+)
+from gen_utils.evaluation.frechet import (
+    extract_features,
+    frechet_distance,
+    image_distances,
+)
+from gen_utils.models import Critic, Generator
+from gen_utils.plotting import (
+    animate_chain,
+    chain_strip,
+    curves,
+    display_html,
+    image_grid,
+    plt,
+    use_style,
+)
+from gen_utils.plotting_networks import draw_network, layer_rows, trace_layers
+from gen_utils.profiles import choose
+from gen_utils.report import record, say, table
+from gen_utils.training import FitConfig, run_folder
+from gen_utils.training.gan import (
+    GANConfig,
+    GeneratorWatch,
+    NonSaturating,
+    train_gan,
+)
+from gen_utils.training.sweep import summary, sweep
+from gen_utils.workbook import kept_results
+
+# %% tags=["parameters"]
+profile = "quick"  # quick, laptop or full
+data_root = ""  # where the data are; empty means $GEN_DATA_ROOT, else ./data
+seed = 0
+ship = False  # True writes the trained model to checkpoints/
+
+# %%
+settings = choose(
+    profile,
+    quick=dict(
+        limit=640, width=12, batch_size=32, lr=1e-3, ema=0.98, epochs=20, looks=5, n_eval=200, resamples=20, precision="32-true",
+        study_epochs=4, study_n=120, seeds=1, resume_steps=6, film=13, n_damage=150,
+    ),
+    laptop=dict(
+        limit=None, width=32, batch_size=32, lr=6e-4, ema=0.995, epochs=75, looks=15, n_eval=1000, resamples=200, precision="bf16-mixed",
+        study_epochs=6, study_n=1000, seeds=1, resume_steps=25, film=31, n_damage=350,
+    ),
+    full=dict(
+        limit=None, width=64, batch_size=64, lr=2e-4, ema=0.995, epochs=400, looks=20, n_eval=1000, resamples=200, precision="bf16-mixed",
+        study_epochs=25, study_n=1000, seeds=3, resume_steps=25, film=31, n_damage=350,
+    ),
+)  # fmt: skip
+use_style()
+torch.manual_seed(seed)
+started = time.perf_counter()
+latent_dim = 128
+
+# %% [markdown]
+# ## Where we are going
+
+# %%
+shipped = checkpoints.load("dcgan_bitmoji") if "dcgan_bitmoji" in checkpoints.names() else None  # fmt: skip
+if shipped is None:
+    say(
+        "*No trained generator is here yet: run this notebook with `ship = True` to make one. The chapter goes on without it.*"
+    )
+else:
+    stream = torch.Generator().manual_seed(seed)
+    image_grid(shipped.sample(40, stream), f"The shipped generator, trained on {shipped.card['data']}: 40 samples, not selected", columns=10, width=7)  # fmt: skip
+    say(
+        f"{shipped.card['parameters']:,} weights, trained for {shipped.card['seconds'] / 60:.0f} minutes (profile `{shipped.card['profile']}`)."
+    )
+
+# %% [markdown]
+# ## The data
+
+# %%
+train_images = load_images("bitmoji", "train", size=64, limit=settings.limit, root=data_root)  # fmt: skip
+test_images = load_images("bitmoji", "test", size=64, root=data_root)
+steps_per_epoch = len(train_images) // settings.batch_size
+image_grid(train_images.images[:40], f"{train_images.title}: training images", columns=10, width=7)  # fmt: skip
+record("data", train_images.title)
+say(
+    f"{len(train_images):,} training images of **{train_images.title}**, {len(test_images):,} held out. "
+    f"**An epoch is {steps_per_epoch} steps** of {settings.batch_size} images here; where this chapter counts epochs, it means these."
+)
+
+# %% [markdown]
+# ## From a vector to an image (H1, H6)
+#
+# The generator begins with $z$, 128 numbers drawn uniformly from $[-1, 1]$. A dense layer makes a map of 4×4 places with
+# many channels. Then each *transposed convolution* doubles the side and halves the channels, until 3 channels of 64×64
+# are left, and a tanh puts them between −1 and 1.
+#
+# An ordinary convolution with stride 2 looks at places two apart, so its output is half as large. The transposed one
+# turns the arrows round: every input place *paints* a kernel-sized patch, and neighbouring patches are `stride`
+# apart. Where patches overlap, they add up. At last `padding` pixels are cut off on every side.
+
+# %% [markdown]
+# ```{exercise-start} How large is the painting?
+# :label: ex-output-size
+# ```
+# Input of side `size`; every place paints a patch of side `kernel`, patches are `stride` apart, `padding` pixels are cut
+# off on each side, and `output_padding` are added at the end. How many pixels a side come out?
+
+
+# %% tags=["exercise"]
+def output_size(size, kernel, stride, padding, output_padding):
+    """Whole numbers -> the side of what a transposed convolution gives."""
+    raise NotImplementedError
+
+
+# %% [markdown]
+# ```{exercise-end}
+# ```
+
+# %% [markdown] tags=["solution"]
+# ```{solution-start} ex-output-size
+# :class: dropdown
+# ```
+# The first patches of $n$ places begin $(n - 1) \cdot s$ apart from first to last, and the last one is a whole kernel
+# wide. With kernel 4, stride 2 and padding 1 this is exactly $2n$.
+
+
+# %% tags=["solution"]
+def output_size(size, kernel, stride, padding, output_padding):
+    """Whole numbers -> the side of what a transposed convolution gives."""
+    return (size - 1) * stride + kernel - 2 * padding + output_padding
+
+
+# %% [markdown] tags=["solution"]
+# ```{solution-end}
+# ```
+
+# %% tags=["check"]
+checks.output_size(output_size)
+
+# %% [markdown]
+# **Why kernel 4 and not 3?** Count how many patches cover a pixel {cite}`odena2016checkerboard`.
+
+# %%
+fig, axes = plt.subplots(1, 2, figsize=(7, 2.2), sharey=True)
+for ax, (kernel, extra) in zip(axes, ((3, 1), (4, 0)), strict=True):
+    layer = nn.ConvTranspose1d(1, 1, kernel, 2, 1, extra, bias=False)
+    nn.init.ones_(layer.weight)
+    with torch.no_grad():
+        cover = layer(torch.ones(1, 1, 8))[0, 0]
+    ax.bar(range(len(cover)), cover, color="#0072B2")
+    ax.set(title=f"kernel {kernel}, stride 2", xlabel="pixel of the output")
+axes[0].set_ylabel("patches over it")
+_ = fig.suptitle("A constant input through a kernel of ones")
+say(
+    "With a kernel that the stride does not divide, every second pixel is painted twice as often: a checkerboard is built "
+    "in, and training has to work against it. With kernel 4 only the border differs."
+)
+
+# %% [markdown]
+# The discriminator goes the other way: three convolutions of stride 2, one dense layer, one number $D(x)$. Its sigmoid
+# would be the probability that $x$ is real; we keep the number before it, the *logit*, because the loss can then be
+# computed without overflow. Here are both networks, drawn from what they do to one input.
+
+
+# %%
+def new_networks(norm_g="batch", norm_d="batch", init="dcgan", width=settings.width, seed=seed):  # fmt: skip
+    """A generator and a discriminator with first weights from a seed."""
+    torch.manual_seed(seed)
+    generator = Generator((3, 64, 64), latent_dim, width, norm=norm_g, init=init, latent="uniform")  # fmt: skip
+    critic = Critic((3, 64, 64), width, layers=3, norm=norm_d, init=init)
+    return generator, critic
+
+
+generator, critic = new_networks()
+drawn = {
+    "generator": (trace_layers(generator, torch.zeros(1, latent_dim)), (latent_dim,)),
+    "discriminator": (trace_layers(critic, torch.zeros(1, 3, 64, 64)), (3, 64, 64)),
+}  # fmt: skip
+fig, axes = plt.subplots(2, 1, figsize=(9.4, 7))
+for ax, (name, (layers, source)) in zip(axes, drawn.items(), strict=True):
+    draw_network(layers, f"The {name}: {sum(n.parameters for n in layers):,} weights", source=source, ax=ax)  # fmt: skip
+record("generator_weights", sum(p.numel() for p in generator.parameters()))
+record("critic_weights", sum(p.numel() for p in critic.parameters()))
+
+# %% tags=["hide-input"]
+for name, (layers, _) in drawn.items():
+    table(layer_rows(layers), f"The {name}, layer by layer (channels × height × width)")  # fmt: skip
+
+# %% [markdown]
+# ## First weights
+#
+# DCGAN draws every weight from $\mathcal N(0, 0.02)$ and the scales of batch norm from $\mathcal N(1, 0.02)$. The second
+# number is a standard deviation, in this book and in the paper. Biases are zero.
+
+# %% [markdown]
+# ```{exercise-start} DCGAN's first weights
+# :label: ex-dcgan-init
+# ```
+# Give the network these first weights, in place. Go through `network.modules()`; mind all four kinds of layers:
+# `nn.Conv2d`, `nn.ConvTranspose2d`, `nn.Linear` and `nn.BatchNorm2d`.
+
+
+# %% tags=["exercise"]
+def dcgan_init(network):
+    """A network -> nothing; its weights are drawn anew."""
+    raise NotImplementedError
+
+
+# %% [markdown]
+# ```{exercise-end}
+# ```
+
+# %% [markdown] tags=["solution"]
+# ```{solution-start} ex-dcgan-init
+# :class: dropdown
+# ```
+# `nn.init` writes in place and without a gradient. A scale around zero would switch every channel off.
+
+
+# %% tags=["solution"]
+def dcgan_init(network):
+    """A network -> nothing; its weights are drawn anew."""
+    for layer in network.modules():
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+            nn.init.normal_(layer.weight, 0.0, 0.02)
+            nn.init.zeros_(layer.bias)
+        elif isinstance(layer, nn.BatchNorm2d):
+            nn.init.normal_(layer.weight, 1.0, 0.02)
+            nn.init.zeros_(layer.bias)
+
+
+# %% [markdown] tags=["solution"]
+# ```{solution-end}
+# ```
+
+# %% tags=["check"]
+checks.dcgan_init(dcgan_init)
+
+# %% [markdown]
+# **What do first weights decide?** How large the signal is after many layers. We send random vectors through untrained
+# generators and look at the spread of the pixels.
+
+# %%
+spread_rows = []
+for norm in ("batch", "none"):
+    for init in ("dcgan", "he"):
+        torch.manual_seed(seed)
+        fresh = Generator((3, 64, 64), latent_dim, settings.width, norm=norm, init=init, latent="uniform")  # fmt: skip
+        with torch.no_grad():
+            pixels = fresh(fresh.draw(64, torch.Generator().manual_seed(seed)))
+        between = pixels.std(0).mean().item()
+        spread_rows.append({"norm": norm, "first weights": {"dcgan": "N(0, 0.02)", "he": "He"}[init],
+                            "standard deviation of a pixel": f"{pixels.std().item():.2g}", "… over different z": f"{between:.2g}"})  # fmt: skip
+        record(f"first_spread/{norm}/{init}", between)
+table(spread_rows, "64 outputs of untrained generators")
+faded = report.recorded()["first_spread/none/dcgan"]
+say(
+    f"Without normalisation, N(0, 0.02) lets the signal die on its way: different $z$ change a pixel by {faded:.1g}, which is "
+    f"{'less' if faded < 1 / 127.5 else 'more'} than one step of 8-bit colour ({1 / 127.5:.1g}). Batch norm scales the signal up again "
+    "after every layer but the last; He's rule, which counts the inputs of a neuron, does without it. We will see below "
+    "whether training agrees."
+)
+
+# %% [markdown]
+# ## The game
+#
+# With logits $D(x)$ and $\sigma$ the sigmoid, the discriminator minimises the cross-entropy
+#
+# ```{math}
+# :label: eq-dcgan-critic
+# \mathcal L_D = -\,\overline{\log \sigma(D(x))} - \overline{\log\bigl(1 - \sigma(D(G(z)))\bigr)},
+# ```
+#
+# and the generator the non-saturating loss {cite}`goodfellow2014gan`
+#
+# ```{math}
+# :label: eq-dcgan-generator
+# \mathcal L_G = -\,\overline{\log \sigma(D(G(z)))}.
+# ```
+#
+# Two numbers to remember. A discriminator that cannot tell anything apart says ½ always: then
+# $\mathcal L_D = 2 \log 2 = 1.39$ and $\mathcal L_G = \log 2 = 0.69$ nats.
+#
+# ```{prf:algorithm} DCGAN training
+# :label: alg-dcgan
+# **Inputs** images; generator $G$, discriminator $D$; Adam with $\beta_1 = 0.5$ for each
+#
+# 1. repeat
+#    1. draw a batch $x$ of images and a batch $z$ of vectors; $\tilde x = G(z)$, without a gradient
+#    2. one Adam step of $D$ on {eq}`eq-dcgan-critic`
+#    3. draw new $z$; one Adam step of $G$ on {eq}`eq-dcgan-generator`, through $D$, whose weights rest
+#    4. moving average of $G$'s weights: $\bar\theta \leftarrow 0.995\, \bar\theta + 0.005\, \theta$; samples come from it
+# 2. until the epochs are over
+# ```
+#
+# DCGAN's rate is $2 \cdot 10^{-4}$ with batches of 64. On few epochs that is slow: in a trial of 500 such steps on Bitmoji
+# every $z$ gave nearly the same face, while 700 steps at $6 \cdot 10^{-4}$ with batches of 32, which cost less, gave varied
+# ones. `quick` and `laptop` use larger rates and batches of 32; `full` uses DCGAN's own.
+#
+# The moving average is not in the original. The two players circle each other, and the average of a circle is its middle.
+
+# %% [markdown]
+# ```{exercise-start} One step of the discriminator
+# :label: ex-critic-step
+# ```
+# Take step 1.2: the loss {eq}`eq-dcgan-critic` on `real` and on the generator's images of `z`, one step of the
+# discriminator's optimiser. Nothing may reach the generator, neither a step nor a gradient. Return the loss. The
+# discriminator gives logits (B,).
+
+
+# %% tags=["exercise"]
+def critic_step(generator, critic, real, z, optimiser):
+    """Networks, images (B, ...), vectors (B, d), the critic's optimiser -> the loss, a scalar."""
+    raise NotImplementedError
+
+
+# %% [markdown]
+# ```{exercise-end}
+# ```
+
+# %% [markdown] tags=["solution"]
+# ```{solution-start} ex-critic-step
+# :class: dropdown
+# ```
+# $-\log \sigma(a)$ is softplus$(-a)$, and $-\log(1 - \sigma(a))$ is softplus$(a)$. Without `detach` the gradient would run
+# through the generator too: twice the cost, and a gradient left in its weights that belongs to the wrong loss.
+
+
+# %% tags=["solution"]
+def critic_step(generator, critic, real, z, optimiser):
+    """Networks, images (B, ...), vectors (B, d), the critic's optimiser -> the loss, a scalar."""
+    fake = generator(z).detach()
+    loss = F.softplus(-critic(real)).mean() + F.softplus(critic(fake)).mean()
+    optimiser.zero_grad()
+    loss.backward()
+    optimiser.step()
+    return loss.detach()
+
+
+# %% [markdown] tags=["solution"]
+# ```{solution-end}
+# ```
+
+# %% tags=["check"]
+checks.critic_step(critic_step)
+
+# %% [markdown]
+# ## How good is a set of faces? (H4)
+#
+# Looking at samples misleads: we see the good ones, and we do not see what is missing. The Fréchet distance
+# {cite}`heusel2017fid` compares *sets*. Both sets pass through a frozen network; each becomes a cloud of features with a mean
+# and a covariance; and the distance is that of the two Gaussians with these moments,
+#
+# ```{math}
+# :label: eq-frechet
+# d^2 = \lVert \mu_a - \mu_b \rVert^2 + \operatorname{tr}\bigl(\Sigma_a + \Sigma_b - 2\, (\Sigma_a \Sigma_b)^{1/2}\bigr).
+# ```
+
+# %% [markdown]
+# ```{exercise-start} The Fréchet distance
+# :label: ex-frechet
+# ```
+# Write {eq}`eq-frechet`, in float64, with covariances divided by $N - 1$. The trace of the root is the sum of the roots of
+# the eigenvalues of $\Sigma_a \Sigma_b$: they are real and not negative, but rounding can make tiny ones complex or negative.
+
+
+# %% tags=["exercise"]
+def frechet(features_a, features_b):
+    """Features (N, d) and (M, d) -> a scalar."""
+    raise NotImplementedError
+
+
+# %% [markdown]
+# ```{exercise-end}
+# ```
+
+# %% [markdown] tags=["solution"]
+# ```{solution-start} ex-frechet
+# :class: dropdown
+# ```
+# Float64 before anything is subtracted: a covariance is a small difference of large numbers when the mean is large.
+
+
+# %% tags=["solution"]
+def frechet(features_a, features_b):
+    """Features (N, d) and (M, d) -> a scalar."""
+    a, b = features_a.double(), features_b.double()
+    cov_a, cov_b = torch.cov(a.T), torch.cov(b.T)
+    gap = a.mean(0) - b.mean(0)
+    roots = torch.linalg.eigvals(cov_a @ cov_b).real.clamp(min=0).sqrt()
+    return gap @ gap + cov_a.trace() + cov_b.trace() - 2 * roots.sum()
+
+
+# %% [markdown] tags=["solution"]
+# ```{solution-end}
+# ```
+
+# %% tags=["check"]
+checks.frechet(frechet)
+
+# %% [markdown]
+# Beside it we give the kernel distance {cite}`binkowski2018mmd`, whose estimate has no bias.
+#
+# ### Which network?
+#
+# The literature uses Inception, trained on photographs. Its weights are a download, and it knows nothing of drawn faces.
+# We use our own: `face_features`, a small network that learnt, without labels, to recognise a face that was mirrored and
+# shifted {cite}`chen2020simclr` and to grade four kinds of damage; 64 features, frozen, known by its hash. **Is it a good judge?**
+# A judge of images must put known damage in order. We damage held-out faces, more and more, and compare with the other
+# candidate at hand, our CIFAR-10 classifier, which wants 32×32 pixels. Four of the eight kinds of damage were in the
+# judge's training; tint, missing parts, the checkerboard and the lost half of the data were not.
+
+# %%
+judge = feature_network("face_features")
+n_eval = settings.n_eval
+order = torch.randperm(len(train_images), generator=torch.Generator().manual_seed(seed))  # fmt: skip
+real, other_real = (train_images.images[order[i * n_eval : (i + 1) * n_eval]] for i in (0, 1))  # fmt: skip
+real_features = extract_features(judge, real)
+
+
+def distance(images):
+    """Fréchet distance of uint8 images to the same real ones, in the judge's features."""
+    return frechet_distance(real_features, extract_features(judge, images))
+
+
+def small(images):
+    """32×32 pixels, by averages of four."""
+    return to_uint8(F.avg_pool2d(to_float(images), 2))
+
+
+rival = feature_network("cifar_classifier")
+rival_features = extract_features(rival, small(real))
+strengths = (0.0, 0.2, 0.4, 0.7, 1.0)
+victims = test_images.images[: settings.n_damage]
+damage = {
+    "face_features": distances_under_damage(distance, victims, strengths=strengths, seed=seed),
+    "cifar_classifier, 32×32": distances_under_damage(
+        lambda x: frechet_distance(rival_features, extract_features(rival, small(x))), victims, strengths=strengths, seed=seed),
+}  # fmt: skip
+learnt = ("blur", "noise", "averages of two", "patchwork of two")
+damage_rows = [
+    {"damage": kind + (" (in its training)" if kind in learnt else ""),
+     **{f"{name}: × at {s}": f"{found[kind][i] / found[kind][0]:.1f}" for name, found in damage.items() for i, s in ((1, "0.2"), (4, "1.0"))}}
+    for kind in damage["face_features"]
+]  # fmt: skip
+table(damage_rows, f"How many times the distance of undamaged faces ({len(victims)} held-out of {test_images.title} against {n_eval:,})")  # fmt: skip
+record("damage", damage)
+
+# %% tags=["hide-input"]
+fig, axes = plt.subplots(1, 2, figsize=(9.4, 3.4))
+for ax, (name, found) in zip(axes, damage.items(), strict=True):
+    for kind, values in found.items():
+        ax.plot(strengths, [v / values[0] for v in values], marker="o", ms=3, label=kind, ls="-" if kind in learnt else "--")  # fmt: skip
+    ax.set(title=name, xlabel="strength of the damage", yscale="log")
+axes[0].set_ylabel("× the distance of undamaged faces")
+axes[1].legend(fontsize=7)
+_ = fig.suptitle(f"Two judges ({test_images.title}); dashed: never seen in training")  # fmt: skip
+
+
+def in_order(values):
+    """Does every step of damage increase the distance?"""
+    return all(a < b for a, b in itertools.pairwise(values))
+
+
+ordered = {name: sum(in_order(v) for v in found.values()) for name, found in damage.items()}  # fmt: skip
+sharper = sum(
+    damage["face_features"][k][1] / damage["face_features"][k][0]
+    > damage["cifar_classifier, 32×32"][k][1]
+    / damage["cifar_classifier, 32×32"][k][0]
+    for k in damage["face_features"]
+)
+say(
+    f"Of {len(damage_rows)} kinds of damage, `face_features` puts **{ordered['face_features']}** in order and the CIFAR-10 classifier **{ordered['cifar_classifier, 32×32']}**. "
+    f"At the slightest strength the new judge reacts more strongly in **{sharper}** of {len(damage_rows)}. It also has a quarter of the features, 64 against 256, "
+    "so fewer images are enough. All distances of this chapter are in its features."
+)
+record("damage_in_order", ordered)
+
+# %% [markdown]
+# ### How many images?
+#
+# **Is the distance of two sets of real faces zero?** Their true distance is. The estimate is not: with few images two
+# covariances differ by chance, and the distance counts every difference. The bias is about a constant over $N$.
+
+# %%
+pool = extract_features(judge, train_images.images[order])
+sizes = [n for n in (70, 100, 150, 250, 500, 1000, 1500) if 2 * n <= len(pool)]
+floor = [frechet_distance(pool[:n], pool[n : 2 * n]) for n in sizes]
+fig, ax = plt.subplots(figsize=(6, 3))
+ax.plot([1 / n for n in sizes], floor, "o")
+slope = sum(f / n for f, n in zip(floor, sizes, strict=True)) / sum(n**-2 for n in sizes)  # fmt: skip
+ax.plot([0, 1 / sizes[0]], [0, slope / sizes[0]], color="black", lw=0.8)
+ax.set(xlabel="1 / N", ylabel="Fréchet distance", title=f"Real against real ({train_images.title}, {judge.label})\nline: {slope:.0f} / N")  # fmt: skip
+record("bias_times_n", slope)
+say(
+    f"The points lie near {slope:.0f} / N. So with N = {n_eval:,} about {slope / n_eval:.2f} of every distance below is bias. Two figures with different N "
+    "are not comparable, and neither are two networks'."
+)
+
+# %% [markdown]
+# ## Training (H1, H3)
+
+# %%
+total_steps = settings.epochs * steps_per_epoch
+FIVE, TWENTYFIVE = (min(e, settings.epochs) * steps_per_epoch for e in ((5, 25) if settings.epochs > 25 else (1, 5)))  # fmt: skip
+
+
+def recipe(run_seed=seed):
+    """DCGAN's game and optimisers, at this profile's rate."""
+    return GANConfig(NonSaturating(lr=settings.lr), ema=settings.ema, seed=run_seed)  # fmt: skip
+
+
+def train(steps, name, *, run_seed=seed, resume=True, watchers=(), every=None, **networks):  # fmt: skip
+    """Adversarial training; a finished run is loaded, an unfinished one goes on."""
+    pair = new_networks(seed=run_seed, **networks)
+    folder = run_folder(
+        name, steps=steps, seed=run_seed, networks=sorted(networks.items()), width=settings.width, batch=settings.batch_size,
+        lr=settings.lr, ema=settings.ema, precision=settings.precision,
+        data=train_images.title, n=len(train_images),
+    )  # fmt: skip
+    return train_gan(
+        *pair, train_images, recipe=recipe(run_seed), callbacks=list(watchers), resume=resume,
+        config=FitConfig(steps, batch_size=settings.batch_size, seed=run_seed, run_dir=folder, flip=True, precision=settings.precision,
+                         checkpoint_every=every or max(10, steps // 10), log_every=1 if steps <= 400 else 10),
+    )  # fmt: skip
+
+
+watch = GeneratorWatch(
+    total_steps // settings.looks,
+    distance,
+    n_eval,
+)
+run = train(total_steps, "dcgan", watchers=[watch])
+sampler = run.module.sampler
+say(
+    f"{settings.epochs} epochs, {run.steps:,} steps of batch {settings.batch_size} on {train_images.title} in **{run.seconds / 60:.1f} minutes** "
+    f"({1000 * run.seconds / run.steps:.0f} ms a step, looks included)."
+)
+record("train_seconds", run.seconds)
+record("train_steps", run.steps)
+record("epochs", settings.epochs)
+
+# %% tags=["hide-input"]
+fig, axes = plt.subplots(1, 2, figsize=(9.4, 3.2))
+smooth = max(1, len(run.curve("critic_loss")[0]) // 60)
+curves({"discriminator": run.curve("critic_loss"), "generator": run.curve("generator_loss")},
+       f"The two losses ({train_images.title})", smooth=smooth, ylabel="nats", ax=axes[0])  # fmt: skip
+axes[0].axhline(2 * math.log(2), color="black", lw=0.8, ls="--")
+axes[0].axhline(math.log(2), color="black", lw=0.8, ls=":")
+curves({"moving average": (watch.steps, watch.values)}, f"Fréchet distance, {n_eval:,} samples\n{judge.label}", ax=axes[1])  # fmt: skip
+axes[1].set_yscale("log")
+_ = fig.suptitle(
+    "Left: dashed and dotted, the losses of a discriminator that knows nothing"
+)
+
+# %% [markdown]
+# **What do the losses say?** Whether one player has won: a discriminator's loss near 0, or both losses at the lines. They do
+# not say whether the images are good, because each is measured against an opponent who changes. Let us test that claim:
+# we rank the looks by each loss and by the Fréchet distance, and compare the rankings.
+
+
+# %%
+def loss_near(name, step):
+    """The mean of a logged loss over the look that ends at a step."""
+    steps, values = run.curve(name)
+    begin = step - total_steps // settings.looks
+    here = [v for s, v in zip(steps, values, strict=True) if begin <= s <= step]
+    return sum(here) / len(here)
+
+
+agreement = {
+    name: spearmanr(watch.values, [loss_near(name, s) for s in watch.steps]).statistic
+    for name in ("critic_loss", "generator_loss")
+}  # fmt: skip
+best_look = min(range(len(watch.steps)), key=watch.values.__getitem__)
+losses_there = (loss_near("critic_loss", watch.steps[best_look]), loss_near("generator_loss", watch.steps[best_look]))  # fmt: skip
+say(
+    f"Spearman's rank correlation with the Fréchet distance over {len(watch.steps)} looks: discriminator's loss {agreement['critic_loss']:+.2f}, generator's loss "
+    f"{agreement['generator_loss']:+.2f}. A loss that measured quality would have +1: the lower the loss, the lower the distance. "
+    + ("Here the generator's loss *rises* while its images improve. " if agreement["generator_loss"] < -0.5
+       else "Here it falls with the distance; see whether it does so for another seed. " if agreement["generator_loss"] > 0.5
+       else "Here the generator's loss says next to nothing about its images. ")
+    + f"At the best look the losses are {losses_there[0]:.2f} and {losses_there[1]:.2f} nats; nothing in these two numbers says so."
+)  # fmt: skip
+record("loss_agreement", agreement)
+
+# %% [markdown]
+# **How much do more epochs bring?** The same run, looked at on its way, always with the same $z$.
+
+
+# %% tags=["hide-input"]
+def near(step):
+    """The look nearest to a step."""
+    return min(range(len(watch.steps)), key=lambda i: abs(watch.steps[i] - step))  # fmt: skip
+
+
+shown = sorted({0, near(FIVE), near(TWENTYFIVE), len(watch.steps) // 2, len(watch.steps) - 1})  # fmt: skip
+image_grid(
+    torch.cat([watch.pictures[i][:12] for i in shown]),
+    f"Twelve vectors z after {', '.join(f'{watch.steps[i] / steps_per_epoch:.0f}' for i in shown)} epochs, top to bottom\n({train_images.title})",
+    columns=12, width=7,
+)  # fmt: skip
+epoch_rows = [
+    {"epochs": f"{watch.steps[i] / steps_per_epoch:.0f}", "steps": watch.steps[i], "Fréchet distance": f"{watch.values[i]:.1f}",
+     "discriminator's loss": f"{loss_near('critic_loss', watch.steps[i]):.2f}", "generator's loss": f"{loss_near('generator_loss', watch.steps[i]):.2f}"}
+    for i in shown
+]  # fmt: skip
+table(epoch_rows, f"{train_images.title}, {judge.label}, {n_eval:,} samples of the moving average")  # fmt: skip
+record("by_epochs", epoch_rows)
+
+# %% [markdown]
+# ## A hundred faces and a number (H4)
+
+# %%
+stream = torch.Generator().manual_seed(seed + 1)
+samples = to_uint8(sampler.sample(n_eval, stream))
+image_grid(samples[:100], f"This run ({profile}, {train_images.title}): 100 samples, not selected", columns=10, width=7)  # fmt: skip
+
+# %%
+blends = torch.stack(
+    [train_images.images[torch.randint(len(train_images), (8,), generator=stream)].float().mean(0) for _ in range(n_eval)]
+).round().to(torch.uint8)  # fmt: skip
+untrained = to_uint8(new_networks()[0].sample(n_eval, stream))
+noise = torch.randint(0, 256, real.shape, generator=stream, dtype=torch.uint8)
+measured = {
+    "other real faces": image_distances(judge, real, other_real, resamples=settings.resamples, seed=seed),
+    "this run": image_distances(judge, real, samples, resamples=settings.resamples, seed=seed),
+    "blurred means: averages of eight faces": image_distances(judge, real, blends, resamples=0),
+    "the generator, untrained": image_distances(judge, real, untrained, resamples=0),
+    "uniform noise": image_distances(judge, real, noise, resamples=0),
+}  # fmt: skip
+
+
+def spread(interval, form="{:.2f}"):
+    """'1.2–3.4', or a dash."""
+    return "–" if interval is None else "–".join(form.format(v) for v in interval)  # fmt: skip
+
+
+table(
+    [{"images": name, "Fréchet distance": f"{m.frechet:.2f}", "95 % interval, bias taken out": spread(m.frechet_interval),
+      "kernel distance": f"{m.kernel:.3f}", "95 % interval": spread(m.kernel_interval, "{:.3f}")} for name, m in measured.items()],
+    f"Against {n_eval:,} faces of {train_images.title}: {measured['this run'].label}",
+)  # fmt: skip
+this = measured["this run"]
+blurred = measured["blurred means: averages of eight faces"].frechet
+say(
+    f"The Fréchet distance of this run is **{this.frechet:.1f}** ({judge.label}, N = {n_eval:,}), {this.frechet / blurred:.2f} times that of the blurred means. "
+    "The intervals cover other images from the same data and the same generator. They do not cover another training run. The kernel "
+    "distance has no bias: for two sets of real faces it is near 0 and may be negative. "
+    + ("(The untrained generator is further away than noise: all its pictures are alike, and a set without variety misses the whole covariance.)"
+       if measured["the generator, untrained"].frechet > measured["uniform noise"].frechet else "")
+)  # fmt: skip
+for name, m in measured.items():
+    record(f"frechet/{name}", m.frechet)
+    record(f"kernel/{name}", m.kernel)
+record("frechet_fresh", this.frechet)
+record("frechet_interval", this.frechet_interval)
+record("frechet_n", n_eval)
+
+# %% [markdown]
+# **And in Inception?** The original assignment reports 155.14 with Inception, 1,000 against 1,000. That is fewer images than
+# Inception's 2,048 features, so its covariances are singular and its bias is large.
+
+# %%
+if has_inception():
+    told = image_distances(
+        "inception", real, samples, resamples=0, strict=False
+    )
+    say(f"Inception's weights are here: **{told.frechet:.1f}**, {told.label}.")
+    record("inception_frechet", told.frechet)
+else:
+    say(
+        "Inception's weights are not here, and this book fetches nothing behind your back. `feature_network('inception')` says how to get them."
+    )
+
+# %% [markdown]
+# **Has it learnt faces by heart?** The nearest training face of a sample, in the judge's features and in pixels, tells.
+
+# %% tags=["hide-input"]
+few = samples[:8]
+gaps = torch.cdist(extract_features(judge, few), extract_features(judge, train_images.images))  # fmt: skip
+pixel_gaps = torch.cdist(to_float(few).flatten(1), train_images.scaled().flatten(1))  # fmt: skip
+held_gaps = torch.cdist(extract_features(judge, test_images), extract_features(judge, train_images.images)).amin(1)  # fmt: skip
+image_grid(
+    torch.cat((few, train_images.images[gaps.argmin(1)], train_images.images[pixel_gaps.argmin(1)])),
+    f"Samples; nearest training face in features; in pixels ({train_images.title})", columns=8, width=7,
+)  # fmt: skip
+sample_gap = torch.cdist(extract_features(judge, samples[:300]), extract_features(judge, train_images.images)).amin(1)  # fmt: skip
+say(
+    f"Median distance to the nearest training face: samples {sample_gap.median():.2f}, held-out faces {held_gaps.median():.2f}. "
+    + ("Samples are far from every training face: no copies, but hardly faces yet." if sample_gap.median() > 2 * held_gaps.median()
+       else "Samples are no nearer to training faces than new faces are, so nothing speaks for copying." if sample_gap.median() >= 0.9 * held_gaps.median()
+       else "Samples are nearer to training faces than new faces are: look at the rows above for copies.")
+)  # fmt: skip
+record("nearest", {"samples": sample_gap.median().item(), "held out": held_gaps.median().item()})  # fmt: skip
+
+# %% [markdown]
+# ## Which rules matter? (H2)
+#
+# **The question.** DCGAN says: batch norm in both networks, and small normal weights. We break each rule: no norm in one
+# or both networks, instance norm instead, He's first weights. The rest is the same, seeds and data included.
+
+# %%
+study_steps = settings.study_epochs * steps_per_epoch
+
+
+def variation(seed, norm_g, norm_d, init, steps, **_):
+    """One short training with one choice of rules: quality, variety, and who is winning."""
+    trained = train(steps, "dcgan_study", run_seed=seed, norm_g=norm_g, norm_d=norm_d, init=init)  # fmt: skip
+    images = to_uint8(trained.module.sampler.sample(settings.study_n, torch.Generator().manual_seed(seed)))  # fmt: skip
+    features = extract_features(judge, images)
+    tail = lambda name: sum(trained.curve(name)[1][-20:]) / 20  # noqa: E731
+    return {
+        "frechet": frechet_distance(real_features, features),
+        "variety": features.var(0).sum().item()
+        / real_features.var(0).sum().item(),
+        "critic": tail("critic_loss"),
+        "generator": tail("generator_loss"),
+        "ms": 1000 * trained.seconds / trained.steps,
+        "images": images[:16],
+    }
+
+
+both = dict(norm_g="batch", norm_d="batch", init="dcgan", steps=study_steps)
+cells = {
+    "as DCGAN: batch norm on both": both,
+    "batch norm on D alone": {**both, "norm_g": "none"},
+    "batch norm on G alone": {**both, "norm_d": "none"},
+    "no norm": {**both, "norm_g": "none", "norm_d": "none"},
+    "instance norm on both": {**both, "norm_g": "instance", "norm_d": "instance"},
+    "batch norm on both, He": {**both, "init": "he"},
+    "no norm, He": {**both, "norm_g": "none", "norm_d": "none", "init": "he"},
+}  # fmt: skip
+outcome = sweep(
+    "dcgan_study", variation, cells, seeds=range(seed, seed + settings.seeds),
+    context=dict(data=train_images.title, n=settings.study_n, images=len(train_images), width=settings.width, batch=settings.batch_size, n_eval=n_eval, lr=settings.lr, ema=settings.ema,
+                 judge=judge.network.card["sha256"][:12]),
+)  # fmt: skip
+study_rows = summary(
+    outcome,
+    {"Fréchet distance": "frechet", "variety (1 = data)": "variety", "D's loss (nats)": "critic", "G's loss (nats)": "generator", "ms a step": "ms"},
+    first="rules",
+)  # fmt: skip
+table(study_rows, f"{settings.study_epochs} epochs each on {train_images.title}, {settings.seeds} seed(s), {settings.study_n} samples, {judge.label}")  # fmt: skip
+record("variations", study_rows)
+
+# %% tags=["hide-input"]
+fig, axes = plt.subplots(len(cells), 1, figsize=(7, 0.75 * len(cells)))
+for ax, name in zip(axes, cells, strict=True):
+    first = next(c for c in outcome if c.name == name)
+    if first.tensors:
+        image_grid(first.tensors["images"], columns=16, ax=ax)
+    ax.set_title(name + ("" if first.diverged is None else ": diverged"), fontsize=8)  # fmt: skip
+    ax.axis("off")
+_ = fig.suptitle(f"Sixteen samples of each, seed {seed} ({train_images.title})", fontsize=10)  # fmt: skip
+
+
+# %% tags=["hide-input"]
+def mean_of(name, key="frechet"):
+    """Mean over the seeds that finished, or NaN."""
+    found = [c.values[key] for c in outcome if c.name == name and c.diverged is None and c.values.get(key) is not None]  # fmt: skip
+    return sum(found) / len(found) if found else math.nan
+
+
+finished = [n for n in cells if not math.isnan(mean_of(n))]
+ranking = sorted(finished, key=mean_of)
+flat = [n for n in finished if mean_of(n, "variety") < 0.2]
+say(
+    f"After {settings.study_epochs} epochs the order is: " + ", ".join(f"*{n}* ({mean_of(n):.0f})" for n in ranking) + ". "
+    f"Norm on the generator alone {'beats' if mean_of('batch norm on G alone') < mean_of('batch norm on D alone') else 'does not beat'} norm on the discriminator alone. "
+    f"Instance norm in place of batch norm: {mean_of('as DCGAN: batch norm on both'):.0f} → {mean_of('instance norm on both'):.0f}. "
+    f"He's first weights: {mean_of('as DCGAN: batch norm on both'):.0f} → {mean_of('batch norm on both, He'):.0f} with batch norm, "
+    f"{mean_of('no norm'):.0f} → {mean_of('no norm, He'):.0f} without. "
+    + (f"Variety below a fifth of the data's, collapsed or not begun: {', '.join(flat)}. " if flat else "No run has lost its variety. ")
+    + ("One seed: these differences have no error bar." if settings.seeds == 1 else f"{settings.seeds} seeds: hold the differences against the ± of the table.")
+)  # fmt: skip
+
+# %% [markdown]
+# ## Stop, and go on (H5)
+#
+# In the original assignment the discriminator's optimiser was not saved, and training could not be continued. **What is
+# there to save?** Everything that the next step reads.
+
+# %% [markdown]
+# ```{exercise-start} What must be in a checkpoint?
+# :label: ex-save-state
+# ```
+# `game` has the attributes `generator`, `critic`, `generator_optimiser`, `critic_optimiser`, `step` (a number that the learning rate
+# depends on) and `noise` (a `torch.Generator`, from which data and vectors are drawn). Return a dictionary with these six
+# keys from which a new game can take up where this one stands now, whatever happens to this one later.
+
+
+# %% tags=["exercise"]
+def save_state(game):
+    """A game -> a dictionary of states."""
+    raise NotImplementedError
+
+
+# %% [markdown]
+# ```{exercise-end}
+# ```
+
+# %% [markdown] tags=["solution"]
+# ```{solution-start} ex-save-state
+# :class: dropdown
+# ```
+# `state_dict()` hands out the living tensors: whoever keeps them in memory without a copy will find tomorrow's weights in
+# yesterday's checkpoint. Writing to disk at once is a copy too.
+
+
+# %% tags=["solution"]
+def save_state(game):
+    """A game -> a dictionary of states."""
+    parts = ("generator", "critic", "generator_optimiser", "critic_optimiser")
+    state = {name: getattr(game, name).state_dict() for name in parts}
+    state["step"] = game.step
+    state["noise"] = game.noise.get_state()
+    return copy.deepcopy(state)
+
+
+# %% [markdown] tags=["solution"]
+# ```{solution-end}
+# ```
+
+# %% tags=["check"]
+checks.save_state(save_state)
+
+# %% [markdown]
+# Now with the real networks. We train $2n$ steps in one go; then $n$ steps, a checkpoint, everything forgotten, and $n$
+# more from the file. (The tests do it with a process that is really killed.) And we repeat the original's accident: a
+# resumed run whose discriminator's optimiser begins anew.
+
+# %%
+n = settings.resume_steps
+folder = run_folder("dcgan_resume", n=n, seed=seed, lr=settings.lr, ema=settings.ema, width=settings.width, data=train_images.title, images=len(train_images))  # fmt: skip
+
+
+def sitting(steps, place, resume):
+    """Train to a number of steps in a folder of its own, from fresh objects."""
+    config = FitConfig(steps, batch_size=settings.batch_size, seed=seed, run_dir=folder / place, flip=True, checkpoint_every=n, log_every=1)  # fmt: skip
+    return train_gan(*new_networks(), train_images, recipe=recipe(), config=config, resume=resume)  # fmt: skip
+
+
+def furthest(a, b):
+    """The largest difference of any weight or average, networks and moving average together."""
+    pairs = zip(a.module.state_dict().values(), b.module.state_dict().values(), strict=True)  # fmt: skip
+    return max((x.double() - y.double()).abs().max().item() for x, y in pairs)
+
+
+whole = sitting(2 * n, "whole", resume=None)
+sitting(n, "halves", resume=None)
+halfway = torch.load(folder / "halves" / "last.ckpt", weights_only=True)
+resumed = sitting(2 * n, "halves", resume=folder / "halves" / "last.ckpt")
+lost = copy.deepcopy(halfway)
+lost["optimizer_states"][0]["state"] = {}  # Adam's memory of the discriminator
+(folder / "lost").mkdir(parents=True, exist_ok=True)
+torch.save(lost, folder / "lost" / "lost.ckpt")
+forgot = sitting(2 * n, "lost", resume=folder / "lost" / "lost.ckpt")
+resume_rows = [
+    {"run": "in one go", "furthest weight": "–", "random state": "–"},
+    {"run": f"stopped after {n}, resumed", "furthest weight": f"{furthest(whole, resumed):.1g}",
+     "random state": "equal" if torch.equal(whole.module.noise.get_state(), resumed.module.noise.get_state()) else "differs"},
+    {"run": "resumed without the discriminator's optimiser", "furthest weight": f"{furthest(whole, forgot):.1g}",
+     "random state": "equal" if torch.equal(whole.module.noise.get_state(), forgot.module.noise.get_state()) else "differs"},
+]  # fmt: skip
+table(resume_rows, f"{2 * n} steps on {train_images.title}, compared with the run in one go")  # fmt: skip
+record("resume_gap", furthest(whole, resumed))
+record("lost_gap", furthest(whole, forgot))
+say(
+    f"The resumed run {'equals the uninterrupted one **bit for bit**' if furthest(whole, resumed) == 0 else 'differs from the uninterrupted one'}. "
+    f"In the checkpoint: {len(halfway['optimizer_states'])} optimisers, step {halfway['global_step']}, the random streams, the moving average, the place in the "
+    f"epoch. Without Adam's memory of the discriminator the weights are {furthest(whole, forgot):.1g} off after {n} steps: training goes on, but another one."
+)  # fmt: skip
+
+# %% [markdown]
+# ## Between two faces
+#
+# **Is the space between two vectors full of faces?** On a straight line from $z_0$ to $z_1$ every point is inside the
+# cube, but not a typical one: the middle of two uniform numbers is nearer to 0. The mean square of a coordinate is ⅓ at
+# the ends and ⅙ in the middle, and the generator has rarely seen such vectors. A path that stays typical: turn each
+# number into a Gaussian one by its quantile, go along a circle, where the variance stays 1, and turn it back.
+
+
+# %%
+def straight(z0, z1, t):
+    """The point at t of the line."""
+    return (1 - t) * z0 + t * z1
+
+
+def typical(z0, z1, t):
+    """The point at t of a path on which every coordinate stays uniform, for independent ends."""
+    normal = torch.distributions.Normal(0.0, 1.0)
+    g0, g1 = (normal.icdf(((z + 1) / 2).clamp(1e-6, 1 - 1e-6)) for z in (z0, z1))  # fmt: skip
+    angle = t * math.pi / 2
+    return 2 * normal.cdf(math.cos(angle) * g0 + math.sin(angle) * g1) - 1
+
+
+ends = sampler.draw(10, torch.Generator().manual_seed(seed + 2)).chunk(2)
+places = torch.linspace(0, 1, 9).tolist()
+with torch.no_grad():
+    strip = torch.stack([sampler(typical(*ends, t)) for t in places])
+    film = torch.stack([sampler(typical(*ends, t)) for t in torch.linspace(0, 1, settings.film).tolist()])  # fmt: skip
+chain_strip(strip, [f"{t:.2g}" for t in places], f"From one face to another, this run ({train_images.title})", xlabel="place on the path")  # fmt: skip
+display_html(animate_chain(film, list(range(settings.film)), "Five paths between faces", columns=5))  # fmt: skip
+
+# %%
+z0, z1 = (sampler.draw(n_eval, torch.Generator().manual_seed(seed + i)) for i in (3, 4))  # fmt: skip
+path_rows = []
+for name, path in (("straight", straight), ("typical", typical)):
+    middle = path(z0, z1, 0.5)
+    with torch.no_grad():
+        between = to_uint8(torch.cat([sampler(z) for z in middle.split(250)]))
+    value = distance(between)
+    path_rows.append({"path": name, "mean square of a coordinate": f"{middle.square().mean():.3f}", "Fréchet distance of the middles": f"{value:.2f}"})  # fmt: skip
+    record(f"middle/{name}", value)
+path_rows.append({"path": "fresh vectors", "mean square of a coordinate": f"{z0.square().mean():.3f}", "Fréchet distance of the middles": f"{this.frechet:.2f}"})  # fmt: skip
+table(path_rows, f"{n_eval:,} middles of paths, {judge.label}, {train_images.title}")  # fmt: skip
+middles = {name: report.recorded()[f"middle/{name}"] for name in ("straight", "typical")}  # fmt: skip
+say(
+    f"The middles of straight lines are at {middles['straight']:.1f}, those of typical paths at {middles['typical']:.1f}, fresh samples at {this.frechet:.1f}. "
+    + ("So the straight line leaves the region where the generator is good; its faces are nearer to an average one." if middles["straight"] > 1.1 * middles["typical"]
+       else "Here the straight line costs little.")
+)  # fmt: skip
+
+# %% [markdown]
+# ## The kept run
+
+# %% tags=["hide-input"]
+kept = kept_results("08_dcgan_bitmoji")
+kept_records = {} if kept is None else kept["records"]
+if kept is None:
+    say("*No longer run has been kept yet.*")
+else:
+    say(
+        f"Kept run: profile `{kept['profile']}`, {kept_records['data']}, {kept['date']}, {kept['machine']['cpu']}."
+    )
+    for key, caption in (
+        ("by_epochs", "By epochs"),
+        ("variations", "Variations"),
+    ):
+        table(kept_records[key], f"{caption}: kept `{kept['profile']}` run")
+
+# %% tags=["hide-input"]
+if ship:
+    checkpoints.save("dcgan_bitmoji", sampler, {
+        "part": "08_dcgan_bitmoji", "data": train_images.title, "images": len(train_images), "profile": profile, "seed": seed,
+        "seconds": round(run.seconds), "steps": run.steps,
+        "settings": {"epochs": settings.epochs, "batch_size": settings.batch_size, "ema": settings.ema, "lr": settings.lr, "betas": [0.5, 0.999], "flip": True,
+                     "critic": critic.config},
+        "metrics": {
+            "frechet_distance": {"value": round(this.frechet, 2), "features": judge.name, "images": n_eval,
+                                 "interval_95_without_bias": [round(v, 2) for v in this.frechet_interval]},
+            "kernel_distance": {"value": round(this.kernel, 4), "features": judge.name, "images": n_eval},
+            "frechet_of_blurred_means": {"value": round(blurred, 2), "features": judge.name, "images": n_eval},
+        },
+        "known_faults": "one training run, one seed; the distance is to training faces",
+    }, dtype=torch.float16)  # fmt: skip
+
+# %% [markdown]
+# ## Reported, shipped, this run
+
+# %% tags=["hide-input"]
+records = report.recorded()
+
+
+def three(label, key, reported="–", form="{:.2f}"):
+    """One row: what the original reports, what the kept run has, what this run has."""
+    show = lambda r: form.format(r[key]) if r.get(key) is not None else "–"  # noqa: E731
+    return {
+        "quantity": label,
+        "reported": reported,
+        "shipped": show(kept_records),
+        f"this run ({profile})": show(records),
+    }
+
+
+table(
+    [
+        three("data", "data", "Bitmoji", "{}"),
+        three("epochs", "epochs", "25", "{}"),
+        three("optimiser steps", "train_steps", form="{:,}"),
+        three("training time (s)", "train_seconds", form="{:.0f}"),
+        three("images in each distance", "frechet_n", "1,000", "{:,}"),
+        three("Fréchet distance, face_features", "frechet_fresh", "155.14 in Inception: not comparable"),
+        three("… other real faces", "frechet/other real faces"),
+        three("… blurred means", "frechet/blurred means: averages of eight faces"),
+        three("… untrained generator", "frechet/the generator, untrained"),
+        three("Fréchet distance, Inception", "inception_frechet", "155.14"),
+        three("kernel distance, face_features", "kernel/this run", form="{:.3f}"),
+        three("resumed against in one go, furthest weight", "resume_gap", "could not be resumed", "{:.1g}"),
+    ],
+    "Distances are in the features of the named network; different networks are not comparable.",
+)  # fmt: skip
+record("notebook_seconds", time.perf_counter() - started)
+
+# %% [markdown]
+# ## What breaks, and how to rescue it
+#
+# - **The discriminator's loss goes to 0 and stays.** It has won; the generator's gradient carries little. Give it less
+#   capacity or a smaller rate, add noise or augmentation to *both* kinds of images, or a gradient penalty (Part F).
+# - **All samples are one face.** Collapse. The losses may look fine: watch the variety of features.
+# - **A checkerboard.** Let the stride divide the kernel, or enlarge first and convolve then.
+# - **Samples in evaluation mode are grey.** Batch norm's running averages are not the batch's: train longer, or look at
+#   the moving average's own buffers.
+# - **A small Fréchet distance and bad pictures.** Too few images, another network, another resizing, or the
+#   network saw the generator's data. Compare real with real first.
+#
+# ## Questions
+#
+# 1. The discriminator is perfect at every moment. What gradient does the generator get from $\log(1 - \sigma(D))$, and
+#    from {eq}`eq-dcgan-generator`?
+# 2. Batch norm in the discriminator lets an image's score depend on its neighbours. Which term of a gradient penalty
+#    does that spoil?
+# 3. We draw real and fake images in separate batches through a discriminator with batch norm. What would change if they
+#    shared one?
+# 4. Two sets of 1,000 images have Fréchet distance 3.0 and the bias is 1.2. What do you expect with 4,000 images?
+# 5. The judge learnt to see blur. A generator that were trained against the judge's features would soon have a wonderful
+#    distance. Why would that mean nothing?
+# 6. The checkpoint holds the place in the epoch. What would be wrong with beginning the epoch anew?
+#
+# ## Further reading
+#
+# - Radford, Metz and Chintala {cite}`radford2016dcgan`: the rules, and arithmetic with faces.
+# - Goodfellow et al. {cite}`goodfellow2014gan`: the game.
+# - Heusel et al. {cite}`heusel2017fid`: the distance, and two learning rates.
+# - Bińkowski et al. {cite}`binkowski2018mmd`: the bias of the one, and the other without it.
+# - Odena, Dumoulin and Olah {cite}`odena2016checkerboard`: where checkerboards come from.
