@@ -744,7 +744,7 @@ KERNELS = {
 STARTS = {"noise": UniformStart(shape), "class Gaussians": gaussians}
 
 
-def train_joint(max_steps, *, name, run_seed=seed, kernel="proximal", start="class Gaussians", watchers=(), **changes):  # fmt: skip
+def train_joint(max_steps, *, name, run_seed=seed, kernel="proximal", start="class Gaussians", watchers=(), forgiven=3, **changes):  # fmt: skip
     """Fine-tune the classifier jointly; a finished run is loaded, an unfinished one goes on, a diverging one is rescued."""
     chosen = {**recipe, **changes}
     folder = run_folder(
@@ -760,7 +760,7 @@ def train_joint(max_steps, *, name, run_seed=seed, kernel="proximal", start="cla
             checkpoint_every=max(10, max_steps // 10), validate_every=max(1, max_steps // settings.looks),
             log_every=1 if max_steps <= 200 else 10,
         ),
-        start=STARTS[start], callbacks=list(watchers),
+        start=STARTS[start], callbacks=list(watchers), max_recoveries=forgiven,
     )  # fmt: skip
 
 
@@ -1015,13 +1015,13 @@ if good:
 # %% [markdown]
 # ## A run that diverges, and is rescued
 #
-# **What does it look like?** We provoke it: a learning rate twenty times ours, and SGLD without bounds. A
-# contrast beyond 30 nats is called a divergence here, which is strict.
+# **What does it look like?** We provoke it: a learning rate twenty-five times ours, and SGLD without bounds. A
+# contrast beyond 500 nats is called a divergence here.
 
 # %%
 try:
     wild_run, wild = train_joint(
-        settings.rescue_steps, name="jem_rescue", kernel="SGLD", start="noise", lr=20 * settings.lr, warmup=0, max_contrast=30.0,
+        settings.rescue_steps, name="jem_rescue", kernel="SGLD", start="noise", lr=25 * settings.lr, warmup=0, max_contrast=500.0, forgiven=8,
     )  # fmt: skip
     end = f"the run finished its {wild_run.steps} steps, accuracy {n_right(wild_run.module.classifier, test_images) / n_test:.1%}"
 except TrainingDiverged as error:

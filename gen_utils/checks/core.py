@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..report import record
 
-PATIENCE = 20.0  # seconds for one call on a toy case
+PATIENCE = 60.0  # seconds for one call on a toy case; a busy machine may spend twenty on importing a part of torch
 
 
 class Unanswered(Exception):
