@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -13,6 +15,7 @@ from safetensors.torch import save as save_tensors
 from torch import nn
 
 from . import models
+from .disk import plainly
 
 FOLDER = Path(__file__).resolve().parent.parent / "checkpoints"
 
@@ -25,12 +28,20 @@ def names(folder: str | os.PathLike = FOLDER) -> list[str]:
 def save(
     name: str, module: nn.Module, card: dict, *, folder: str | os.PathLike = FOLDER, dtype: torch.dtype | None = None
 ) -> Path:
-    """Write ``NAME.safetensors`` and ``NAME.json``, each in one atomic step, the card last.
+    """Write ``NAME.safetensors`` and ``NAME.json``, so that a kill at any moment leaves the old model or the new one.
+
+    Two files cannot be replaced in one step. So the weights first wait under a name that holds their hash; then the
+    card is replaced, and with it the model, since ``load`` takes the waiting weights if the card speaks of them;
+    then they get their name.
 
     Args:
         module: one of ``gen_utils.models``, which keeps its constructor's arguments in ``config``.
         card: part, data, profile, seconds, seed, metrics: what a reader should know.
         dtype: store floating-point weights in this type; loading restores float32.
+
+    Raises:
+        ValueError: not one of the package's networks.
+        CannotWrite: the disk is full or read-only; the old model is still there.
     """
     if getattr(models, type(module).__name__, None) is not type(module):
         raise ValueError(f"only networks of gen_utils.models can be saved by name, got {type(module).__name__}")
@@ -39,19 +50,26 @@ def save(
         value = value.detach().cpu().contiguous()
         weights[key] = value.to(dtype) if dtype is not None and value.is_floating_point() else value
     data = save_tensors(weights)
+    digest = hashlib.sha256(data).hexdigest()
     card = {
         "name": name,
         "model": type(module).__name__,
         "config": module.config,
         "parameters": sum(p.numel() for p in module.parameters()),
-        "sha256": hashlib.sha256(data).hexdigest(),
+        "sha256": digest,
         **card,
     }
+    text = (json.dumps(card, indent=2, ensure_ascii=False) + "\n").encode()
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / f"{name}.safetensors", data)
-    write_atomically(folder / f"{name}.json", (json.dumps(card, indent=2, ensure_ascii=False) + "\n").encode())
-    return folder / f"{name}.safetensors"
+    path, waiting = folder / f"{name}.safetensors", _waiting(folder, name, digest)
+    with plainly(path):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(waiting, data)
+        write_atomically(folder / f"{name}.json", text)
+        os.replace(waiting, path)
+        for left in folder.glob(glob.escape(_waiting(folder, name, "").name) + "*"):  # by a process that was killed
+            left.unlink(missing_ok=True)
+    return path
 
 
 def read_card(name: str, *, folder: str | os.PathLike = FOLDER) -> dict:
@@ -60,7 +78,10 @@ def read_card(name: str, *, folder: str | os.PathLike = FOLDER) -> dict:
     if name not in names(folder):
         known = ", ".join(names(folder)) or "none"
         raise FileNotFoundError(f"no trained model {name!r} in {folder}; known: {known}")
-    return json.loads(path.read_text())
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); restore it from the repository") from None
 
 
 def load(name: str, *, folder: str | os.PathLike = FOLDER) -> nn.Module:
@@ -70,13 +91,7 @@ def load(name: str, *, folder: str | os.PathLike = FOLDER) -> nn.Module:
         FileNotFoundError: no such model; lists the known ones.
         ValueError: the weights are not those the card describes, or no longer fit the network.
     """
-    card = read_card(name, folder=folder)
-    path = Path(folder) / f"{name}.safetensors"
-    if not path.exists():
-        raise FileNotFoundError(f"{path} is missing beside its card; restore it from the repository")
-    data = path.read_bytes()
-    if hashlib.sha256(data).hexdigest() != card["sha256"]:
-        raise ValueError(f"{path} is damaged: its hash is not the card's; restore it from the repository")
+    card, data = _card_and_weights(name, Path(folder))
     kind = getattr(models, card["model"], None)
     if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
         raise ValueError(f"{name} is a {card['model']}, which gen_utils.models does not have")
@@ -91,13 +106,38 @@ def load(name: str, *, folder: str | os.PathLike = FOLDER) -> nn.Module:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write beside the target and rename, so that no reader ever sees half a file."""
+    """Write beside the target and rename, so that no reader ever sees half a file.
+
+    Raises:
+        CannotWrite: the disk is full or read-only; what was there before is still there.
+    """
     partial = path.with_name(path.name + ".partial")
-    try:
-        with open(partial, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with plainly(path):
+        try:
+            with open(partial, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def _waiting(folder: Path, name: str, digest: str) -> Path:
+    """Where new weights lie until the card speaks of them."""
+    return folder / f".{name}.safetensors.{digest[:16]}"
+
+
+def _card_and_weights(name: str, folder: Path) -> tuple[dict, bytes]:
+    """A card and the bytes of its weights, verified by their hash."""
+    path = folder / f"{name}.safetensors"
+    for _ in range(2):  # a model that is being replaced this very moment: once more
+        card = read_card(name, folder=folder)
+        for place in (path, _waiting(folder, name, card["sha256"])):
+            with contextlib.suppress(FileNotFoundError):
+                data = place.read_bytes()
+                if hashlib.sha256(data).hexdigest() == card["sha256"]:
+                    return card, data
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing beside its card; restore it from the repository")
+    raise ValueError(f"{path} is damaged: its hash is not the card's; restore it from the repository")

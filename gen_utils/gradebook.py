@@ -21,7 +21,7 @@ def export_checks(folder: Path, name: str = "") -> dict:
         A check that has not been run, or whose notebook was not saved, is not there.
 
     Raises:
-        ValueError: no notebook in the folder, or one that cannot be read.
+        ValueError: no notebook in the folder, one that cannot be read, or no check in any of them.
     """
     paths = sorted(folder.glob("[0-9]*.ipynb"))
     if not paths:
@@ -35,6 +35,8 @@ def export_checks(folder: Path, name: str = "") -> dict:
         checks = {key.removeprefix("check/"): value for key, value in found.items() if key.startswith("check/")}
         if checks:
             parts[path.stem] = checks
+    if not parts:
+        raise ValueError(f"no check has been run in {folder}; run some, save the notebooks, then try again")
     return {"kind": KIND, "name": name, "parts": parts}
 
 

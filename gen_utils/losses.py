@@ -160,7 +160,8 @@ def gradient_penalty(
 
     Source: Gulrajani et al. (2017), equation 3.
     """
-    place = torch.rand((len(real), *[1] * (real.ndim - 1)), generator=generator, device=real.device)
+    shape = (len(real), *[1] * (real.ndim - 1))
+    place = torch.rand(shape, generator=generator, device=real.device, dtype=real.dtype)
     x = torch.lerp(fake.detach(), real.detach(), place).requires_grad_()
     # The root has an infinite slope at 0; a critic with dead units gets there.
     return ((squared_gradient(critic(x), x) + 1e-12).sqrt() - 1).square().mean()

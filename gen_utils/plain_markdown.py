@@ -9,6 +9,7 @@ from pathlib import Path
 
 FENCE = re.compile(r"^```\{(?P<kind>[\w:-]+)\} ?(?P<title>[^\n]*)\n(?P<body>.*?)^```$", re.M | re.S)
 LABEL = re.compile(r"^:label: (\S+)\n", re.M)
+ENVIRONMENT = re.compile(r"\\begin\{(\w+\*?)\}.*?\\end\{\1\}", re.S)
 NUMBERED = {"prf:algorithm": "Algorithm", "prf:theorem": "Theorem", "exercise-start": "Exercise"}
 
 
@@ -40,6 +41,8 @@ def plain_markdown(cells: Sequence[str], citations: Mapping[str, str]) -> list[s
         number = numbers.get(label[1], "") if label else ""
         if kind == "math":
             tag = rf" \tag{{{number[1:-1]}}}" if number else ""
+            if re.search(r"&|\\\\", ENVIRONMENT.sub("", body)):  # lines that the book's builder aligns by itself
+                body = f"\\begin{{aligned}}\n{body}\n\\end{{aligned}}"
             return f"$$\n{body}{tag}\n$$"
         if kind == "exercise-start":
             return f"### {number}: {title}"

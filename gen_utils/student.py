@@ -14,6 +14,7 @@ from .landing import landing_notebook
 from .plain_markdown import plain_markdown, read_citations
 from .workbook import NOTEBOOKS, ROOT, parts
 
+FOLDED = {"hide-input", "remove-cell"}  # the book folds the first and drops the second
 CARRIED = ("gen_utils", "checkpoints", "results", "requirements.txt", "constraints.txt", "LICENSE")
 
 README = """\
@@ -23,10 +24,10 @@ You write the heart of each model; a check tells you what is still wrong.
 
 ## Once
 
-Python 3.11 or newer. In this folder:
+Python 3.11 or newer (`python3 --version`), about 3 GB of disk, and a network for this one step. In this folder:
 
 ```
-python -m venv .venv
+python3 -m venv .venv
 .venv/bin/python -m pip install -r requirements.txt -c constraints.txt
 ```
 
@@ -40,14 +41,19 @@ python -m venv .venv
 
 opens JupyterLab at `start_here.ipynb`, which links the parts. Run a notebook from the top. At each exercise,
 replace the line `raise NotImplementedError`, run the cell, and run the check below it. "Run All" stops at the
-first exercise that is not solved yet; solve it, and run on.
+first exercise that is not solved yet; solve it, and go on with "Run Selected Cell and All Below" (menu Run).
+
+The code that only draws figures is folded to a bar: click it to read it. Without the real data, built-in sets stand in,
+and the titles say so; every exercise and every check is the same.
 
 Change `profile = "quick"` near the top to `"laptop"` for real data and longer training;
-`.venv/bin/python -m gen_utils data` says how to get the data.
+`.venv/bin/python -m gen_utils data` says how to get the data. Leave `ship = False`: it is for those who make the
+trained models that come with the course. Tables put three runs side by side: *reported* (a paper, or the assignment
+a part grew from), *shipped* or *kept* (a longer run of this notebook), *this run* (yours).
 
 ## When you hand in
 
-Save the notebooks, then
+Save the notebooks with their outputs, then
 
 ```
 .venv/bin/python -m gen_utils checks --name "Your Name" --out my_checks.json
@@ -58,7 +64,10 @@ writes what each check said last. Hand in that file together with your notebooks
 
 
 def student_notebook(part: str) -> NotebookNode:
-    """One part without solutions and outputs, in plain Markdown; each check stops "Run All" until it passes."""
+    """One part without solutions and outputs, in plain Markdown; each check stops "Run All" until it passes.
+
+    What the book folds is folded in JupyterLab, too, and the marks for our own tools are gone.
+    """
     notebook = jupytext.read(NOTEBOOKS / f"{part}.py")
     notebook.cells = [cell for cell in notebook.cells if "solution" not in cell.metadata.get("tags", ())]
     prose = [cell for cell in notebook.cells if cell.cell_type == "markdown"]
@@ -66,6 +75,11 @@ def student_notebook(part: str) -> NotebookNode:
     for cell, text in zip(prose, plain_markdown([cell.source for cell in prose], citations), strict=True):
         cell.source = text
     for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.source = re.sub(r" *# (?:fmt: |noqa).*$", "", cell.source, flags=re.M)
+            cell.source = cell.source.replace("`make lab`", "`python -m gen_utils lab`")  # no Makefile goes along
+        if FOLDED & set(cell.metadata.get("tags", ())):
+            cell.metadata["jupyter"] = {"source_hidden": True}
         if "check" in cell.metadata.get("tags", ()):
             cell.source = re.sub(r"^(checks\.\w+\(.*\))$", r"\1.or_stop()", cell.source, flags=re.M)
     notebook.cells = [cell for cell in notebook.cells if cell.source]

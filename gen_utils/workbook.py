@@ -15,6 +15,7 @@ from datetime import date
 from pathlib import Path
 
 from .checkpoints import write_atomically
+from .disk import plainly
 from .profiles import PROFILES
 from .report import records
 
@@ -80,7 +81,19 @@ def execute(
 
     The file appears whole or not at all. A notebook that is up to date is left alone. One that
     fails is kept as ``NAME.failed.ipynb``, with its error in place.
+
+    Raises:
+        ValueError: an unknown profile.
+        PapermillExecutionError: a cell failed.
+        CannotWrite: the disk is full or read-only; a notebook executed before is still there.
     """
+    with plainly(out / f"{part}.ipynb"):
+        return _execute(part, profile, data_root, seed, out, force, ship)
+
+
+def _execute(
+    part: str, profile: str, data_root: str, seed: int, out: Path, force: bool, ship: bool
+) -> tuple[Path, bool]:
     import jupytext
     import nbformat
     import papermill

@@ -449,7 +449,8 @@ except ChainDiverged as error:
 # %% [markdown]
 # That is the friendly kind of failure: loud and early. The double well has a worse one. Its walls grow like
 # $x^4$, so the slope grows like $x^3$, and *every* step size is too large somewhere. For small steps
-# that place is so improbable that no chain ever gets there. **Where is the border?**
+# that place is so improbable that no chain ever gets there. **Where is the border?** The *place of no return* in the table is
+# where a step without noise first leads further out than it started.
 
 # %% tags=["hide-input"]
 well = targets["double well"]
@@ -817,8 +818,8 @@ say(
 #
 # ## Hamiltonian Monte Carlo (S2)
 #
-# A random walk forgets at every step where it was going. Give each walker a *momentum* $p$ and let it roll, without
-# friction, for a while. The total energy
+# A random walk forgets at every step where it was going. Give each walker a *momentum*, called $p$ as in physics
+# (and not to be confused with the density $p(x)$), and let it roll, without friction, for a while. The total energy
 #
 # ```{math}
 # :label: eq-s-hamiltonian
@@ -1763,8 +1764,8 @@ if can_show_widgets():
     display(sampler_explorer())
 else:
     say(
-        "*The explorer needs a live notebook: open this chapter with "
-        "`make lab` and run this cell.*"
+        "*The explorer needs a live notebook: open this chapter in "
+        "JupyterLab and run this cell.*"
     )
 
 # %% tags=["hide-input"]

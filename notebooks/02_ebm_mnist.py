@@ -391,9 +391,9 @@ record("identity_gap", abs(float(exact) - float(tug_of_war)))
 # ```{exercise-start} One Langevin step
 # :label: ex-langevin
 # ```
-# Write the inside of {prf:ref}`alg-langevin`. `energy` maps $(B, C, H, W)$ to $(B,)$; `xi` is the standard
-# normal noise, given so that the check can be exact. The result must carry no graph, and the
-# gradients stored on the network's parameters must stay as they are.
+# Write the inside of {prf:ref}`alg-langevin`. `energy` maps $(B, C, H, W)$ to $(B,)$; `noise` is the number $\sigma$,
+# `grad_clip` is $c$, and `xi` is the standard normal noise $\xi$, given so that the check can be exact. The result
+# must carry no graph, and the gradients stored on the network's parameters must stay as they are.
 
 
 # %% tags=["exercise"]
@@ -502,7 +502,7 @@ checks.temperature(temperature)
 published = [
     ("JEM (Grathwohl et al., 2020)", 1.0, 0.01, 20),
     ("IGEBM (Du & Mordatch, 2019)", 10.0, 0.005, 60),
-    ("this chapter, after Lippe (2020)", 10.0, 0.005, 60),
+    ("the original assignment, after Lippe (2020)", 10.0, 0.005, 60),
     ("plain Langevin, for comparison", 0.01, (2 * 0.01) ** 0.5, None),
 ]
 table(
@@ -524,7 +524,7 @@ table(
 # the gradient clamped besides. **They do not sample $p_\theta$.** They find low valleys, and the noise
 # only keeps chains from falling into exactly the same place. Training works all the same, because
 # the energy is shaped *together with* this particular sampler: what is learnt is a landscape on which the
-# clipped, cold, 20-step walk ends at digits {cite}`nijkamp2020anatomy`. Part S measures what honest
+# clipped, cold, short walk ends at digits {cite}`nijkamp2020anatomy`. Part S measures what honest
 # sampling costs; here we use what works and know what it is.
 #
 # ### The replay buffer (B3)
@@ -540,7 +540,7 @@ table(
 # ```
 # Return `n` starts. Each is, independently, a fresh picture of uniform noise in $[-1, 1]$ with
 # probability `restart`, else a copy of a randomly chosen row of `buffer`. All randomness comes from
-# `generator`.
+# `generator`. `n` may be larger than the buffer: a row may be chosen more than once.
 
 
 # %% tags=["exercise"]
@@ -651,7 +651,8 @@ checks.contrastive_loss(contrastive_loss)
 # 2. until the samples are good, or the budget is spent
 # ```
 #
-# With your four functions the whole algorithm fits in a dozen lines. Here it is, for a few steps:
+# With three of your functions, `draw_starts`, `langevin_step` and `contrastive_loss`, the whole algorithm fits in a
+# dozen lines. Here it is, for a few steps:
 
 
 # %%
@@ -697,7 +698,7 @@ say(
 # ### The settings
 #
 # From here on the package's tested version takes over: the same algorithm, with logs, checkpoints and
-# resuming. Section B3 of the original assignment runs 60 steps a chain with a learning rate of $10^{-4}$, for 60
+# resuming. The original assignment (B3, B4) runs 60 steps a chain with a learning rate of $10^{-4}$, for 60
 # epochs on a GPU. On two cores that is hopeless: nearly all of the time goes into the chain. Our recipe
 # keeps the step, the noise, the clamp, the buffer and the penalty, and changes three things: **20 steps a
 # chain, five times the learning rate with a cosine decay, a looser bound on the gradient's norm**. It also
@@ -743,9 +744,9 @@ def train_energy(max_steps, *, name="ebm_mnist", watch_every=None, **changes):
 # %% [markdown]
 # ## What to watch (B5)
 #
-# The loss of {eq}`eq-loss` is a difference of two things that chase each other. It hovers around zero
-# whether the model is wonderful or useless. So we watch other things while it trains: a few chains from
-# the same noise, and the mean energies of data and of *outliers* the model never sees in training.
+# The loss of {eq}`eq-loss` without its penalty, the *contrast* $\overline{E(x^+)} - \overline{E(x^-)}$, is a
+# difference of two things that chase each other. It hovers around zero whether the model is wonderful or useless.
+# So we watch other things while it trains: a few chains from the same noise, and the mean energies of data and of *outliers* the model never sees in training.
 
 # %% tags=["hide-input"]
 some = to_float(test_images.images[:128])
@@ -1001,9 +1002,9 @@ say(
 # - **β₁ = 0** in Adam, because momentum carries on in a direction that the new negatives have just made wrong;
 # - the bound on the **gradient's norm** keeps one bad batch from wrecking the network.
 #
-# **Is it true?** Leave out one at a time, train each for the same small number of steps, and look. One more row runs B3
-# and B4 as written for the same number of *chain* steps. A run whose loss stops being finite is a row
-# that says so.
+# **Is it true?** Leave out one at a time, train each for the same small number of steps, and look. One more row, *B3, B4
+# as written*, has the original assignment's settings and the same number of *chain* steps. A run whose loss stops
+# being finite is a row that says so.
 
 # %%
 steps = settings.ablation_steps

@@ -224,8 +224,8 @@ say(
 # h_{\psi,\theta}(x) = \frac{1}{Z_{\psi,\theta}}\; p_\theta(x)\; e^{-E_\psi(x)} .
 # ```
 #
-# The second form follows because $E$ does not contain $z$. So $e^{-E}$ is a correction factor: where it is below average,
-# the VAE had put too much density. Now take the logarithm, and put the VAE's bound in place of $\log p_\theta(x)$:
+# The second form follows because $E$ does not contain $z$. So $e^{-E}$ is a correction factor: where it is below $Z$, its average
+# under the VAE, the VAE had put too much density. Now take the logarithm, and put the VAE's bound in place of $\log p_\theta(x)$:
 #
 # ```{math}
 # :label: eq-vaebm-bound
@@ -775,7 +775,8 @@ say(
 # ```{exercise-start} Acceptance
 # :label: ex-acceptance
 # ```
-# Return the probability for each chain. A trajectory that ends in NaN or infinity has probability zero.
+# Return Metropolis's probability for each chain: the one that leaves $e^{-U}$ as it is. A trajectory that ends in NaN or infinity
+# has probability zero.
 
 
 # %% tags=["exercise"]
@@ -843,7 +844,7 @@ for name, (kernel, calls, place) in contestants.items():
         "a 1,000 calls, worst": f"{1000 * worth.min().item() / spent:.2f}", "a 1,000 calls, median": f"{1000 * worth.median().item() / spent:.2f}",
         "R-hat, worst": f"{split_rhat(codes).max():.2f}", "mean ε_z²": f"{codes.square().mean():.1f}", "mean U at the end": f"{chain.energy[-1].mean():.0f}",
     })  # fmt: skip
-table(mixing_rows, f"{settings.budget:,} gradient calls a chain, {settings.n_chains} chains, {latent} codes ({digits.title})")  # fmt: skip
+table(mixing_rows, f"{settings.budget:,} gradient calls a chain, {settings.n_chains} chains, {latent} codes ({digits.title}). Step: what multiplies the gradient, η/2 in Langevin's row; of HMC, the leapfrog's")  # fmt: skip
 record("mixing", mixing_rows)
 
 # %% tags=["hide-input"]
@@ -872,7 +873,7 @@ say(
 # ## What keeps the second stage alive?
 #
 # **The question.** Fresh or persistent chains, a spectral penalty or none, noise on the data or none? One change at a time, short
-# runs on one frozen VAE. "Training will eventually explode", its authors warn; the largest contrast says how far a run was shaken.
+# runs on one frozen VAE. Training "will eventually explode", its authors warn; the largest contrast says how far a run was shaken.
 
 
 # %%
@@ -909,12 +910,13 @@ good = [c for c in outcome if c.diverged is None]
 least, most = min(good, key=lambda c: c.values["means"]), max(good, key=lambda c: c.values["means"])  # fmt: skip
 say(
     f"Means: from {least.values['means']:.0f} (*{least.name}*) to {most.values['means']:.0f} (*{most.name}*), one seed, so that small differences mean nothing. "
-    f"The spread of ε_z after a chain should be near one if $h$'s codes filled the prior; it is {good[0].values['spread']:.2f} in the first row. "
+    f"The spread of ε_z after a chain should be near one if $h$'s codes filled the prior; it is {good[0].values['spread']:.2f} with *{good[0].name}*. "
     "A spread far above one says that short chains run outward along the energy, faster than ½‖ε‖² calls them back."
 )
 
 # %% [markdown]
 # **And when it does explode?** We provoke it: a learning rate thirty times as large, and 100 nats of contrast count as a divergence.
+# A checkpoint from which the run fails again, before it can write the next, was sick already; then it begins anew, more slowly.
 
 # %%
 try:
@@ -1091,7 +1093,7 @@ say(
     f"as many real images show {found_modes['training images']}. KL: "
     + ", ".join(f"{r['samples']} {r['KL to uniform (nats)']}" for r in mode_rows[2:])
     + f". The energy {'evens the modes out' if float(mode_kl['VAEBM, means']) < float(mode_kl['VAE, means']) else 'does not even the modes out'}: read these counts with the pictures above. "
-    "The judge knows clean digits only and reads most blurs as one and the same digit, so that a blurred VAE loses modes here which its codes may well cover. The paper reports 1,000 modes and a KL of about 0.087, with far larger networks and longer training."
+    "The judge has learnt clean digits only. Where it reads blurs as one and the same digit, a blurred model loses modes here which its codes may well cover. The paper reports about 1,000 modes and a KL of about 0.087, with far larger networks and longer training."
 )  # fmt: skip
 
 # %% [markdown]
@@ -1265,10 +1267,10 @@ table(
         three("optimiser steps of stage 2", "train_steps", "30,000", "{:,}"),
         three("… seconds", "train_seconds", form="{:.0f}"),
         three("Fréchet distance, digits: VAE", "digits_vae"),
-        three("… VAEBM", "digits_vaebm", "12.19 (CIFAR-10, persistent), 5.31 (CelebA-64): Inception"),
+        three("… VAEBM", "digits_vaebm"),
         three("Fréchet distance, faces: VAE", "faces_vae"),
-        three("… VAEBM", "faces_vaebm"),
-        three("modes of 1,000", "vaebm_modes", "1,000", "{:,}"),
+        three("… VAEBM", "faces_vaebm", "about 5.31 (CelebA-64), 12.19 (CIFAR-10, persistent): Inception"),
+        three("modes of 1,000", "vaebm_modes", "about 1,000", "{:,}"),
         three("… KL to uniform (nats)", "vaebm_kl", "about 0.087", "{:.3f}"),
         three("toy: error of the exact energy (standard errors)", "toy/exact: E + ½‖ε‖²"),
         three("… without the determinant", "toy/without the determinant"),

@@ -41,6 +41,13 @@ def test_no_solution_and_no_book_markup_is_left(edition, part):
             assert cell.source not in text
     prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     assert not re.findall(r"```\{[^\n]*|\{(?:cite|eq|prf:ref|ref|numref|doc|term)\}`[^`]*`|^:label:.*", prose, re.M)
+    for equation in re.findall(r"^\$\$\n(.*?)\$\$$", prose, re.M | re.S):  # "&" or a new line alone is an error there
+        assert not re.search(r"&|\\\\", re.sub(r"\\begin\{(\w+)\}.*?\\end\{\1\}", "", equation, flags=re.S))
+    for cell in notebook.cells:
+        folded = {"hide-input", "remove-cell"} & set(tags(cell))
+        assert cell.metadata.get("jupyter") == ({"source_hidden": True} if folded else None)
+        assert not re.search(r"# (fmt|noqa)", cell.source)
+        assert not re.search(r"\bmake \w+`|_build", cell.source)  # there is no Makefile in the student edition
     exercises = [cell for cell in notebook.cells if "exercise" in tags(cell)]
     assert len(exercises) == len(re.findall(r"^### Exercise \d+: \S", prose, re.M)) > 3
     assert all("raise NotImplementedError" in cell.source for cell in exercises)
@@ -116,6 +123,22 @@ def test_the_same_sources_give_the_same_file():
     assert nbformat.writes(student_notebook(PARTS[0])) == nbformat.writes(student_notebook(PARTS[0]))
 
 
+def test_the_first_page_names_the_parts_letters(edition):
+    (page,) = nbformat.read(edition / "notebooks" / "start_here.ipynb", as_version=4).cells
+    rows = re.findall(r"^\| \[(\d\d) · [^\]]+\]\((\S+)\.ipynb\) \| ([A-Z]) \| (\d+) \|$", page.source, re.M)
+    assert [name for _, name, _, _ in rows] == PARTS
+    assert "".join(letter for *_, letter, _ in rows) == "SBACDEFHGI"
+    assert all(int(checks) > 3 for *_, checks in rows)
+
+
+def test_plain_markdown_aligns_several_lines_and_leaves_environments_alone():
+    lines = "```{math}\n:label: a\nx &= 1 \\\\\ny &= 2\n```"
+    cases = "```{math}\nf = \\begin{cases} 1 & x \\\\ 0 & y \\end{cases}\n```"
+    plain = plain_markdown([lines, cases], {})
+    assert plain[0] == "$$\n\\begin{aligned}\nx &= 1 \\\\\ny &= 2\n\\end{aligned} \\tag{1}\n$$"
+    assert plain[1] == "$$\nf = \\begin{cases} 1 & x \\\\ 0 & y \\end{cases}\n$$"
+
+
 def test_plain_markdown_numbers_and_resolves():
     cells = [
         "See {eq}`b` and {prf:ref}`alg` {cite}`du2019,kim2020`.",
@@ -161,6 +184,9 @@ def test_what_is_not_an_export_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"c.json does not hold check results"):
         gradebook([tmp_path / "c.json"])
     with pytest.raises(ValueError, match="no notebooks in"):
+        export_checks(tmp_path)
+    (tmp_path / "01_clean.ipynb").write_text('{"cells": []}')
+    with pytest.raises(ValueError, match="no check has been run"):
         export_checks(tmp_path)
     (tmp_path / "02_half.ipynb").write_text('{"cells": [')
     with pytest.raises(ValueError, match="not a whole notebook"):

@@ -68,6 +68,14 @@ class _Bowl(nn.Module):
         return 0.5 * self.stiffness * (x - self.centre).square().flatten(1).sum(1)
 
 
+def _clamped(grad: Tensor, eta: float, clip: float) -> Tensor:
+    return grad.clamp(-clip, clip)
+
+
+def _norms(x: Tensor) -> Tensor:
+    return x.flatten(1).norm(dim=1).reshape(-1, 1, 1, 1)
+
+
 def langevin_step(student: Callable) -> Result:
     """Check ``langevin_step(energy, x, step_size, noise, grad_clip, xi) -> x``, section B3's step in the box [-1, 1]."""
     name = "langevin_step"
@@ -81,10 +89,10 @@ def langevin_step(student: Callable) -> Result:
              for s, (eta, k, sigma, clip) in zip(scale, settings, strict=True)]  # fmt: skip
 
     def step(
-        energy, x, eta, sigma, clip, xi, *, sign=-1.0, per_batch=1.0, clipped=True, boxed=True, noise=None
+        energy, x, eta, sigma, clip, xi, *, sign=-1.0, per_batch=1.0, clipped=_clamped, boxed=True, noise=None
     ) -> Tensor:
         grad = energy.stiffness * (x - energy.centre.detach()) / per_batch
-        grad = grad.clamp(-clip, clip) if clipped else grad
+        grad = clipped(grad, eta, clip) if clipped else grad
         new = x + sign * eta * grad + (sigma if noise is None else noise) * xi
         return new.clamp(-1, 1) if boxed else new
 
@@ -96,7 +104,7 @@ def langevin_step(student: Callable) -> Result:
             "each chain has its own energy, and the sum's gradient keeps them apart.",
             lambda *a: step(*a, per_batch=6.0),
         ),
-        Slip("gradient not clipped", "clamp each element of the gradient to ±grad_clip before the step.", lambda *a: step(*a, clipped=False)),
+        Slip("gradient not clipped", "clamp each element of the gradient to ±grad_clip before the step.", lambda *a: step(*a, clipped=None)),
         Slip("box", "clamp the new state to [−1, 1]: the network never saw a pixel outside.", lambda *a: step(*a, boxed=False)),
         Slip("no noise", "the noise is missing: add noise * xi.", lambda *a: step(*a, noise=0.0)),
         Slip("noise not scaled", "xi has variance 1; scale it by the argument noise.", lambda *a: step(*a, noise=1.0)),
@@ -106,9 +114,25 @@ def langevin_step(student: Callable) -> Result:
             "√(2η) is the noise of temperature 1. This recipe gives σ separately: use the argument noise.",
             lambda *a: step(*a, noise=(2 * a[2]) ** 0.5),
         ),
+        Slip(
+            "step clipped",
+            "you clamp the step η ∇E; here the gradient is clamped first, and then multiplied by η.",
+            lambda *a: step(*a, clipped=lambda grad, eta, clip: (eta * grad).clamp(-clip, clip) / eta),
+        ),
+        Slip(
+            "norm clipped",
+            "you bound the norm of each gradient; here each element is clamped to ±grad_clip.",
+            lambda *a: step(*a, clipped=lambda grad, eta, clip: grad * (clip / _norms(grad)).clamp(max=1)),
+        ),
+        Slip(
+            "clipped on one side",
+            "the gradient is bounded from above only; clamp it to [−grad_clip, grad_clip].",
+            lambda *a: step(*a, clipped=lambda grad, eta, clip: grad.clamp(max=clip)),
+        ),
     ]  # fmt: skip
     for case in cases:
-        value, failure = attempt(name, student, *case)
+        given = case[1].clone()  # the student may do to it whatever the student does
+        value, failure = attempt(name, student, case[0], given, *case[2:])
         if failure is not None:
             return failure
         if isinstance(value, Tensor) and value.requires_grad:
@@ -117,12 +141,15 @@ def langevin_step(student: Callable) -> Result:
         if case[0].centre.grad is not None:
             return told(name, False, "the step left a gradient on the energy's parameters, which the next training step "
                         "would add to its own: use torch.autograd.grad(energy(x).sum(), x), not backward().", "backward")  # fmt: skip
+        if given.requires_grad or not torch.equal(given, case[1]):
+            return told(name, False, "your function changes the state it was given, which the caller still needs. Begin with "
+                        "x = x.detach().clone().requires_grad_(), and return a new tensor.", "input changed")  # fmt: skip
     return compare(name, student, lambda *a: step(*a), cases, slips)
 
 
 def temperature(student: Callable) -> Result:
     """Check ``temperature(step_size, noise) -> T``."""
-    cases = [(0.5, 1.0), (10.0, 0.005), (1.0, 0.01)]
+    cases = [(0.5, 1.0), (10.0, 3.0), (0.2, 0.7)]
     slips = [
         Slip("no square", "the noise enters by its variance: σ², not σ.", lambda e, s: torch.tensor(s / (2 * e))),
         Slip("factor 2", "the factor 2 is missing: at temperature 1, σ² = 2η.", lambda e, s: torch.tensor(s * s / e)),
@@ -132,23 +159,13 @@ def temperature(student: Callable) -> Result:
             "you took the first argument for ε; here it is η = ε²/2.",
             lambda e, s: torch.tensor(s * s / (e * e)),
         ),
+        Slip(
+            "half times η",
+            "Python reads σ² / 2 * η as (σ² / 2) · η: put 2η in brackets.",
+            lambda e, s: torch.tensor(s * s / 2 * e),
+        ),
     ]
-    # The values span six orders of magnitude: compare their logarithms.
-    return compare(
-        "temperature",
-        _log_of(student),
-        lambda eta, sigma: torch.tensor(sigma**2 / (2 * eta)).log(),
-        cases,
-        [Slip(slip.name, slip.hint, _log_of(slip.wrong)) for slip in slips],
-    )
-
-
-def _log_of(function: Callable) -> Callable:
-    def logarithm(*args):
-        return torch.as_tensor(function(*args), dtype=torch.float32).log()
-
-    logarithm.__name__ = getattr(function, "__name__", "temperature")
-    return logarithm
+    return compare("temperature", student, lambda eta, sigma: torch.tensor(sigma**2 / (2 * eta)), cases, slips)
 
 
 def draw_starts(student: Callable) -> Result:
@@ -200,6 +217,15 @@ def draw_starts(student: Callable) -> Result:
         return failure
     if not torch.equal(x, again):
         return told(name, False, "two calls with the same generator differ: pass generator= to every random call.", "generator")  # fmt: skip
+    shares = {share}
+    for seed in range(1, 4):
+        other, failure = attempt(name, student, buffer.clone(), n, restart, torch.Generator().manual_seed(seed))
+        if failure is not None:
+            return failure
+        other = other.flatten(1)
+        shares.add(1 - (other == other[:, :1]).all(1).double().mean().item())
+    if len(shares) == 1:  # by chance about once in a million
+        return told(name, False, "every call has equally many fresh starts; toss a coin for each start.", "fixed count")
     kept = buffer.clone()
     attempt(name, student, kept, n, restart, torch.Generator().manual_seed(0))
     if not torch.equal(kept, buffer):
@@ -245,6 +271,16 @@ def contrastive_loss(student: Callable) -> Result:
             "difference of squares",
             "both squares are penalties: add them.",
             lambda r, f, a: r.mean() - f.mean() + a * (r.square().mean() - f.square().mean()),
+        ),
+        Slip(
+            "one side",
+            "only the data's energies are penalised; the samples' energies belong in the penalty, too.",
+            lambda r, f, a: r.mean() - f.mean() + a * r.square().mean(),
+        ),
+        Slip(
+            "one side",
+            "only the samples' energies are penalised; the data's energies belong in the penalty, too.",
+            lambda r, f, a: r.mean() - f.mean() + a * f.square().mean(),
         ),
         Slip(
             "half",

@@ -27,6 +27,10 @@ class _Quartic:
         return self.stiffness * away + away**3
 
 
+def _squares(x: Tensor) -> Tensor:
+    return x.square().flatten(1).sum(1)
+
+
 def langevin_step(student: Callable) -> Result:
     """Check ``langevin_step(energy, x, step_size, xi) -> x``, one unadjusted step at temperature 1."""
     name = "langevin_step"
@@ -71,18 +75,22 @@ def langevin_step(student: Callable) -> Result:
         Slip("no drift", "only noise moves the chain; the step down the gradient is missing.", lambda *a: step(*a, drift=lambda e: 0.0)),
     ]  # fmt: skip
     for case in cases:
-        value, failure = attempt(name, student, *case)
+        given = case[1].clone()  # the student may do to it whatever the student does
+        value, failure = attempt(name, student, case[0], given, *case[2:])
         if failure is not None:
             return failure
         if isinstance(value, Tensor) and value.requires_grad:
             return told(name, False, "the new state still carries the graph of the energy, so a chain would keep every "
                         "step in memory: detach it.", "graph through the chain")  # fmt: skip
+        if given.requires_grad or not torch.equal(given, case[1]):
+            return told(name, False, "your function changes the state it was given, which the caller still needs. Begin with "
+                        "x = x.detach().clone().requires_grad_(), and return a new tensor.", "input changed")  # fmt: skip
     return compare(name, student, step, cases, slips)
 
 
 def noise_for_temperature(student: Callable) -> Result:
     """Check ``noise_for_temperature(temperature, step_size) -> σ``."""
-    cases = [(1.0, 0.02), (0.25, 0.5), (1.25e-6, 10.0)]
+    cases = [(1.0, 0.02), (0.25, 0.5), (4.0, 10.0)]
     slips = [
         Slip("variance for scale", "that is σ²; σ is its square root.", lambda T, e: 2 * e * T),
         Slip("factor 2", "the factor 2 is missing: at temperature 1, σ² = 2η.", lambda T, e: math.sqrt(e * T)),
@@ -95,25 +103,7 @@ def noise_for_temperature(student: Callable) -> Result:
         Slip("no step", "the step size is missing: σ² = 2ηT.", lambda T, e: math.sqrt(2 * T)),
         Slip("no temperature", "that is the noise of temperature 1, whatever T is.", lambda T, e: math.sqrt(2 * e)),
     ]
-    # The values span three orders of magnitude: compare their logarithms.
-    return compare(
-        "noise_for_temperature",
-        _log_of(student),
-        _log_of(lambda T, e: math.sqrt(2 * e * T)),
-        cases,
-        [Slip(slip.name, slip.hint, _log_of(slip.wrong)) for slip in slips],
-    )
-
-
-def _log_of(function: Callable) -> Callable:
-    def logarithm(*args):
-        value = function(*args)
-        if value is None or not isinstance(value, (Tensor, int, float)):
-            return value  # the comparison will say what is wrong with it
-        return torch.as_tensor(value, dtype=torch.float32).log()
-
-    logarithm.__name__ = getattr(function, "__name__", "noise_for_temperature")
-    return logarithm
+    return compare("noise_for_temperature", student, lambda T, e: torch.tensor(2 * e * T).sqrt(), cases, slips)
 
 
 def mala_log_ratio(student: Callable) -> Result:
@@ -125,12 +115,13 @@ def mala_log_ratio(student: Callable) -> Result:
         (_Quartic(-0.4, 1.5), 0.6 * x, 0.6 * x + 0.3 * move, 0.1),
     ]
 
-    def ratio(energy, x, new, eta, *, falls=1.0, back=1.0, forth=1.0, back_at=None, scale=None) -> Tensor:
+    def ratio(
+        energy, x, new, eta, *, falls=1.0, back=1.0, forth=1.0, back_at=None, forth_at=None, scale=None, size=_squares
+    ) -> Tensor:
         scale = 1 / (4 * eta) if scale is None else scale(eta)
         reverse = x - new + eta * energy.grad(new if back_at is None else x)
-        forward = new - x + eta * energy.grad(x)
-        log_reverse = -scale * reverse.square().flatten(1).sum(1)
-        log_forward = -scale * forward.square().flatten(1).sum(1)
+        forward = new - x + eta * energy.grad(x if forth_at is None else new)
+        log_reverse, log_forward = -scale * size(reverse), -scale * size(forward)
         return falls * (energy(x) - energy(new)) + back * log_reverse - forth * log_forward
 
     slips = [
@@ -169,6 +160,18 @@ def mala_log_ratio(student: Callable) -> Result:
             "gradient at the old state",
             "the way back starts at x′, so its drift uses ∇E(x′); you used ∇E(x) for both.",
             lambda *a: ratio(*a, back_at="x"),
+        ),
+        Slip(
+            "gradients at the wrong ends",
+            "each density uses the gradient at its far end. A proposal from b is centred at b − η ∇E(b): in q(a | b) the "
+            "gradient belongs to b.",
+            lambda *a: ratio(*a, back_at="x", forth_at="x′"),
+        ),
+        Slip("no square", "each distance ‖…‖ enters squared.", lambda *a: ratio(*a, size=lambda d: _squares(d).sqrt())),
+        Slip(
+            "batch in one",
+            "the squares are summed over the whole batch; sum over the coordinates of each chain, dimension 1.",
+            lambda *a: ratio(*a, size=lambda d: d.square().sum()),
         ),
         Slip(
             "variance η",
@@ -268,11 +271,16 @@ def leapfrog(student: Callable) -> Result:
         return torch.stack([v.detach() for v in pair])
 
     stacked.__name__ = getattr(student, "__name__", name)
-    value, failure = attempt(name, stacked, *cases[0])
+    value, failure = attempt(name, stacked, cases[0][0], x.clone(), p.clone(), *cases[0][3:])
     if failure is not None:
         return failure
     if isinstance(value, str):
         return told(name, False, "return a pair of tensors, (x, momentum).")
+    given = x.clone(), p.clone()
+    attempt(name, stacked, cases[1][0], *given, *cases[1][3:])
+    if not (torch.equal(given[0], x) and torch.equal(given[1], p)):
+        return told(name, False, "your function overwrites the state or the momentum it was given, which the test on ΔH "
+                    "still needs: write x = x + …, not x += ….", "input changed")  # fmt: skip
     return compare(name, stacked, right, cases, slips)
 
 

@@ -60,7 +60,10 @@ def prepared(root: Path, source: Path, name: str, split: str, prepare: Callable[
             if old.name != file_name:
                 _remove(old)
         return found
-    print(f"{source} was prepared but could not be kept for the next time ({reason(failure)}).")
+    print(
+        f"{source} was prepared but could not be kept in {folders[-1]} for the next time ({reason(failure)}): "
+        "free some space there, or set XDG_CACHE_HOME to a folder that has space and may be written to."
+    )
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import socket
@@ -10,6 +11,7 @@ import time
 import urllib.error
 from pathlib import Path
 
+from ..disk import CannotWrite
 from .catalog import Dataset
 from .cifar import ARCHIVE, MD5, URL
 
@@ -21,7 +23,11 @@ _PREFIX = ".download-"
 
 
 def download(dataset: Dataset, root: Path) -> bool:
-    """Fetch a dataset's files to where its reader looks for them; whether it worked."""
+    """Fetch a dataset's files to where its reader looks for them; whether it worked.
+
+    Raises:
+        CannotWrite: the disk is full. A stand-in would hide that.
+    """
     if dataset.name not in DOWNLOADS:
         return False
     before = socket.getdefaulttimeout()
@@ -37,7 +43,12 @@ def download(dataset: Dataset, root: Path) -> bool:
                 if path.is_file():
                     target.parent.mkdir(parents=True, exist_ok=True)
                     os.replace(path, target)
-    except (OSError, RuntimeError, urllib.error.URLError):  # no network, a read-only root, or a failed hash
+    except (OSError, RuntimeError, urllib.error.URLError) as error:  # no network, a read-only root, or a failed hash
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise CannotWrite(
+                f"no space left under {root} to download {dataset.title}; free some, or set GEN_DATA_ROOT to a folder "
+                "on another disk"
+            ) from error
         if made_root and root.is_dir() and not any(root.iterdir()):
             root.rmdir()
         return False

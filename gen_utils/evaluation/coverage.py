@@ -74,7 +74,7 @@ def precision_recall(features_real: Tensor, features_fake: Tensor, k: int = 3) -
     """Share of fakes inside the data's manifold, and share of data inside the fakes': precision and recall.
 
     A manifold is the union of balls around its points, each reaching to the point's k-th nearest neighbour in its own
-    set. Both shares fall with fewer points; compare only figures with equal numbers and one feature network.
+    set, so it depends on how many points there are: compare only figures with equal numbers and one feature network.
 
     Args:
         features_real, features_fake: (N, d) and (M, d), more than k rows each.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import logging
 import os
@@ -16,11 +15,12 @@ from pathlib import Path
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.loggers import TensorBoardLogger
 
 from ..data import ImageSet
+from ..disk import plainly, runs_root
 from ..samplers import ChainDiverged
+from .run_files import Curves, WholeCheckpoints, read_curves
 
 
 class TrainingDiverged(RuntimeError):
@@ -98,6 +98,7 @@ def fit(
     Raises:
         TrainingDiverged: the loss or a chain's energy stopped being finite; the last good checkpoint stays on disk.
         FileNotFoundError: ``resume`` names a checkpoint that is not there.
+        CannotWrite: the disk is full or read-only; the last checkpoint stays.
     """
     run_dir = Path(config.run_dir)
     last = run_dir / "last.ckpt"
@@ -109,17 +110,17 @@ def fit(
             raise FileNotFoundError(f"no checkpoint at {checkpoint}; leave resume out to start afresh")
     else:
         checkpoint = None
-    if checkpoint is None:
-        for old in run_dir.glob("csv/*/metrics.csv"):  # a fresh start must not show an old run's curves
-            old.unlink()
+    if checkpoint is None:  # a fresh start, killed at once, must not go on with an old run; nor show its curves
+        for old in (last, *run_dir.glob("csv/*/metrics.csv")):
+            old.unlink(missing_ok=True)
 
-    clock, guard = _Clock(), _StopOnNonFinite(last)
+    clock = _Clock()
     loggers = [
-        CSVLogger(run_dir, name="csv", flush_logs_every_n_steps=1),
+        Curves(run_dir, name="csv", flush_logs_every_n_steps=1),
         TensorBoardLogger(run_dir, name="tensorboard"),
     ]
     saver = _Saver(last, config.checkpoint_every, config.validate_every if val is not None else None)
-    with _quiet():
+    with _quiet(), plainly(run_dir):
         trainer = L.Trainer(
             max_steps=config.max_steps,
             max_epochs=-1,
@@ -134,8 +135,8 @@ def fit(
             limit_val_batches=1.0 if val is not None and config.validate_every else 0,
             num_sanity_val_steps=0,
             inference_mode=False,  # validation may run chains, and chains need gradients
-            callbacks=[guard, clock, _RandomState(), *callbacks, saver, *_progress_bar()],
-            plugins=[_AtomicCheckpoints()],
+            callbacks=[_StopOnNonFinite(last), clock, _RandomState(), *callbacks, saver, *_progress_bar()],
+            plugins=[WholeCheckpoints()],
             enable_checkpointing=False,  # _Saver does it
             enable_model_summary=False,
             enable_progress_bar=interactive(),
@@ -145,17 +146,17 @@ def fit(
         try:
             trainer.fit(module, batches, val_batches, ckpt_path=checkpoint, weights_only=True)
         except ChainDiverged as error:
-            raise TrainingDiverged(f"at optimiser step {trainer.global_step}: {error}; {guard.kept()}") from error
+            raise TrainingDiverged(f"at optimiser step {trainer.global_step}: {error}; {_kept(last)}") from error
         if clock.first_step < clock.step:
-            trainer.save_checkpoint(last)  # the end is a checkpoint too, whatever checkpoint_every says
+            saver.save(trainer, module)  # the end is a checkpoint too, whatever checkpoint_every says
     module.eval()
-    return Run(module, _history(run_dir), clock.seconds, clock.step, run_dir, clock.first_step)
+    return Run(module, read_curves(run_dir), clock.seconds, clock.step, run_dir, clock.first_step)
 
 
 def run_folder(name: str, **settings) -> Path:
     """``runs/NAME-…``, one folder for each combination of settings, so that a resume never mixes two."""
     key = hashlib.sha256(repr(sorted(settings.items())).encode()).hexdigest()[:10]
-    return Path(os.environ.get("GEN_RUNS", "runs")) / f"{name}-{key}"
+    return runs_root() / f"{name}-{key}"
 
 
 class _Clock(Callback):
@@ -186,15 +187,27 @@ class _Saver(Callback):
     def __init__(self, path: Path, every: int, validate_every: int | None) -> None:
         self.path, self.every, self.validate_every = path, every, validate_every
 
-    def on_train_batch_end(self, trainer, *args) -> None:
+    def on_train_batch_end(self, trainer, module, *args) -> None:
         if trainer.global_step % self.every == 0 and not (
             self.validate_every and trainer.global_step % self.validate_every == 0
         ):
-            trainer.save_checkpoint(self.path)
+            self.save(trainer, module)
 
     def on_validation_end(self, trainer, module) -> None:
         if trainer.global_step % self.every == 0:
-            trainer.save_checkpoint(self.path)
+            self.save(trainer, module)
+
+    def save(self, trainer, module) -> None:
+        """Not over a good checkpoint with a sick one: a finite loss may have a gradient that is not."""
+        for name, value in module.state_dict().items():
+            if not torch.isfinite(value).all():
+                kept = (
+                    f"the last good checkpoint is {self.path}"
+                    if self.path.exists()
+                    else "no checkpoint was written yet"
+                )
+                raise TrainingDiverged(f"{name} is not finite after step {trainer.global_step}; {kept}")
+        trainer.save_checkpoint(self.path)
 
 
 class _RandomState(Callback):
@@ -219,50 +232,21 @@ class _RandomState(Callback):
 
 
 class _StopOnNonFinite(Callback):
-    """Stops before a NaN reaches the weights (``on_before_optimizer_step`` comes first)."""
+    """Stops before a loss that is not finite reaches the weights."""
 
     def __init__(self, last: Path) -> None:
         self.last = last
 
-    def kept(self) -> str:
-        return f"the last good checkpoint is {self.last}" if self.last.exists() else "no checkpoint was written yet"
-
     def on_before_backward(self, trainer, module, loss) -> None:
         if not torch.isfinite(loss):
             raise TrainingDiverged(
-                f"the loss is {loss.item()} at step {trainer.global_step}; {self.kept()}. "
+                f"the loss is {loss.item()} at step {trainer.global_step}; {_kept(self.last)}. "
                 "Try a smaller learning rate, more steps a chain, or a larger regulariser (alpha)."
             )
 
 
-class _AtomicCheckpoints(TorchCheckpointIO):
-    """Writes beside the target and renames: a kill leaves the old checkpoint or the new one, whole."""
-
-    def save_checkpoint(self, checkpoint, path, storage_options=None) -> None:
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".partial")
-        with open(partial, "wb") as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-
-    def load_checkpoint(self, path, map_location="cpu", weights_only=None):
-        return torch.load(path, map_location=map_location, weights_only=True)
-
-
-def _history(run_dir: Path) -> dict[str, list[tuple[int, float]]]:
-    """All logged values by name. A resumed run logs into a new file; where two overlap the later one counts."""
-    found: dict[str, dict[int, float]] = {}
-    files = sorted(run_dir.glob("csv/version_*/metrics.csv"), key=lambda path: int(path.parent.name.split("_")[1]))
-    for file in files:
-        with open(file, newline="") as rows:
-            for row in csv.DictReader(rows):
-                for name, value in row.items():
-                    if name not in ("step", "epoch") and value:
-                        found.setdefault(name, {})[int(row["step"])] = float(value)
-    return {name: sorted(points.items()) for name, points in found.items()}
+def _kept(last: Path) -> str:
+    return f"the last good checkpoint is {last}" if last.exists() else "no checkpoint was written yet"
 
 
 def interactive() -> bool:

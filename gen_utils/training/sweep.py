@@ -22,6 +22,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..checkpoints import write_atomically
+from ..disk import plainly, runs_root
 from ..samplers import ChainDiverged
 from .fit import TrainingDiverged, interactive
 
@@ -64,9 +65,10 @@ def sweep(
 
     Raises:
         TypeError: settings that are not plain numbers, strings, lists, dictionaries, or None.
+        CannotWrite: the disk is full or read-only; the cells that were finished stay.
     """
     plan = [(label, seed, {**common, **settings, "seed": seed}) for label, settings in cells.items() for seed in seeds]
-    folder = Path(os.environ.get("GEN_RUNS", "runs")) / "sweeps" / name
+    folder = runs_root() / "sweeps" / name
     paths = [folder / _key(settings) for _, _, settings in plan]
     done = [_read(path, label, seed) for (label, seed, _), path in zip(plan, paths, strict=True)]
     waiting = [i for i, cell in enumerate(done) if cell is None]
@@ -145,13 +147,16 @@ def _run(experiment: Callable, label: str, seed: int, settings: Mapping) -> Cell
 
 
 def _write(path: Path, cell: Cell, settings: Mapping) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if cell.tensors:
-        write_atomically(path.with_suffix(".safetensors"), save_tensors(cell.tensors))
+    with plainly(path.with_suffix(".json")):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    data = save_tensors(cell.tensors) if cell.tensors else None
+    if data is not None:
+        write_atomically(path.with_suffix(".safetensors"), data)
     text = {
         "settings": dict(settings),
         "values": cell.values,
         "has_tensors": bool(cell.tensors),
+        "sha256": None if data is None else hashlib.sha256(data).hexdigest(),
         "seconds": cell.seconds,
         "diverged": cell.diverged,
         "torch": torch.__version__,
@@ -162,7 +167,13 @@ def _write(path: Path, cell: Cell, settings: Mapping) -> None:
 def _read(path: Path, label: str, seed: int) -> Cell | None:
     try:
         kept = json.loads(path.with_suffix(".json").read_text())
-        tensors = load_tensors(path.with_suffix(".safetensors").read_bytes()) if kept["has_tensors"] else {}
+        tensors = {}
+        if kept["has_tensors"]:
+            data = path.with_suffix(".safetensors").read_bytes()
+            # Cells kept before there were hashes are taken as they are.
+            if "sha256" in kept and hashlib.sha256(data).hexdigest() != kept["sha256"]:
+                return None
+            tensors = load_tensors(data)
         return Cell(label, seed, kept["values"], tensors, kept["seconds"], kept["diverged"])
     except FileNotFoundError:
         return None

@@ -200,7 +200,7 @@ def train_vaebm(
 ) -> tuple[Run, list[Recovery]]:
     """Train a copy of the energy on top of a frozen copy of the VAE; a diverging run is rescued.
 
-    "Training will eventually explode", its authors warn. After a divergence the last good checkpoint is restored and
+    Training "will eventually explode", its authors warn. After a divergence the last good checkpoint is restored and
     the learning rate multiplied by ``shrink`` (see ``fit_with_rescue``).
 
     Args:

@@ -44,17 +44,20 @@ def test_right_answers_pass(check, answer, capsys):
 
 
 def step_variant(
-    *, sign=-1, reduce="sum", clip=True, box=True, noise=lambda eta, sigma: sigma, detach=True, backward=False
+    *, sign=-1, reduce="sum", clip=True, box=True, noise=lambda eta, sigma: sigma, detach=True, backward=False, own=True
 ):
     def variant(energy, x, step_size, sigma, grad_clip, xi):
-        x = x.detach().requires_grad_()
+        x = x.detach().requires_grad_() if own else x.requires_grad_()
         value = getattr(energy(x), reduce)()
         if backward:
             value.backward()
             grad = x.grad
         else:
             (grad,) = torch.autograd.grad(value, x)
-        grad = grad.clamp(-grad_clip, grad_clip) if clip else grad
+        if callable(clip):
+            grad = clip(grad, step_size, grad_clip)
+        elif clip:
+            grad = grad.clamp(-grad_clip, grad_clip)
         new = (x.detach() if detach else x) + sign * step_size * grad + noise(step_size, sigma) * xi
         return new.clamp(-1, 1) if box else new
 
@@ -72,6 +75,10 @@ STEP_SLIPS = {
     "noise from the step": dict(noise=lambda eta, sigma: (2 * eta) ** 0.5),
     "graph through the chain": dict(detach=False),
     "backward": dict(backward=True),
+    "input changed": dict(own=False),
+    "step clipped": dict(clip=lambda grad, eta, c: (eta * grad).clamp(-c, c) / eta),
+    "norm clipped": dict(clip=lambda grad, eta, c: torch.stack([g * min(1.0, c / float(g.norm())) for g in grad])),
+    "clipped on one side": dict(clip=lambda grad, eta, c: torch.minimum(grad, torch.tensor(c))),
 }
 
 
@@ -110,6 +117,15 @@ START_SLIPS = {
 }
 
 
+def test_a_fixed_number_of_fresh_starts_is_named():
+    def student(buffer, n, p, generator):
+        fresh = torch.rand((int(n * p), *buffer.shape[1:]), generator=generator) * 2 - 1
+        index = torch.randint(len(buffer), (n - len(fresh),), generator=generator)
+        return torch.cat((fresh, buffer[index]))
+
+    assert checks.draw_starts(student).slip == "fixed count"
+
+
 @pytest.mark.parametrize("slip", START_SLIPS)
 def test_start_slips(slip):
     assert checks.draw_starts(start_variant(**START_SLIPS[slip])).slip == slip
@@ -135,6 +151,7 @@ TEMPERATURE_SLIPS = {
     "factor 2": lambda e, s: s**2 / e,
     "inverse": lambda e, s: 2 * e / s**2,
     "ε-form": lambda e, s: (s / e) ** 2,
+    "half times η": lambda e, s: s**2 / 2 * e,
 }
 
 
@@ -150,8 +167,13 @@ LOSS_SLIPS = {
     "all summed": lambda r, f, a: r.sum() - f.sum() + a * ((r**2).sum() + (f**2).sum()),
     "square of the mean": lambda r, f, a: r.mean() - f.mean() + a * (r.mean() ** 2 + f.mean() ** 2),
     "difference of squares": lambda r, f, a: r.mean() - f.mean() + a * ((r**2).mean() - (f**2).mean()),
+    "one side": lambda r, f, a: r.mean() - f.mean() + a * (r**2).mean(),
     "half": lambda r, f, a: r.mean() - f.mean() + a * ((r**2).mean() + (f**2).mean()) / 2,
 }
+
+
+def test_a_penalty_on_the_samples_alone_is_named():
+    assert checks.contrastive_loss(lambda r, f, a: r.mean() - f.mean() + a * (f**2).mean()).slip == "one side"
 
 
 @pytest.mark.parametrize("slip", LOSS_SLIPS)

@@ -20,8 +20,11 @@ def squares(x):
 # --- one function a check, right unless told otherwise --------------------------------------------
 
 
-def step(*, drift=lambda e: e, sigma=lambda e: math.sqrt(2 * e), reduce="sum", detach=True):
+def step(*, drift=lambda e: e, sigma=lambda e: math.sqrt(2 * e), reduce="sum", detach=True, own=True):
     def variant(energy, x, step_size, xi):
+        if not own:
+            x.requires_grad_()
+            return (x - step_size * torch.autograd.grad(energy(x).sum(), x)[0] + sigma(step_size) * xi).detach()
         grad = gradient(energy, x, reduce)
         new = x - drift(step_size) * grad + sigma(step_size) * xi
         return new if detach else new + 0 * energy(x.requires_grad_()).sum()
@@ -29,11 +32,22 @@ def step(*, drift=lambda e: e, sigma=lambda e: math.sqrt(2 * e), reduce="sum", d
     return variant
 
 
-def ratio(*, energies=1, back=1, forth=1, back_at="new", divisor=lambda e: 4 * e, then=lambda r: r):
+def ratio(
+    *,
+    energies=1,
+    back=1,
+    forth=1,
+    back_at="new",
+    forth_at="old",
+    divisor=lambda e: 4 * e,
+    size=squares,
+    then=lambda r: r,
+):
     def variant(energy, x, proposal, step_size):
-        reverse = x - proposal + step_size * gradient(energy, proposal if back_at == "new" else x)
-        forward = proposal - x + step_size * gradient(energy, x)
-        log_q = (forth * squares(forward) - back * squares(reverse)) / divisor(step_size)
+        grads = {"new": gradient(energy, proposal), "old": gradient(energy, x)}
+        reverse = x - proposal + step_size * grads[back_at]
+        forward = proposal - x + step_size * grads[forth_at]
+        log_q = (forth * size(forward) - back * size(reverse)) / divisor(step_size)
         return then(energies * (energy(x) - energy(proposal)) + log_q)
 
     return variant
@@ -60,6 +74,14 @@ def euler(energy, x, momentum, step_size, n_steps):
         grad = gradient(energy, x)
         x = x + step_size * momentum
         momentum = momentum - step_size * grad
+    return x, momentum
+
+
+def in_place(energy, x, momentum, step_size, n_steps):
+    momentum -= step_size / 2 * gradient(energy, x)
+    for i in range(n_steps):
+        x += step_size * momentum
+        momentum -= step_size * (1 if i + 1 < n_steps else 0.5) * gradient(energy, x)
     return x, momentum
 
 
@@ -92,6 +114,8 @@ SLIPS = {
         ("ε-form", step(drift=lambda e: e / 2, sigma=lambda e: e**0.5)),
         ("no drift", step(drift=lambda e: 0.0)),
         ("graph through the chain", step(detach=False)),
+        ("input changed", step(own=False)),
+        ("input changed", lambda energy, x, eta, xi: x.sub_(eta * gradient(energy, x)).add_(math.sqrt(2 * eta) * xi)),
     ],
     "noise_for_temperature": [
         ("variance for scale", lambda T, e: 2 * T * e),
@@ -109,6 +133,9 @@ SLIPS = {
         ("proposals turned round", ratio(back=-1, forth=-1)),
         ("energies turned round", ratio(energies=-1)),
         ("gradient at the old state", ratio(back_at="old")),
+        ("gradients at the wrong ends", ratio(back_at="old", forth_at="new")),
+        ("no square", ratio(size=lambda d: d.norm(dim=1))),
+        ("batch in one", ratio(size=lambda d: d.norm() ** 2)),
         ("variance η", ratio(divisor=lambda e: 2 * e)),
         ("forgot 1/(4η)", ratio(divisor=lambda e: 1)),
         ("forgot 1/(4η)", ratio(divisor=lambda e: 2)),
@@ -130,6 +157,7 @@ SLIPS = {
         ("old gradient", flight(fresh=False)),
         ("one step short", flight(extra=-1)),
         ("one step too many", flight(extra=1)),
+        ("input changed", in_place),
     ],
     "ais_log_weights": [
         ("β itself", lambda b, r: (b[1:, None] * r).sum(0)),
@@ -195,6 +223,16 @@ def test_other_answers_are_told_kindly(name, answer, said, capsys):
 def test_an_unknown_mistake_shows_both_values(capsys):
     assert not checks.mala_log_ratio(ratio(then=lambda r: r + 0.123))
     assert "Yours: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", [float, torch.tensor])
+def test_a_plain_number_may_be_returned_in_any_form(kind):
+    assert checks.noise_for_temperature(lambda T, e: kind((2 * T * e) ** 0.5))
+
+
+def test_an_unknown_number_is_shown_as_it_is(capsys):
+    assert not checks.noise_for_temperature(lambda T, e: 7.5)
+    assert "Yours: 7.5. True: 0.2." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

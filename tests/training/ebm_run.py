@@ -10,7 +10,7 @@ from gen_utils.samplers import Langevin
 from gen_utils.training import EBMConfig, EBMTraining, EBMWatch, FitConfig, fit
 
 
-def train(run_dir, *, resume=None, max_steps=40, seed=0, **changes):
+def train(run_dir, *, resume=None, max_steps=40, seed=0, checkpoint_every=5, **changes):
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     kernel = Langevin(10.0, noise=0.005, grad_clip=0.03, bounds=(-1.0, 1.0))
@@ -19,7 +19,13 @@ def train(run_dir, *, resume=None, max_steps=40, seed=0, **changes):
     images = load_images("digits", limit=150)  # 9 batches of 16 an epoch: the run crosses four epochs
     watch = EBMWatch(10, {"data": images.scaled()[:8]}, n_chains=2, n_steps=4, n_kept=2)
     settings = FitConfig(
-        max_steps, batch_size=16, seed=seed, run_dir=run_dir, checkpoint_every=5, validate_every=10, log_every=1
+        max_steps,
+        batch_size=16,
+        seed=seed,
+        run_dir=run_dir,
+        checkpoint_every=checkpoint_every,
+        validate_every=10,
+        log_every=1,
     )
     return fit(module, images, images, config=settings, resume=resume, callbacks=[watch]), watch
 
