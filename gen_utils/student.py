@@ -24,7 +24,7 @@ You write the heart of each model; a check tells you what is still wrong.
 
 ## Once
 
-Python 3.11 or newer (`python3 --version`), about 3 GB of disk, and a network for this one step. In this folder:
+Python 3.11 or newer (`python3 --version`), about 3 GB of disk, and a network. In this folder:
 
 ```
 python3 -m venv .venv
@@ -43,13 +43,16 @@ opens JupyterLab at `start_here.ipynb`, which links the parts. Run a notebook fr
 replace the line `raise NotImplementedError`, run the cell, and run the check below it. "Run All" stops at the
 first exercise that is not solved yet; solve it, and go on with "Run Selected Cell and All Below" (menu Run).
 
-The code that only draws figures is folded to a bar: click it to read it. Without the real data, built-in sets stand in,
-and the titles say so; every exercise and every check is the same.
+Imports and the code around the figures are folded to a bar: click it to read them. Without the real data, built-in sets
+stand in, and the titles say so; every exercise and every check is the same. A finished training is kept in `runs/` and
+loaded by the next run; delete that folder to train afresh.
 
 Change `profile = "quick"` near the top to `"laptop"` for real data and longer training;
 `.venv/bin/python -m gen_utils data` says how to get the data. Leave `ship = False`: it is for those who make the
-trained models that come with the course. Tables put three runs side by side: *reported* (a paper, or the assignment
-a part grew from), *shipped* or *kept* (a longer run of this notebook), *this run* (yours).
+trained models that come with the course.
+
+The last table of a notebook has three columns of results: *reported* by a paper, or by the assignment the part grew
+from; *shipped* or *kept*, from a longer run of this notebook; and *this run*, yours.
 
 ## When you hand in
 

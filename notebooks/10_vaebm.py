@@ -496,8 +496,9 @@ checks.xz_energy(pair_energy)
 # The two energies are related by the determinant. With all constants, $U(\varepsilon) = U_{xz}(x(\varepsilon), z(\varepsilon)) - \sum_i \log s_i(\varepsilon_z)$. The code
 # published with the paper walks in $\varepsilon$ along the gradient of $E(x) - \log p(x \mid z) - \log p(z)$: the energy of the *pair*, without the
 # determinant. **Does it matter?** With one fixed σ the missing term is a constant, its gradient is zero, and nothing changes. With a
-# decoder whose scale depends on $z$, as the paper's has, the chain prefers codes where the decoder is sure of itself. We
-# take the smallest such model, one pixel and one code, where integrals on a grid are the exact answer.
+# decoder whose scale depends on $z$, as the paper's has, the chain prefers codes where the decoder is sure of itself. (That
+# code also bounds the scale from below, at about $e^{-2}$, in $\log p(x \mid z)$ but not in $x(\varepsilon)$; below the bound its term is
+# constant.) We take the smallest such model, one pixel and one code, where integrals on a grid are the exact answer.
 
 
 # %%
