@@ -127,7 +127,7 @@ def _execute(
             kernel_name="python3",
             start_timeout=300,  # a busy machine takes its time to start a kernel
             progress_bar=False,
-            extra_arguments=["--IPKernelApp.log_level=ERROR"],
+            extra_arguments=["--IPKernelApp.log_level=ERROR", *_leave_with_this_process()],
         )
     except papermill.PapermillExecutionError:
         os.replace(work, target.with_suffix(".failed.ipynb"))
@@ -146,6 +146,17 @@ def _execute(
     os.replace(work, target)
     target.with_suffix(".failed.ipynb").unlink(missing_ok=True)
     return target, True
+
+
+def _leave_with_this_process() -> list[str]:
+    """Arguments for a kernel whose parent may be killed while it starts.
+
+    Later ipykernel notices by itself. Not then: it goes on waiting, for ever where a session manager adopts orphans.
+    """
+    if os.name != "posix":
+        return []
+    look = f"try: __import__('os').kill({os.getpid()}, 0)\nexcept ProcessLookupError: __import__('os')._exit(1)"
+    return [f"--IPKernelApp.exec_lines={look}"]
 
 
 def keep_results(executed: Path) -> Path:

@@ -79,12 +79,13 @@ from gen_utils.plotting import (
 )  # fmt: skip
 from gen_utils.profiles import choose
 from gen_utils.report import record, say, table
-from gen_utils.samplers import Langevin, UniformStart, sample
+from gen_utils.samplers import ChainDiverged, Langevin, UniformStart, sample
 from gen_utils.training import (
     EBMConfig,
     EBMTraining,
     EBMWatch,
     FitConfig,
+    TrainingDiverged,
     fit,
     run_folder,
 )
@@ -1036,7 +1037,7 @@ for name, changes in variants.items():
             )
             kernel = changes.get("kernel", descent)
             images = draw(trial.module.energy, kernel=kernel)
-        except RuntimeError as error:  # TrainingDiverged or ChainDiverged
+        except (TrainingDiverged, ChainDiverged) as error:
             say(f"*{name}, seed {s}: {str(error).split(';')[0]}*")
             continue
         distances.append(distance(images))

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Sequence
@@ -270,8 +271,15 @@ class _quiet:
         self._warnings = warnings.catch_warnings()
         self._warnings.__enter__()
         warnings.filterwarnings("ignore", module="lightning")
+        self._hook, threading.excepthook = threading.excepthook, self._threads
+
+    def _threads(self, failure) -> None:
+        """TensorBoard writes in a thread and raises its error again in the main one: once is enough."""
+        if not issubclass(failure.exc_type, OSError):
+            self._hook(failure)
 
     def __exit__(self, *error) -> None:
+        threading.excepthook = self._hook
         self._warnings.__exit__(*error)
         for name, level in self._levels:
             logging.getLogger(name).setLevel(level)
