@@ -32,7 +32,11 @@ def joint_energy(student: Callable) -> Result:
     value, failure = attempt("joint_energy", student, small.clone())
     if failure is not None:
         return failure
-    if isinstance(value, Tensor) and value.shape == (4,) and torch.allclose(value.abs().to(small.dtype), small.logsumexp(0).abs()):
+    if (
+        isinstance(value, Tensor)
+        and value.shape == (4,)
+        and torch.allclose(value.abs().to(small.dtype), small.logsumexp(0).abs())
+    ):
         return told(
             "joint_energy",
             False,
