@@ -33,7 +33,7 @@
 #
 # | profile | data | what happens | time |
 # |---|---|---|---|
-# | `quick` | drawn Persian digits | every cell runs, training is a taste | about a minute, two cores (planned) |
+# | `quick` | drawn Persian digits | every cell runs, training is a taste | about a minute, two cores |
 # | `laptop` | Hoda | five games, three seeds each, and a longer run of the best | 46 minutes on one of two busy cores (the sum of two sittings): the five games 20, the longer run 21 |
 # | `full` | Hoda | wider networks, ten times as long | an hour, one GPU (not yet measured) |
 
