@@ -192,6 +192,9 @@ class _Saver(Callback):
         if trainer.global_step % self.every == 0 and not (
             self.validate_every and trainer.global_step % self.validate_every == 0
         ):
+            # Lightning writes the step's row of the curves after this hook; a kill between the checkpoint and the row
+            # would lose the row for good, since the resumed run begins with the next step. Twice does no harm.
+            trainer._logger_connector.update_train_step_metrics()
             self.save(trainer, module)
 
     def on_validation_end(self, trainer, module) -> None:

@@ -44,6 +44,7 @@ def networks(game):
 
 
 def train(folder, game="gp", steps=6, callbacks=(), resume=True, **changes):
+    torch.set_num_threads(1)  # here and in another process: sums over another number of threads differ in the last bit
     settings = dict(batch_size=8, seed=0, run_dir=folder, checkpoint_every=2, log_every=1)
     recipe = GANConfig(GAMES[game], seed=1, **changes)
     config = FitConfig(steps, **settings)
