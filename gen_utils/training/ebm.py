@@ -16,6 +16,7 @@ from ..losses import contrastive_divergence
 from ..models.conditional_energy import classify
 from ..samplers import ClassBuffer, Langevin, ReplayBuffer, UniformStart, sample
 from ..samplers.kernels import energy_only
+from .streams import stream_of_process
 
 
 @dataclass(frozen=True)
@@ -84,13 +85,7 @@ class EBMTraining(L.LightningModule):
 
     def on_fit_start(self) -> None:
         # The stream lives where the chains run; a resume brings its state along (see below).
-        if self.noise.device.type != self.device.type:
-            # One stream a process, or every rank would run the same chains.
-            self.noise = torch.Generator(self.device).manual_seed(self.config.seed + 1_000_003 * self.global_rank)
-        elif self.global_rank:
-            # A checkpoint holds the first process's state; the others branch off from it, each in its own way.
-            branch = torch.randint(1 << 62, (self.global_rank,), generator=self.noise)[-1]
-            self.noise.manual_seed(int(branch))
+        self.noise = stream_of_process(self.noise, self.device, self.global_rank)
 
     def negatives(self, n: int, labels: Tensor | None = None) -> Tensor:
         """(n, C, H, W): finished chains, which also enter the buffer.

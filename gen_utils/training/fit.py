@@ -205,12 +205,7 @@ class _Saver(Callback):
         """Not over a good checkpoint with a sick one: a finite loss may have a gradient that is not."""
         for name, value in module.state_dict().items():
             if not torch.isfinite(value).all():
-                kept = (
-                    f"the last good checkpoint is {self.path}"
-                    if self.path.exists()
-                    else "no checkpoint was written yet"
-                )
-                raise TrainingDiverged(f"{name} is not finite after step {trainer.global_step}; {kept}")
+                raise TrainingDiverged(f"{name} is not finite after step {trainer.global_step}; {_kept(self.path)}")
         trainer.save_checkpoint(self.path)
 
 

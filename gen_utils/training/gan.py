@@ -15,6 +15,7 @@ from ..data import ImageSet, to_float, to_uint8
 from ..losses import squared_gradient
 from .adversaries import Adversary, EnergyBased, NonSaturating, Relativistic, Wasserstein, WassersteinGP
 from .fit import FitConfig, Run, fit
+from .streams import stream_of_process
 
 __all__ = [
     "Adversary",
@@ -86,10 +87,7 @@ class GANTraining(L.LightningModule):
 
     def on_fit_start(self) -> None:
         # The stream lives where the networks do; a resume brings its state along (see below).
-        if self.noise.device.type != self.device.type:
-            self.noise = torch.Generator(self.device).manual_seed(self.config.seed + 1_000_003 * self.global_rank)
-        elif self.global_rank and not self.global_step:
-            self.noise.manual_seed(self.config.seed + 1_000_003 * self.global_rank)
+        self.noise = stream_of_process(self.noise, self.device, self.global_rank)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         make = self.config.objective.optimiser
