@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 MIME = "application/vnd.gen-utils.record+json"
 _recorded: dict[str, object] = {}
@@ -70,6 +70,33 @@ def table(rows: Sequence[Mapping], caption: str = "") -> None:
     lines = [f"| {' | '.join(map(_cell, header))} |", f"|{'|'.join('---' for _ in header)}|"]
     lines += [f"| {' | '.join(_cell(row.get(key, '')) for key in header)} |" for row in rows]
     say("\n".join(([f"**{caption}**", ""] if caption else []) + lines))
+
+
+def comparison(
+    kept: Mapping, profile: str, *, form: str = "{:.1f}", first: str = "reported", second: str = "shipped"
+) -> Callable[..., dict]:
+    """Makes the rows of a chapter's last table: what is reported elsewhere, what a kept run has, what this run has.
+
+    Args:
+        kept: the records of the kept run, or an empty mapping; profile: of this run; form: how numbers are written,
+            unless a row says otherwise; first, second: the headings of the first two columns.
+
+    Returns:
+        ``row(label, what, reported="–", form=form)``: ``what`` is the name of a record, or a function of all records.
+        What a run did not record, or recorded as nothing, is a dash.
+    """
+
+    def row(label: str, what: str | Callable, reported: str = "–", form: str = form) -> dict:
+        def show(records: Mapping) -> str:
+            try:
+                value = what(records) if callable(what) else records[what]
+            except (KeyError, TypeError):
+                return "–"
+            return "–" if value is None else form.format(value)
+
+        return {"quantity": label, first: reported, second: show(kept), f"this run ({profile})": show(_recorded)}
+
+    return row
 
 
 def _cell(value) -> str:

@@ -1802,24 +1802,10 @@ say(
 # %% tags=["hide-input"]
 kept = kept_results("01_sampling_playground")
 kept_records = {} if kept is None else kept["records"]
-records = report.recorded()
 record("notebook_seconds", time.perf_counter() - started)
-
-
-def three(label, key, exact, form="{:.3f}"):
-    """One row: what theory says, what the kept run has, what this run has."""
-
-    def show(found):
-        return form.format(found[key]) if key in found else "–"
-
-    return {
-        "quantity": label,
-        "exact or theory": exact,
-        "kept": show(kept_records),
-        f"this run ({profile})": show(records),
-    }
-
-
+three = report.comparison(
+    kept_records, profile, form="{:.3f}", first="exact or theory", second="kept"
+)
 table(
     [
         three("ULA's variance ratio, η = ½, λ = 1", "ula_variance_at_half", "1.333"),

@@ -992,20 +992,7 @@ if ship:
 # ## Reported, shipped, this run
 
 # %% tags=["hide-input"]
-records = report.recorded()
-
-
-def three(label, key, reported="–", form="{:.1f}"):
-    """One row: what the source reports, what the kept run has, what this run has."""
-    show = lambda r: form.format(r[key]) if key in r else "–"  # noqa: E731
-    return {
-        "quantity": label,
-        "reported": reported,
-        "shipped": show(kept_records),
-        f"this run ({profile})": show(records),
-    }
-
-
+three = report.comparison(kept_records, profile)
 table(
     [
         three("photographs", "photos", "CIFAR-10", "{}"),

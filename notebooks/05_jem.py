@@ -1291,20 +1291,7 @@ if ship:
 # ## Reported, shipped, this run (D5)
 
 # %% tags=["hide-input"]
-records = report.recorded()
-
-
-def three(label, key, reported="–", form="{:.1f}"):
-    """One row: what the papers report, what the kept run has, what this run has."""
-    show = lambda r: form.format(r[key]) if r.get(key) is not None else "–"  # noqa: E731
-    return {
-        "quantity": label,
-        "reported": reported,
-        "shipped": show(kept_records),
-        f"this run ({profile})": show(records),
-    }
-
-
+three = report.comparison(kept_records, profile)
 table(
     [
         three("data", "data", "CIFAR-10", "{}"),

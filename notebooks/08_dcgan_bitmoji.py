@@ -1037,20 +1037,7 @@ if ship:
 # ## Reported, shipped, this run
 
 # %% tags=["hide-input"]
-records = report.recorded()
-
-
-def three(label, key, reported="–", form="{:.2f}"):
-    """One row: what the original reports, what the kept run has, what this run has."""
-    show = lambda r: form.format(r[key]) if r.get(key) is not None else "–"  # noqa: E731
-    return {
-        "quantity": label,
-        "reported": reported,
-        "shipped": show(kept_records),
-        f"this run ({profile})": show(records),
-    }
-
-
+three = report.comparison(kept_records, profile, form="{:.2f}")
 table(
     [
         three("data", "data", "Bitmoji", "{}"),

@@ -1686,20 +1686,7 @@ if ship:
 # %% tags=["hide-input"]
 record("main_bits", bits_per_dim(next(v[0] for k, v in main_found.items() if k.startswith("importance")), n_dims, 128))  # fmt: skip
 record("mig_best", top.values["mig"])
-records = report.recorded()
-
-
-def three(label, key, reported="–", form="{:.1f}"):
-    """One row: what the source reports, what the kept run has, what this run has."""
-    show = lambda r: form.format(r[key]) if key in r else "–"  # noqa: E731
-    return {
-        "quantity": label,
-        "reported": reported,
-        "shipped": show(kept_records),
-        f"this run ({profile})": show(records),
-    }
-
-
+three = report.comparison(kept_records, profile)
 table(
     [
         three("faces", "faces", "CelebA", "{}"),

@@ -1248,20 +1248,7 @@ record("faces_vae", next((c.values["vae_means"] for c in quality if c.name == "f
 record("faces_vaebm", next((c.values["means"] for c in quality if c.name == "faces" and c.diverged is None), None))  # fmt: skip
 record("vaebm_modes", found_modes["VAEBM, means"])
 record("vaebm_kl", float(mode_kl["VAEBM, means"]))
-records = report.recorded()
-
-
-def three(label, key, reported="–", form="{:.1f}"):
-    """One row: what the paper reports, what the kept run has, what this run has."""
-    show = lambda r: form.format(r[key]) if r.get(key) is not None else "–"  # noqa: E731
-    return {
-        "quantity": label,
-        "reported": reported,
-        "shipped": show(kept_records),
-        f"this run ({profile})": show(records),
-    }
-
-
+three = report.comparison(kept_records, profile)
 table(
     [
         three("data", "data_names", "CIFAR-10, CelebA-64, stacked MNIST", "{}"),

@@ -59,3 +59,19 @@ def test_a_bar_in_a_cell_does_not_end_it(capsys):
         "|---|",
         "| ab |",
     ]
+
+
+def test_the_row_of_the_last_table_shows_what_each_run_recorded():
+    from gen_utils import report
+
+    report.record("a_distance", 12.34)
+    report.record("an_empty_one", None)
+    row = report.comparison({"a_distance": 5.0}, "quick")
+    assert row("distance", "a_distance") == {
+        "quantity": "distance", "reported": "–", "shipped": "5.0", "this run (quick)": "12.3",
+    }  # fmt: skip
+    assert row("computed", lambda r: 2 * r["a_distance"], "24", "{:.2f}")["this run (quick)"] == "24.68"
+    assert row("empty", "an_empty_one")["this run (quick)"] == "–"
+    assert row("missing", lambda r: r["nowhere"]["deep"])["shipped"] == "–"
+    other = report.comparison({}, "laptop", first="exact", second="kept")
+    assert list(other("distance", "a_distance", "1")) == ["quantity", "exact", "kept", "this run (laptop)"]
