@@ -24,7 +24,7 @@ You write the heart of each model; a check tells you what is still wrong.
 
 ## Once
 
-Python 3.11 or newer (`python3 --version`), about 3 GB of disk, and a network. In this folder:
+Python 3.11 or newer (`python3 --version`), up to 6 GB of disk, and a network. In this folder:
 
 ```
 python3 -m venv .venv
