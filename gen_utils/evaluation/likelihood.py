@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from ..models.vaebm import lost
 from ..samplers import HMC, sample, warm_up
 from .annealing import (
     annealed_importance,
@@ -272,12 +273,14 @@ def _posterior_energy(model, x: Tensor, n_chains: int, whiten: str = "posterior"
         base = posterior if whiten == "posterior" else model.prior().expand(posterior.batch_shape)
         centre, scale = base.mean.detach(), base.stddev.detach()  # (B, latent)
     images = x.repeat(n_chains, *[1] * (x.ndim - 1))
-    log_volume = scale.log().sum(1)
+    log_volume, prior = scale.log().sum(1), model.prior()
 
     def energy(u: Tensor) -> Tensor:
         z = centre + scale * u.reshape(n_chains, *centre.shape)
-        joint = model.prior().log_prob(z) + model.likelihood(z.flatten(0, 1)).log_prob(images).reshape(n_chains, -1)
-        return -(joint + log_volume).flatten()
+        gone = lost(((z - prior.mean) / prior.stddev).flatten(0, 1))
+        z = z.masked_fill(gone.reshape(n_chains, -1, 1), 0.0)
+        joint = prior.log_prob(z) + model.likelihood(z.flatten(0, 1)).log_prob(images).reshape(n_chains, -1)
+        return (-(joint + log_volume).flatten()).masked_fill(gone, math.inf)
 
     def start(generator: torch.Generator | None) -> Tensor:
         device = centre.device if generator is None else generator.device

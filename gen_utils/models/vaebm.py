@@ -24,6 +24,16 @@ from .vae import MLPVAE, ConvVAE
 
 Energy = Callable[[Tensor], Tensor]
 PARTS = {kind.__name__: kind for kind in (ConvVAE, MLPVAE, SmallEnergy, StridedEnergy, ResidualEnergy)}
+REACH = 100.0  # standard deviations of the prior; the density there is e^-5000
+
+
+def lost(standardised: Tensor) -> Tensor:
+    """(B, n) coordinates in units of a standard normal -> (B,) bool: further out than any draw, or not a number.
+
+    A trajectory of HMC that diverges gets there. Its energy is +inf, which the kernels count as a rejection; asking the
+    decoder for a distribution there would stop all chains with an error.
+    """
+    return ~(standardised.abs() < REACH).all(1)
 
 
 class _Joint(nn.Module):
@@ -82,11 +92,13 @@ class EpsilonEnergy(_Joint):
         self.energy, self.jacobian = energy, jacobian
 
     def forward(self, eps: Tensor) -> Tensor:
+        gone = lost(eps)
+        eps = eps.masked_fill(gone[:, None], 0.0)
         x, _, scale = self.decode(eps)
         value = self.energy(x) + 0.5 * eps.square().sum(1)
         if not self.jacobian:
             value = value + scale.expand_as(x).log().flatten(1).sum(1)
-        return value
+        return value.masked_fill(gone, math.inf)
 
 
 class XZEnergy(_Joint):
@@ -103,8 +115,11 @@ class XZEnergy(_Joint):
         self.energy = energy
 
     def forward(self, state: Tensor) -> Tensor:
-        x, z = self.split(state)
-        return self.energy(x) - self.vae.likelihood(z).log_prob(x) - self.vae.prior().log_prob(z)
+        prior = self.vae.prior()
+        gone = lost((self.split(state)[1] - prior.mean) / prior.stddev) | ~torch.isfinite(state).all(1)
+        x, z = self.split(state.masked_fill(gone[:, None], 0.0))
+        value = self.energy(x) - self.vae.likelihood(z).log_prob(x) - prior.log_prob(z)
+        return value.masked_fill(gone, math.inf)
 
 
 def epsilon_energy(energy: Energy, vae: nn.Module, *, jacobian: bool = True) -> EpsilonEnergy:

@@ -219,3 +219,17 @@ def test_saved_and_loaded(tmp_path):
     torch.testing.assert_close(again.in_epsilon()(eps), joint.in_epsilon()(eps))
     with pytest.raises(ValueError, match="made of"):
         VAEBM({"kind": "Unknown"}, joint.energy)
+
+
+@pytest.mark.parametrize("jacobian", [True, False])
+def test_a_trajectory_that_flies_off_is_a_rejection_and_no_error(jacobian):
+    """At z = -1000 the decoder's scale is zero in floats, and torch would refuse to make its distribution."""
+    space = epsilon_energy(lambda x: x.square().sum(1), Scaled(), jacobian=jacobian)
+    eps = torch.tensor([[0.5, 0.1], [0.0, -1000.0], [math.nan, 0.0], [0.2, -0.3]], dtype=torch.float64)
+    values = space(eps)
+    assert torch.isinf(values[1:3]).all() and (values[1:3] > 0).all()
+    assert torch.equal(values[[0, 3]], space(eps[[0, 3]]))  # the others do not notice
+    pair = xz_energy(lambda x: x.square().sum(1), Scaled())(eps)
+    assert torch.isfinite(pair[[0, 3]]).all() and (pair[1:3] == math.inf).all()
+    wild = sample(space, eps[[0, 3]].repeat(200, 1), HMC(60.0, 6), 5, generator=torch.Generator().manual_seed(0))
+    assert torch.isfinite(wild.x).all() and wild.accept_rate < 0.5
