@@ -65,7 +65,7 @@ from torch.nn import functional as F
 
 from gen_utils import checkpoints, report
 from gen_utils.checks import gan_wgan as checks
-from gen_utils.data import load_images, to_float
+from gen_utils.data import load_images, stratified, to_float
 from gen_utils.evaluation.classification import logits_of, wilson
 from gen_utils.evaluation.coverage import class_coverage, precision_recall
 from gen_utils.evaluation.frechet import extract_features, frechet_distance
@@ -161,27 +161,6 @@ else:
 
 
 # %%
-def stratified(parts, fractions, seed):
-    """One ImageSet a fraction, each class divided by the same fractions; earlier parts fill earlier sets first."""
-    images = torch.cat([part.images for part in parts])
-    labels = torch.cat([part.labels for part in parts])
-    pooled = dataclasses.replace(
-        parts[0], images=images, labels=labels, factors=None
-    )
-    stream = torch.Generator().manual_seed(seed)
-    sizes = [len(part) for part in parts]
-    offsets = [sum(sizes[:i]) for i in range(len(parts))]
-    order = torch.cat([torch.randperm(n, generator=stream) + at for n, at in zip(sizes, offsets, strict=True)])  # fmt: skip
-    taken = [[] for _ in fractions]
-    for k in labels.unique():
-        own = order[labels[order] == k]
-        cuts = [round(len(own) * sum(fractions[: i + 1])) for i in range(len(fractions) - 1)]  # fmt: skip
-        for place, index in zip(taken, torch.tensor_split(own, cuts), strict=True):  # fmt: skip
-            place.append(index)
-    shuffled = [torch.cat(index) for index in taken]
-    return [pooled.take(index[torch.randperm(len(index), generator=stream)]) for index in shuffled]  # fmt: skip
-
-
 def binary(images):
     """The set with every pixel 0 or 255."""
     return dataclasses.replace(images, images=(images.images >= 128).to(torch.uint8) * 255)  # fmt: skip

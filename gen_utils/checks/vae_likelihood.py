@@ -173,6 +173,48 @@ def harmonic_estimate(student: Callable) -> Result:
     return compare("harmonic_estimate", student, right, cases, slips)
 
 
+def posterior_energy(student: Callable) -> Result:
+    """Check ``posterior_energy(log_joint, mean, scale, u) -> (B,)``: the energy HMC walks on, in the encoder's units."""
+    name = "posterior_energy"
+    stream = torch.Generator().manual_seed(5)
+
+    def prior(z: Tensor) -> Tensor:
+        return -0.5 * z.square().sum(1)
+
+    def log_joint(z: Tensor) -> Tensor:
+        return prior(z) - 1.5 * (z - 0.7).pow(4).sum(1)
+
+    cases = [
+        (log_joint, torch.randn(n, d, generator=stream), 0.2 + torch.rand(n, d, generator=stream), torch.randn(n, d, generator=stream))
+        for n, d in ((4, 3), (2, 5))
+    ]  # fmt: skip
+    begin = cases[0][3].clone().requires_grad_()
+    value, failure = attempt(name, student, *cases[0][:3], begin)
+    if failure is not None:
+        return failure
+
+    def right(f: Callable, m: Tensor, s: Tensor, u: Tensor) -> Tensor:
+        return -f(m + s * u) - s.log().sum(1)
+
+    slips = [
+        Slip("sign", "that is the logarithm of the density; an energy is minus it.", lambda f, m, s, u: -right(f, m, s, u)),
+        Slip("no volume", "the volume is missing: a density of z becomes one of u by the factor ∏ σ, so −Σ log σ comes in.",
+             lambda f, m, s, u: -f(m + s * u)),
+        Slip("volume turned round", "Σ log σ enters with a minus: the density of u is that of z times ∏ σ.",
+             lambda f, m, s, u: -f(m + s * u) + s.log().sum(1)),
+        Slip("volume averaged", "add log σ over the dimensions; you took the mean.", lambda f, m, s, u: -f(m + s * u) - s.log().mean(1)),
+        Slip("u for z", "log_joint wants z, and u is z in the encoder's units: z = μ + σ u.", lambda f, m, s, u: -f(u) - s.log().sum(1)),
+        Slip("variance for scale", "z = μ + σ u; you multiplied by σ².", lambda f, m, s, u: -f(m + s.square() * u) - s.log().sum(1)),
+        Slip("prior of u", "the prior is in log_joint already, as a density of z; do not add that of u.",
+             lambda f, m, s, u: right(f, m, s, u) + 0.5 * u.square().sum(1)),
+    ]  # fmt: skip
+    result = compare(name, student, right, cases, slips)
+    if result and isinstance(value, Tensor) and not value.requires_grad:
+        return told(name, False, "the values are right, but no gradient reaches u, and HMC follows it: do not detach, "
+                    "and do not compute under no_grad.", "detached")  # fmt: skip
+    return result
+
+
 def bits_per_dim(student: Callable) -> Result:
     """Check ``bits_per_dim(log_prob, n_dims, levels) -> bits``."""
     cases = [(-11_821.0, 12_288, 256), (2_500.0, 784, 128), (-90.0, 784, 1)]

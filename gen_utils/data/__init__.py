@@ -3,6 +3,7 @@
 from .catalog import CATALOG, DataError, Dataset, lookup
 from .image_set import Batches, ImageSet, to_float, to_uint8
 from .load import data_root, load_images
+from .stratified import stratified
 
 __all__ = [
     "CATALOG",
@@ -13,6 +14,7 @@ __all__ = [
     "data_root",
     "load_images",
     "lookup",
+    "stratified",
     "to_float",
     "to_uint8",
 ]

@@ -69,6 +69,7 @@ def annealed_importance(
     z0 = z0.detach()
     path = _Tempered(log_joint, log_base or standard_normal)
     if kernel is None:
+        # The pilot begins where the run begins, which cannot move the weights: one step size for all chains.
         kernel = _tuned(path, z0, schedule, generator)
     return _anneal(path, z0, schedule, kernel, generator)
 
@@ -149,10 +150,26 @@ def weight_ess(log_weights: Tensor, dim: int = 0) -> Tensor:
     return torch.exp(2 * torch.logsumexp(log_weights, dim) - torch.logsumexp(2 * log_weights, dim))
 
 
-def log_mean_exp_error(log_weights: Tensor, dim: int = 0) -> Tensor:
-    """The standard error of ``log_mean_exp``, in nats, for independent weights: that of the mean over the mean.
+def log_mean_exp_error(log_weights: Tensor, dim: int = 0, *, n_chains: int | None = None) -> Tensor:
+    """The standard error of ``log_mean_exp``, in nats: that of the mean weight over the mean weight.
 
     From the weights' own spread, so too small when the largest ones were never drawn; compare ``weight_ess``.
+
+    Args:
+        n_chains: None when the weights are independent. Weights of Markov chains are not; with rows (draw, chain) of so
+            many chains, chains fastest as ``posterior_log_ratios`` gives them, the error is that of the chains' means,
+            whatever the correlation inside a chain.
+
+    Raises:
+        ValueError: rows that are no multiple of ``n_chains``, or fewer than two chains.
     """
+    if n_chains is not None:
+        if n_chains < 2 or log_weights.shape[dim] % n_chains:
+            raise ValueError(f"{log_weights.shape[dim]} weights are not so many draws of each of {n_chains} chains")
+        rows = log_weights.movedim(dim, 0)
+        log_weights, dim = log_mean_exp(rows.reshape(-1, n_chains, *rows.shape[1:])), 0
+        # The means are independent. Few of them: divide by n - 1, as below it does not matter.
+        n = n_chains
+        return (1 / weight_ess(log_weights) - 1 / n).clamp(min=0).mul(n / (n - 1)).sqrt()
     n = log_weights.shape[dim]
     return (1 / weight_ess(log_weights, dim) - 1 / n).clamp(min=0).sqrt()

@@ -25,6 +25,10 @@ def harmonic(joint, q):
     return math.log(len(q)) - torch.logsumexp(q - joint, 0)
 
 
+def target(f, m, s, u):
+    return -f(m + s * u) - s.log().sum(1)
+
+
 def floor(sigma, levels):
     return math.log2(levels * sigma * math.sqrt(2 * math.pi))
 
@@ -40,6 +44,7 @@ RIGHT = {
     "implied_sigma": [implied_sigma, lambda b, n: torch.tensor(b * n / 2).sqrt()],
     "iwae_bound": [iwae, lambda p, q: likelihood.log_mean_exp(p - q)],
     "harmonic_estimate": [harmonic, lambda p, q: -likelihood.log_mean_exp(q - p)],
+    "posterior_energy": [target, lambda f, m, s, u: -(f(s * u + m) + s.prod(1).log())],
     "bits_per_dim": [lambda p, n, k: likelihood.bits_per_dim(p, n, levels=k)],
     "gaussian_floor": [floor, lambda s, k: math.log2(k) + math.log2(s) + 0.5 * math.log2(2 * math.pi)],
     "mig": [gap, lambda i, h: ((i.sort(0).values[-1] - i.sort(0).values[-2]) / h).mean()],
@@ -109,6 +114,16 @@ SLIPS = {
         "log q added": lambda p, q: harmonic(-p, q),
         "overflow": lambda p, q: torch.log(1 / torch.exp(q - p).mean(0)),
         "smallest only": lambda p, q: (p - q).amin(0),
+    },
+    "posterior_energy": {
+        "sign": lambda f, m, s, u: -target(f, m, s, u),
+        "no volume": lambda f, m, s, u: -f(m + s * u),
+        "volume turned round": lambda f, m, s, u: -f(m + s * u) + s.log().sum(1),
+        "volume averaged": lambda f, m, s, u: -f(m + s * u) - s.log().mean(1),
+        "u for z": lambda f, m, s, u: -f(u) - s.log().sum(1),
+        "variance for scale": lambda f, m, s, u: -f(m + s**2 * u) - s.log().sum(1),
+        "prior of u": lambda f, m, s, u: target(f, m, s, u) + 0.5 * (u**2).sum(1),
+        "detached": lambda f, m, s, u: target(f, m, s, u.detach()),
     },
     "bits_per_dim": {
         "no levels": lambda p, n, k: -p / n / LN2,
