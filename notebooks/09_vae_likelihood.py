@@ -524,7 +524,9 @@ for row, names in zip(axes, (by_beta, by_latent), strict=True):
         if key != "reconstruction":
             ax.set_yscale("symlog", linthresh=0.1 if key == "loss" else 1)
     row[0].legend(fontsize=8)
-_ = fig.suptitle(f"Training (lines) and held-out (points), {faces.title}: four β, four latent sizes")
+_ = fig.suptitle(
+    f"Training (lines) and held-out (points), {faces.title}: four β, four latent sizes"
+)
 
 # %% tags=["hide-input"]
 for names, what in ((by_beta, "β"), (by_latent, "latent")):
@@ -707,7 +709,9 @@ def weighted(log_w, exact=0.0):
 
 def harmonic(log_r, exact=0.0):
     """Summary of appendix D from its log ratios (L, B). Draws of a chain resemble each other: the error is that of the four chains' means."""
-    return summarise(-log_mean_exp(log_r), log_mean_exp_error(log_r, n_chains=4), exact)
+    return summarise(
+        -log_mean_exp(log_r), log_mean_exp_error(log_r, n_chains=4), exact
+    )
 
 
 oracle_rows = []
@@ -724,7 +728,9 @@ for d in (2, 10, 50):
             rows["ELBO, q × 0.9"] = summarise(log_w.mean(0), log_w.std(0) / len(log_w) ** 0.5, exact)  # fmt: skip
     log_w = annealed_log_weights(model, x, settings.chains, 2 * settings.temperatures, generator=stream)  # fmt: skip
     rows["annealed, from the prior"] = weighted(log_w, exact)
-    draws = max(152, settings.oracle_draws // 4)  # a multiple of the four chains
+    draws = max(
+        152, settings.oracle_draws // 4
+    )  # a multiple of the four chains
     for label, options in {
         "appendix D, q × 0.9": dict(shrink=0.9),
         "appendix D, q × 1.1": dict(shrink=1.1),
@@ -1100,7 +1106,9 @@ def histogram_bits(train, test):
     return cost / test.numel()
 
 
-held_out = faces_test.images[: settings.n_bound]  # those that the VAEs were measured on
+held_out = faces_test.images[
+    : settings.n_bound
+]  # those that the VAEs were measured on
 scale = {
     "eight bits, no model": 8.0,
     "histogram of each channel": histogram_bits(faces.images[:2000], held_out),
@@ -1293,7 +1301,12 @@ def all_estimates(model, x, *, base, temperatures, densities=("gaussian", "gmm",
     def keep(name, estimate, error, told=None):
         nonlocal clock
         spread = estimate.std().item() / math.sqrt(len(estimate))
-        rows[name] = (*summarise(estimate, error), time.perf_counter() - clock, spread, told)
+        rows[name] = (
+            *summarise(estimate, error),
+            time.perf_counter() - clock,
+            spread,
+            told,
+        )
         clock = time.perf_counter()
 
     log_w = importance_log_weights(model, x, settings.k, generator=stream)

@@ -236,7 +236,12 @@ def ece(student: Callable) -> Result:
     )
     correct = torch.cat((torch.rand(30, generator=stream) < 0.2, torch.rand(50, generator=stream) < 0.99))
     sure = torch.tensor([1.0, 1.0, 0.95, 0.95, 0.55])
-    cases = [(confidence.double(), correct, 10), (sure.double(), torch.tensor([True, False, True, True, False]), 10)]
+    edge = torch.tensor([0.5, 0.5, 0.45, 0.55, 0.75])  # four bins: 0.5 is the third's, 0.75 the fourth's
+    cases = [
+        (confidence.double(), correct, 10),
+        (sure.double(), torch.tensor([True, False, True, True, False]), 10),
+        (edge.double(), torch.tensor([True, True, False, False, False]), 4),
+    ]
 
     def value(c, ok, n, *, power=1, weighted=True, signed=False, occupied=True, closed=True) -> Tensor:
         ok = ok.double()
@@ -262,6 +267,8 @@ def ece(student: Callable) -> Result:
         Slip("signed", "that is |accuracy − mean confidence| of all pictures together, one bin: differences of opposite sign cancel.", lambda c, ok, n: (ok.double().mean() - c.mean()).abs()),
         Slip("squared", "the differences are squared; take absolute values.", lambda *a: value(*a, power=2)),
         Slip("no bins", "that is the mean of |correct − confidence| picture by picture, which even a perfectly calibrated classifier does not bring to 0: average inside each bin first.", lambda c, ok, n: (ok.double() - c).abs().mean()),
+        Slip("bins closed above", "a confidence on an edge belongs to the bin above it, [low, high); yours puts it into the one below.",
+             lambda c, ok, n: value((c - 1e-9).clamp(min=0), ok, n)),
         Slip("last bin open", "a confidence of exactly 1 falls out of your last bin; close it.", lambda *a: value(*a, closed=False)),
     ]  # fmt: skip
     return compare("ece", student, value, cases, slips, tolerance=1e-6)

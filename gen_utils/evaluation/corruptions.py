@@ -62,7 +62,7 @@ def checkerboard(x: Tensor, strength: Tensor | float, generator: torch.Generator
 
 
 def mode_drop(x: Tensor, strength: Tensor | float, generator: torch.Generator | None = None) -> Tensor:
-    """The share ``strength`` of the brightest images is thrown away, and others are taken twice. One strength for all.
+    """The brightest images, a share 0.9 · ``strength``, are thrown away, and others taken twice. One strength for all.
 
     Brightness is the mean of all pixels, so what is lost goes together: dark hair stays, light hair goes.
     """

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -164,7 +165,7 @@ def _faces(model, root, images, seed) -> dict[str, Measured]:
         curves = distances_under_damage(
             lambda x: frechet_distance(real, extract_features(model, x)), sets[0].images, seed=seed
         )
-        ordered = sum(all(x < y for x, y in zip(c, c[1:], strict=False)) for c in curves.values())
+        ordered = sum(all(x < y for x, y in pairwise(c)) for c in curves.values())
         found["damage_in_order"] = Measured(ordered, None, {"of": len(CORRUPTIONS), "on": "held-out Bitmoji"})
     return found
 
@@ -198,9 +199,7 @@ def _conditional(model, root, images, seed) -> dict[str, Measured]:
 
 
 def _jem(model, root, images, seed) -> dict[str, Measured]:
-    found = _on_request(
-        model, root, images, seed, guess=lambda m, x: m(x).argmax(1), start="class Gaussians", steps=40
-    )
+    found = _on_request(model, root, images, seed, guess=lambda m, x: m(x).argmax(1), start="class Gaussians", steps=40)
     found["test_accuracy"] = found.pop("accuracy")
     if images is None:
         test = load_images("mnist", "test", root=root, stand_in=False)
@@ -312,9 +311,7 @@ def _sprites(model, root, images, seed) -> dict[str, Measured]:
 def _vaebm(model, root, images, seed, *, real, judge) -> dict[str, Measured]:
     network, n = checkpoints.load(judge), _at_most(2000, images)
     reference = extract_features(network, real(root))
-    before, after = (
-        extract_features(network, x) for x in refined(model, n, torch.Generator().manual_seed(seed))
-    )
+    before, after = (extract_features(network, x) for x in refined(model, n, torch.Generator().manual_seed(seed)))
     details = {"features": judge, "shown": "decoder means"}
     return {
         "frechet_distance": _frechet(reference, after, details),

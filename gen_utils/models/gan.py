@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from .conditional_energy import Given
+
 NORMS = ("batch", "instance", "none")
 INITS = ("dcgan", "he")
 LATENTS = ("normal", "uniform")
@@ -15,13 +17,28 @@ class _Latent(nn.Module):
 
     latent_dim: int
     latent: str
+    n_classes: int = 0
 
-    def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """(n, latent_dim) inputs: N(0, 1) or uniform on [-1, 1], on the network's device."""
+    def draw(self, n: int, generator: torch.Generator | None = None, *, labels: Tensor | None = None) -> Tensor:
+        """(n, latent_dim) inputs: N(0, 1) or uniform on [-1, 1], on the network's device.
+
+        With classes (n, latent_dim + n_classes): the label follows as a one-hot vector, each equally likely where
+        ``labels`` (n,) does not say.
+
+        Raises:
+            ValueError: labels for a generator that has no classes.
+        """
         device = next(self.parameters()).device
-        if self.latent == "uniform":
-            return torch.rand(n, self.latent_dim, generator=generator, device=device) * 2 - 1
-        return torch.randn(n, self.latent_dim, generator=generator, device=device)
+        draw = torch.rand if self.latent == "uniform" else torch.randn
+        z = draw(n, self.latent_dim, generator=generator, device=device)
+        z = 2 * z - 1 if self.latent == "uniform" else z
+        if not self.n_classes:
+            if labels is not None:
+                raise ValueError("this generator has no classes to ask for")
+            return z
+        if labels is None:
+            labels = torch.randint(self.n_classes, (n,), generator=generator, device=device)
+        return torch.cat((z, nn.functional.one_hot(labels.to(device), self.n_classes).to(z.dtype)), 1)
 
     @torch.no_grad()
     def sample(self, n: int, generator: torch.Generator | None = None, *, batch_size: int = 500) -> Tensor:
@@ -47,11 +64,12 @@ class Generator(_Latent):
         init: "dcgan", N(0, 0.02) for weights and N(1, 0.02) for batch norm's scales; "he", N(0, 2 / fan in).
         latent: "normal" or "uniform" on [-1, 1]: what ``draw`` draws.
         leak: slope of the activation below zero; 0 is ReLU, DCGAN's.
+        n_classes: of a conditional generator, whose input ends in a one-hot label; 0 for one without labels.
 
     Raises:
         ValueError: an image that is not square or of another size; an unknown norm, init or latent.
 
-    Source: Radford, Metz and Chintala (2016).
+    Source: Radford, Metz and Chintala (2016); labels as inputs: Mirza and Osindero (2014).
     """
 
     def __init__(
@@ -64,15 +82,17 @@ class Generator(_Latent):
         init: str = "dcgan",
         latent: str = "normal",
         leak: float = 0.0,
+        n_classes: int = 0,
     ) -> None:
         super().__init__()
         _known(norm=(norm, NORMS), init=(init, INITS), latent=(latent, LATENTS))
         channels, size = _square(image_shape)
         self.config = {
             "image_shape": list(image_shape), "latent_dim": latent_dim, "width": width,
-            "norm": norm, "init": init, "latent": latent, "leak": leak,
+            "norm": norm, "init": init, "latent": latent, "leak": leak, "n_classes": n_classes,
         }  # fmt: skip
         self.image_shape, self.latent_dim, self.latent = tuple(image_shape), latent_dim, latent
+        self.n_classes = n_classes
         start, doublings = size, 0
         while start > 7 and start % 2 == 0:
             start, doublings = start // 2, doublings + 1
@@ -80,7 +100,7 @@ class Generator(_Latent):
             raise ValueError(f"{size} pixels cannot be halved to between 4 and 7; use 28, 32 or 64")
         wide = width * 2 ** (doublings - 1)
         layers: list[nn.Module] = [
-            nn.Linear(latent_dim, wide * start * start),
+            nn.Linear(latent_dim + n_classes, wide * start * start),
             nn.Unflatten(1, (wide, start, start)),
             *_normed(wide, norm),
             nn.LeakyReLU(leak),
@@ -93,7 +113,7 @@ class Generator(_Latent):
         _initialise(self, init, leak)
 
     def forward(self, z: Tensor) -> Tensor:
-        """(B, latent_dim) -> (B, C, H, W) in [-1, 1]."""
+        """(B, latent_dim + n_classes) -> (B, C, H, W) in [-1, 1]."""
         return self.net(z)
 
 
@@ -109,9 +129,12 @@ class Critic(nn.Module):
         norm: "batch", "instance" or "none"; never at the first layer. A penalty on the gradient of one image's score
             wants "none" or "instance": with batch norm the score depends on the other images.
         init: as for ``Generator``.
+        n_classes: of a conditional critic: to the score comes the features' product with a vector for the label.
 
     Raises:
         ValueError: an image that is not square, more layers than it can be halved, an unknown norm or init.
+
+    Source of the label's term: Miyato and Koyama (2018), the projection discriminator.
     """
 
     def __init__(
@@ -122,21 +145,33 @@ class Critic(nn.Module):
         layers: int | None = None,
         norm: str = "none",
         init: str = "dcgan",
+        n_classes: int = 0,
     ) -> None:
         super().__init__()
         _known(norm=(norm, NORMS), init=(init, INITS))
         channels, size = _square(image_shape)
         self.config = {
             "image_shape": list(image_shape), "width": width, "layers": layers, "norm": norm, "init": init,
+            "n_classes": n_classes,
         }  # fmt: skip
-        self.image_shape = tuple(image_shape)
+        self.image_shape, self.n_classes = tuple(image_shape), n_classes
         body, size, wide = _downwards(channels, size, width, layers, norm)
         self.net = nn.Sequential(*body, nn.Flatten(), nn.Linear(wide * size * size, 1))
+        self.by_class = nn.Linear(wide * size * size, n_classes, bias=False) if n_classes else None
         _initialise(self, init, 0.2)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) in [-1, 1] -> (B,) scores, high where the critic believes in the image."""
-        return self.net(x).squeeze(1)
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        """(B, C, H, W) in [-1, 1], with classes also labels (B,) -> (B,) scores, high where it believes in it."""
+        if self.by_class is None:
+            return self.net(x).squeeze(1)
+        if labels is None:
+            raise ValueError("this critic judges images under a label: pass labels (B,)")
+        features = self.net[:-1](x)
+        return self.net[-1](features).squeeze(1) + self.by_class(features).gather(1, labels[:, None]).squeeze(1)
+
+    def given(self, labels: Tensor) -> Given:
+        """x -> the score of x under its label: what the losses of ``training.adversaries`` want."""
+        return Given(self, labels)
 
 
 class AutoencoderEnergy(nn.Module):
@@ -266,10 +301,12 @@ def _initialise(module: nn.Module, init: str, leak: float) -> None:
                 nn.init.normal_(layer.weight, 0.0, (2 / ((1 + leak**2) * layer.in_channels * taps)) ** 0.5)
             else:
                 nn.init.kaiming_normal_(layer.weight, leak)
-            nn.init.zeros_(layer.bias)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
         elif isinstance(layer, (nn.BatchNorm2d, nn.InstanceNorm2d)):
             if init == "dcgan":
                 nn.init.normal_(layer.weight, 1.0, 0.02)
             else:
                 nn.init.ones_(layer.weight)
-            nn.init.zeros_(layer.bias)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)

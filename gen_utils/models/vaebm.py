@@ -84,7 +84,7 @@ class EpsilonEnergy(_Joint):
         ValueError: a decoder or a prior that is not Gaussian.
 
     Source: Xiao et al. (2021), VAEBM, their section on sampling by reparametrisation; ``jacobian=False`` is what the
-    published code computes, but for a lower bound that it puts on s inside log p(x | z) alone.
+    published code computes, but for a lower bound that it puts on s inside log p(x | z) alone, in its square too.
     """
 
     def __init__(self, energy: Energy, vae: nn.Module, *, jacobian: bool = True) -> None:

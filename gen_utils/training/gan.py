@@ -63,6 +63,9 @@ class GANTraining(L.LightningModule):
     ``checkpoint_every`` and a callback's ``global_step`` count those. So a batch holds the images of all the critic
     steps: ``FitConfig.batch_size`` is the size of one, times ``objective.critic_steps`` (``train_gan`` multiplies).
 
+    **Labels.** A generator with ``n_classes`` gets the labels of the batch's images for its fakes, and its critic
+    judges both under them.
+
     Both optimisers, the moving average, the step and the random stream are in the checkpoint.
 
     Logs ``critic_loss``, ``generator_loss``, ``wasserstein`` (mean score of data minus that of fakes; an estimate of
@@ -95,31 +98,35 @@ class GANTraining(L.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, ...], _) -> None:
         objective, images = self.config.objective, batch[0]
+        labels = batch[1] if self.generator.n_classes else None
         if len(images) % objective.critic_steps:
             raise ValueError(f"a batch of {len(images)} images cannot be divided among {objective.critic_steps} steps")
         # The plain critic optimiser: Lightning counts the steps of its wrapped ones, and only the generator's count.
         critic_optimiser, _ = self.optimizers(use_pl_optimizer=False)
         _, generator_optimiser = self.optimizers()
         self._set_rates(critic_optimiser, generator_optimiser)
-        for chunk in images.chunk(objective.critic_steps):
+        parts = [None] * objective.critic_steps if labels is None else labels.chunk(objective.critic_steps)
+        for chunk, wanted in zip(images.chunk(objective.critic_steps), parts, strict=True):
             real = to_float(chunk)
+            # One critic of pictures for data and fakes: under the same labels, where there are labels.
+            critic = self.critic if wanted is None else self.critic.given(wanted)
             with torch.no_grad():
-                fake = self.generator(self.generator.draw(len(real), self.noise))
-            loss, told = objective.critic_loss(self.critic, real, fake, self.noise)
+                fake = self.generator(self.generator.draw(len(real), self.noise, labels=wanted))
+            loss, told = objective.critic_loss(critic, real, fake, self.noise)
             critic_optimiser.zero_grad()
             self.manual_backward(loss)
             critic_optimiser.step()
             objective.after_critic_step(self.critic)
 
         self.critic.requires_grad_(False)  # its weights' gradients are not wanted now; they cost a third of the step
-        fake = self.generator(self.generator.draw(len(real), self.noise))
-        generator_loss = objective.generator_loss(self.critic, real, fake)
+        fake = self.generator(self.generator.draw(len(real), self.noise, labels=wanted))
+        generator_loss = objective.generator_loss(critic, real, fake)
         generator_optimiser.zero_grad()
         self.manual_backward(generator_loss)
         generator_optimiser.step()
         self._average()
         if (self.global_step % self.trainer.log_every_n_steps) == 0:
-            told["gradient"] = self._gradient(real)
+            told["gradient"] = self._gradient(critic, real)
         self.critic.requires_grad_(True)
         self.log_dict({"critic_loss": loss.detach(), "generator_loss": generator_loss.detach(), **told})
 
@@ -140,9 +147,9 @@ class GANTraining(L.LightningModule):
             else:
                 mean.copy_(now)
 
-    def _gradient(self, real: Tensor) -> Tensor:
+    def _gradient(self, critic: nn.Module, real: Tensor) -> Tensor:
         x = real.detach().requires_grad_()
-        return squared_gradient(self.config.objective.score(self.critic, x), x, create_graph=False).sqrt().mean()
+        return squared_gradient(self.config.objective.score(critic, x), x, create_graph=False).sqrt().mean()
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         checkpoint["noise"] = self.noise.get_state()
@@ -224,7 +231,15 @@ def train_gan(
 
     Raises:
         TrainingDiverged: a loss stopped being finite.
+        ValueError: a conditional generator without labels in the data, or without a critic of as many classes.
     """
+    classes = getattr(generator, "n_classes", 0)
+    if classes != getattr(critic, "n_classes", 0):
+        raise ValueError(
+            f"the generator has {classes} classes, the critic {getattr(critic, 'n_classes', 0)}: give both as many"
+        )
+    if classes and train.labels is None:
+        raise ValueError("a conditional generator learns from labelled images; these have no labels")
     module = GANTraining(copy.deepcopy(generator), copy.deepcopy(critic), recipe)
     config = replace(config, batch_size=config.batch_size * recipe.objective.critic_steps)
     return fit(module, train, config=config, resume=resume, callbacks=callbacks)

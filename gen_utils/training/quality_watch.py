@@ -21,6 +21,7 @@ class QualityWatch(Callback):
         n: how many samples.
         n_steps: length of fresh chains from uniform noise; None measures the newest negatives of training instead,
             which cost nothing and flatter the model.
+        draw: the module -> images, floats in [-1, 1] or uint8; in place of both. It must draw from a stream of its own.
 
     Attributes:
         steps, values: one entry a look. They are part of the checkpoint.
@@ -29,10 +30,11 @@ class QualityWatch(Callback):
 
     _kept = ("steps", "values", "pictures")
 
-    def __init__(self, every: int, measure: Callable[[Tensor], float], n: int, *, n_steps: int | None = None) -> None:
+    def __init__(self, every: int, measure: Callable[[Tensor], float], n: int, *, n_steps: int | None = None,
+                 draw: Callable[..., Tensor] | None = None) -> None:  # fmt: skip
         if every < 1 or n < 2:
             raise ValueError(f"a look needs every >= 1 and n >= 2, got {every} and {n}")
-        self.every, self.measure, self.n, self.n_steps = every, measure, n, n_steps
+        self.every, self.measure, self.n, self.n_steps, self.draw = every, measure, n, n_steps, draw
         self.steps: list[int] = []
         self.values: list[float] = []
         self.pictures: list[Tensor] = []
@@ -40,7 +42,11 @@ class QualityWatch(Callback):
     def on_train_batch_end(self, trainer, module, *args) -> None:
         if trainer.global_step % self.every:
             return
-        images = to_uint8(module.buffer.newest(self.n)).cpu() if self.n_steps is None else self._fresh(module)
+        if self.draw is not None:
+            images = self.draw(module).cpu()
+            images = images if images.dtype == torch.uint8 else to_uint8(images)
+        else:
+            images = to_uint8(module.buffer.newest(self.n)).cpu() if self.n_steps is None else self._fresh(module)
         if len(images) < 2:
             return
         self.steps.append(trainer.global_step)

@@ -74,7 +74,7 @@ def test_appendix_d_averages_to_one_over_p(d, n, shrink):
     # Four chains an image, four images: the error of one image is itself uncertain, so take their mean.
     error = log_mean_exp_error(log_r, n_chains=4).square().mean().sqrt()
     assert error < 0.5
-    # The worst of four images, each error from four means: Student's t with three degrees of freedom, so five and a bit.
+    # The worst of four images, each error from four means: a Student's t with three degrees of freedom.
     assert (-log_mean_exp(log_r) - exact).abs().max() < 5 * error + 0.05
     if shrink < 1:  # the public call: the same, without the ratios
         estimate = posterior_density(model, x, n, shrink=shrink, n_leapfrog=5, generator=stream)
