@@ -50,12 +50,31 @@ def _model(card: dict) -> str:
     lines = [
         f"- network: `{card['model']}`, {card['parameters']:,} weights, {size:.1f} MB",
         f"- trained on: {card['data']}, {card['images']:,} images",
-        f"- run: profile `{card['profile']}`, {card['steps']:,} steps, {minutes:.1f} minutes, seed {card['seed']}",
+        f"- run: profile `{card['profile']}`, {card['steps']:,} steps, {minutes:.1f} minutes, seed {card['seed']}"
+        + _where(card),
         *(f"- {_metric(name, entry)}" for name, entry in card["metrics"].items()),
         f"- made for: {used}",
         f"- known faults: {card['known_faults']}",
+        f"- train it again: `{card['command']}`" if "command" in card else "",
+        f"- measure it again: `{card['measured']['command']}`" if "measured" in card else "",
     ]
-    return f"## `{card['name']}`\n\n" + "\n".join(lines) + "\n"
+    picture = ""
+    if (checkpoints.FOLDER / f"{card['name']}.png").exists():
+        kind = "Held-out images and reconstructions" if card["name"].startswith("vqvae") else "Samples, not selected"
+        picture = (
+            f"```{{figure}} _static/models/{card['name']}.png\n"
+            f":alt: {kind} of {card['name']}, trained on {card['data']}\n:width: 100%\n\n{kind}: `{card['name']}`, {card['data']}.\n```\n\n"
+        )
+    return f"## `{card['name']}`\n\n" + picture + "\n".join(line for line in lines if line) + "\n"
+
+
+def _where(card: Mapping) -> str:
+    """ ", on so many threads of such a processor, commit such": what the card knows of it."""
+    told = ""
+    if "machine" in card:
+        machine = card["machine"]
+        told += f", {machine.get('gpu') or str(machine['threads']) + ' thread(s) of ' + machine['cpu']}"
+    return told + (f", commit {card['commit']}" if card.get("commit") else "")
 
 
 def _metric(name: str, entry: Mapping) -> str:

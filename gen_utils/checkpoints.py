@@ -16,6 +16,7 @@ from torch import nn
 
 from . import models
 from .disk import plainly
+from .provenance import provenance
 
 FOLDER = Path(__file__).resolve().parent.parent / "checkpoints"
 
@@ -36,7 +37,8 @@ def save(
 
     Args:
         module: one of ``gen_utils.models``, which keeps its constructor's arguments in ``config``.
-        card: part, data, profile, seconds, seed, metrics: what a reader should know.
+        card: part, data, profile, seconds, seed, metrics: what a reader should know. Date, commit, machine and the
+            command that trains it again are added unless they are there.
         dtype: store floating-point weights in this type; loading restores float32.
 
     Raises:
@@ -57,6 +59,8 @@ def save(
         "config": module.config,
         "parameters": sum(p.numel() for p in module.parameters()),
         "sha256": digest,
+        **provenance(),
+        "command": command(name, card.get("profile", "laptop")),
         **card,
     }
     text = (json.dumps(card, indent=2, ensure_ascii=False) + "\n").encode()
@@ -70,6 +74,22 @@ def save(
         for left in folder.glob(glob.escape(_waiting(folder, name, "").name) + "*"):  # by a process that was killed
             left.unlink(missing_ok=True)
     return path
+
+
+def command(name: str, profile: str = "laptop") -> str:
+    """What trains a model again."""
+    return f"python -m gen_utils models train {name} --profile {profile} --data path/to/data"
+
+
+def rewrite_card(name: str, changes: dict, *, folder: str | os.PathLike = FOLDER) -> dict:
+    """Replace parts of a card, its weights left alone; returns the new card.
+
+    Raises:
+        FileNotFoundError: no such model. CannotWrite: the disk is full or read-only; the old card is still there.
+    """
+    card = {**read_card(name, folder=folder), **changes}
+    write_atomically(Path(folder) / f"{name}.json", (json.dumps(card, indent=2, ensure_ascii=False) + "\n").encode())
+    return card
 
 
 def read_card(name: str, *, folder: str | os.PathLike = FOLDER) -> dict:
@@ -100,7 +120,8 @@ def load(name: str, *, folder: str | os.PathLike = FOLDER) -> nn.Module:
     try:
         module.load_state_dict(weights)
     except RuntimeError as error:
-        raise ValueError(f"{name}'s weights no longer fit {card['model']}; retrain it. {error}") from None
+        again = card.get("command", command(name, card.get("profile", "laptop")))
+        raise ValueError(f"{name}'s weights no longer fit {card['model']}; train it again: {again}. {error}") from None
     module.card = card
     return module.eval()
 

@@ -19,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-models_app = typer.Typer(help="List the trained models, or train one.", add_completion=False)
+models_app = typer.Typer(help="List the trained models, train one, or measure one again.", add_completion=False)
 app.add_typer(models_app, name="models")
 
 Profile = Annotated[str, typer.Option(help="quick, laptop or full")]
@@ -101,7 +101,7 @@ def data_command(
 
 @models_app.callback(invoke_without_command=True)
 def models(context: typer.Context) -> None:
-    """List the trained models, or train one."""
+    """List the trained models, train one, or measure one again."""
     from . import checkpoints
 
     if context.invoked_subcommand is None:
@@ -112,8 +112,18 @@ def models(context: typer.Context) -> None:
 
 
 @models_app.command()
-def train(name: str, profile: Profile = "laptop", data: DataRoot = None, seed: Seed = 0) -> None:
+def train(
+    name: str,
+    profile: Profile = "laptop",
+    data: DataRoot = None,
+    seed: Seed = 0,
+    script: Annotated[
+        bool, typer.Option("--script", help="without Jupyter (chosen by itself where it is missing)")
+    ] = False,
+) -> None:
     """Train a model (an unfinished run goes on), write it to checkpoints/ and its numbers to results/."""
+    import importlib.util
+
     from . import checkpoints, workbook
 
     judges = ("digit_classifier", "persian_classifier", "cifar_classifier", "face_features")
@@ -126,13 +136,71 @@ def train(name: str, profile: Profile = "laptop", data: DataRoot = None, seed: S
         _headless()
         out = workbook.BUILD / profile / "notebooks"
         part = workbook.SHIPPED_BY[name]
-        path, _ = workbook.execute(
-            part, profile=profile, data_root=_root(data), seed=seed, out=out, force=True, ship=True
-        )
-        workbook.keep_results(path)  # the model and the numbers shown beside it come from one run
+        settings = dict(profile=profile, data_root=_root(data), seed=seed, ship=True)
+        # Either way the model and the numbers shown beside it come from one run.
+        if script or any(importlib.util.find_spec(need) is None for need in ("papermill", "jupytext", "ipykernel")):
+            workbook.keep_records(workbook.run_as_script(part, **settings))
+        else:
+            path, _ = workbook.execute(part, out=out, force=True, **settings)
+            workbook.keep_results(path)
     else:
         raise ValueError(f"unknown model {name!r}; known: {', '.join((*judges, *workbook.SHIPPED_BY))}")
     typer.echo(f"wrote checkpoints/{name}: {checkpoints.read_card(name)['metrics']}")
+
+
+@models_app.command()
+def evaluate(
+    name: Annotated[str, typer.Argument(help="of a trained model, or all")],
+    data: DataRoot = None,
+    images: Annotated[
+        int | None, typer.Option(help="at most so many; else as many as the card's figures stand for")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="of everything drawn")] = 1,
+    write: Annotated[bool, typer.Option("--write", help="put the figures and a grid of samples on the card")] = False,
+) -> None:
+    """Measure the figures of a model's card again, from its weights and real data, and compare."""
+    from . import checkpoints
+    from .evaluation.shipped import MEASURES, compare, measure
+
+    differ = 0
+    for each in [n for n in checkpoints.names() if n in MEASURES] if name == "all" else [name]:
+        card = checkpoints.read_card(each)
+        found = measure(each, _root(data), images=images, seed=seed)
+        typer.echo(f"{each} ({card['data']})")
+        for row in compare(card, found):
+            interval = (
+                "" if row["interval"] is None else f"  95 %: {row['interval'][0]:.4g} to {row['interval'][1]:.4g}"
+            )
+            said = "not on the card" if row["card"] is None else f"card {row['card']:.5g}"
+            verdict = {True: "agrees", False: "DIFFERS", None: ""}[row["agrees"]]
+            typer.echo(f"  {row['figure']:22} {row['now']:.5g}  {said}  {verdict}{interval}")
+            differ += row["agrees"] is False
+        if write:
+            if images is not None:
+                raise ValueError("--write wants the full number of images; leave --images out")
+            metrics = {key: value.entry() for key, value in found.items()}
+            again = f"python -m gen_utils models evaluate {each} --data path/to/data"
+            checkpoints.rewrite_card(each, {"metrics": metrics, "measured": {"seed": seed, "command": again}})
+            _picture(each, data)
+    if differ and not write:
+        raise ValueError(f"{differ} figures differ by more than chance")
+
+
+def _picture(name: str, data: str | None) -> None:
+    """``checkpoints/NAME.png``: four rows of samples, for the card, the book and the README."""
+    from PIL import Image
+
+    from . import checkpoints
+    from .evaluation.shipped_draws import DRAWS, draw
+    from .plotting import mosaic
+
+    if name in DRAWS:
+        columns = 10
+        pictures = draw(checkpoints.load(name), 4 * columns, data_root=_root(data))
+        image = Image.fromarray(mosaic(pictures, columns, gap=1))
+        scale = 1 if image.width > 500 else 2
+        image = image.resize((scale * image.width, scale * image.height), Image.NEAREST)
+        image.save(checkpoints.FOLDER / f"{name}.png", optimize=True)
 
 
 @app.command()

@@ -5,18 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
-from datetime import date
 from pathlib import Path
 
 from .checkpoints import write_atomically
 from .disk import plainly
 from .profiles import PROFILES
+from .provenance import provenance
 from .report import records
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -159,21 +159,49 @@ def _leave_with_this_process() -> list[str]:
     return [f"--IPKernelApp.exec_lines={look}"]
 
 
+def run_as_script(part: str, *, profile: str, data_root: str, seed: int, ship: bool = False) -> dict:
+    """Run a notebook as the plain Python it is: for a machine without Jupyter. Returns what ``keep_records`` wants.
+
+    Raises:
+        ValueError: an unknown profile.
+        RuntimeError: the script failed; its own error has been printed.
+    """
+    if profile not in PROFILES:
+        raise ValueError(f"unknown profile {profile!r}; known: {', '.join(PROFILES)}")
+    source = (NOTEBOOKS / f"{part}.py").read_text(encoding="utf-8")
+    head, mark, rest = source.partition('# %% tags=["parameters"]\n')
+    defaults, next_cell, rest = rest.partition("\n# %%")
+    given = {"profile": profile, "data_root": data_root, "seed": seed} | ({"ship": True} if ship else {})
+    lines = "".join(f"{name} = {value!r}\n" for name, value in given.items() if f"\n{name} = " in f"\n{defaults}")
+    with tempfile.TemporaryDirectory() as folder:
+        script, told = Path(folder) / f"{part}.py", Path(folder) / "records.json"
+        end = (
+            "\nimport json\nfrom pathlib import Path\nfrom gen_utils.report import recorded\n"
+            f"Path({str(told)!r}).write_text(json.dumps(recorded()))\n"
+        )
+        script.write_text(head + mark + defaults + "\n" + lines + next_cell + rest + end, encoding="utf-8")
+        environment = {**os.environ, "MPLBACKEND": "Agg", "GEN_HEADLESS": "1"}
+        start = time.perf_counter()
+        if subprocess.run([sys.executable, str(script)], cwd=NOTEBOOKS, env=environment).returncode:
+            raise RuntimeError(f"{part} stopped with the error above; run the same command again to go on from there")
+        found = json.loads(told.read_text())
+    seconds = round(time.perf_counter() - start, 1)
+    return {"part": part, "profile": profile, "seed": seed, "seconds": seconds, "records": found}
+
+
 def keep_results(executed: Path) -> Path:
-    """Write what the notebook recorded to ``results/PART.PROFILE.json``."""
+    """Write what an executed notebook recorded to ``results/PART.PROFILE.json``."""
     notebook = json.loads(executed.read_text())
     run = notebook["metadata"]["gen_utils"]
-    result = {
-        "part": executed.stem,
-        "profile": run["profile"],
-        "seed": run["seed"],
-        "seconds": run["seconds"],
-        "date": date.today().isoformat(),
-        "commit": _commit(),
-        "machine": machine(),
-        "records": {name: value for name, value in records(notebook).items() if not name.startswith("check/")},
-    }
-    path = RESULTS / f"{executed.stem}.{run['profile']}.json"
+    kept = {name: run[name] for name in ("profile", "seed", "seconds")}
+    return keep_records({"part": executed.stem, **kept, "records": records(notebook)})
+
+
+def keep_records(run: dict) -> Path:
+    """Write a run's records to ``results/PART.PROFILE.json``, with the day, the commit and the machine."""
+    told = {name: value for name, value in run["records"].items() if not name.startswith("check/")}
+    result = {**{name: run[name] for name in ("part", "profile", "seed", "seconds")}, **provenance(), "records": told}
+    path = RESULTS / f"{run['part']}.{run['profile']}.json"
     RESULTS.mkdir(exist_ok=True)
     write_atomically(path, (json.dumps(result, indent=1, ensure_ascii=False) + "\n").encode())
     return path
@@ -186,26 +214,6 @@ def kept_results(part: str) -> dict | None:
         if path.exists():
             return json.loads(path.read_text())
     return None
-
-
-def machine() -> dict[str, object]:
-    """What a reader must know of the machine to understand a time."""
-    import torch
-
-    name = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        models = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        name = models[0] if models else name
-    found = {"cpu": name, "cores": os.cpu_count(), "threads": torch.get_num_threads(), "torch": torch.__version__}
-    if torch.cuda.is_available():
-        found["gpu"] = torch.cuda.get_device_name()
-    return found
-
-
-def _commit() -> str | None:
-    answer = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
-    return answer.stdout.strip() or None
 
 
 def build_book(*, profile: str, data_root: str, seed: int, out: Path | None = None, force: bool = False) -> Path:
@@ -230,6 +238,8 @@ def build_book(*, profile: str, data_root: str, seed: int, out: Path | None = No
             _write_if_changed(fill(path.read_text(encoding="utf-8"), executed).encode(), stage / path.relative_to(ROOT))
         elif path.is_file() and path.name != "datasets.md":
             _copy_if_changed(path, stage / path.relative_to(ROOT))
+    for path in sorted((ROOT / "checkpoints").glob("*.png")):
+        _copy_if_changed(path, stage / "book" / "_static" / "models" / path.name)
     write_page(ROOT / "book" / "datasets.md", stage / "book", Path(data_root))
     jupyter_book = "from jupyter_book.cli.main import main; main()"  # it has no __main__
     command = [sys.executable, "-c", jupyter_book, "build", str(stage), "-W", "-n", "--keep-going", "-q"]
