@@ -61,10 +61,9 @@ def _model(card: dict) -> str:
     picture = ""
     if (checkpoints.FOLDER / f"{card['name']}.png").exists():
         kind = "Held-out images and reconstructions" if card["name"].startswith("vqvae") else "Samples, not selected"
-        picture = (
-            f"```{{figure}} _static/models/{card['name']}.png\n"
-            f":alt: {kind} of {card['name']}, trained on {card['data']}\n:width: 100%\n\n{kind}: `{card['name']}`, {card['data']}.\n```\n\n"
-        )
+        shown = f"{kind} of {card['name']}, trained on {card['data']}"
+        caption = f"{kind}: `{card['name']}`, {card['data']}."
+        picture = f"```{{figure}} _static/models/{card['name']}.png\n:alt: {shown}\n:width: 100%\n\n{caption}\n```\n\n"
     return f"## `{card['name']}`\n\n" + picture + "\n".join(line for line in lines if line) + "\n"
 
 

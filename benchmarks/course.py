@@ -1,0 +1,88 @@
+"""What does the whole course cost? Seconds and peak memory of each part, of the import and of the book.
+
+    python benchmarks/course.py                     # quick, about ten minutes; writes results/course.json
+    python benchmarks/course.py --profile laptop    # hours, on real data; finished trainings are not repeated
+
+Each part runs as ``python -m gen_utils run PART`` does, in a process of its own; its memory is the largest resident
+set of that process and of its kernel, whichever is larger. The HTML is built from the notebooks that are there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from gen_utils.provenance import provenance  # noqa: E402
+from gen_utils.workbook import parts  # noqa: E402
+
+BARS = {"all parts, quick (s)": 480, "import beyond torch (s)": 0.3, "HTML (s)": 90, "peak of a part (GB)": 4.0}
+CHILD = """
+import resource, subprocess, sys
+code = subprocess.run([sys.executable, "-m", "gen_utils", *sys.argv[1:]]).returncode
+print("PEAK", resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(code)
+"""
+
+
+def run(*arguments: str, **environment: str) -> tuple[float, float]:
+    """Seconds and peak resident memory (GB) of one command of the package and all it starts."""
+    begin = time.perf_counter()
+    command = [sys.executable, "-c", CHILD, *arguments]
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(arguments)} failed:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+    return time.perf_counter() - begin, int(done.stdout.rsplit("PEAK", 1)[1]) / 2**20  # Linux counts in KiB
+
+
+def import_seconds(rounds: int = 7) -> tuple[float, float]:
+    """torch alone, and what ``import gen_utils`` and its data and samplers add: medians of fresh interpreters."""
+    code = (
+        "import time; a = time.perf_counter(); import torch; b = time.perf_counter(); "
+        "import gen_utils, gen_utils.samplers, gen_utils.models; print(b - a, time.perf_counter() - b)"
+    )
+    found = []
+    for _ in range(rounds + 1):
+        answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+        found.append([float(v) for v in answer.stdout.split()])
+    alone, added = zip(*found[1:], strict=True)  # the first one reads the files from disk
+    return statistics.median(alone), statistics.median(added)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--profile", default="quick")
+    parser.add_argument("--data", help="where datasets live; else $GEN_DATA_ROOT, else ./data")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "course.json")
+    args = parser.parse_args()
+    more = [] if args.data is None else ["--data", args.data]
+    rows = []
+    with tempfile.TemporaryDirectory() as runs:
+        fresh = {"GEN_RUNS": runs} if args.profile == "quick" else {}  # quick trains anew, as in CI
+        for part in parts():
+            seconds, memory = run("run", part, "--profile", args.profile, "--force", *more, **fresh)
+            rows.append({"part": part, "seconds": round(seconds, 1), "peak_gb": round(memory, 2)})
+            print(rows[-1], flush=True)
+    html, _ = run("book", "--profile", args.profile, *more)
+    torch_alone, added = import_seconds()
+    found = {
+        **provenance(), "profile": args.profile, "rows": rows, "html_seconds": round(html, 1),
+        "import_seconds": {"torch": round(torch_alone, 2), "gen_utils beyond torch": round(added, 3)}, "bars": BARS,
+    }  # fmt: skip
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    kept = json.loads(args.out.read_text()) if args.out.exists() else {}
+    args.out.write_text(json.dumps({**kept, args.profile: found}, indent=1, ensure_ascii=False) + "\n")
+    print(f"together {sum(r['seconds'] for r in rows):.0f} s; HTML {html:.0f} s; import {added:.2f} s beyond torch")
+
+
+if __name__ == "__main__":
+    main()
