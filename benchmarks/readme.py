@@ -2,8 +2,8 @@
 
     python benchmarks/readme.py
 
-replaces what stands between ``<!-- NAME -->`` and ``<!-- /NAME -->`` for NAME = results, performance, and draws
-the picture at the top with the shipped model.
+replaces what stands between ``<!-- NAME -->`` and ``<!-- /NAME -->`` for NAME = results, performance, gallery, draws
+the picture at the top with the shipped model, and the book's curves of time to quality.
 """
 
 import json
@@ -14,10 +14,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-
-def machine_words(machine: dict) -> str:
-    """One machine, in words."""
-    return f"{machine['cpu']}, {machine['threads']} threads, torch {machine['torch'].split('+')[0]}"
+from gen_utils.performance import SECTIONS, machine_words, measured  # noqa: E402
+from gen_utils.workbook import SHIPPED_BY  # noqa: E402
 
 
 def results() -> str:
@@ -36,49 +34,50 @@ def results() -> str:
 
 
 def performance() -> str:
-    """The benchmarks that have been run."""
-    return "\n\n".join(part() for name, part in BENCHMARKS.items() if measured(name) is not None)
+    """The benchmarks of samplers and data; the book's page has all."""
+    return "\n\n".join(SECTIONS[name][1]() for name in ("samplers", "data") if measured(name) is not None)
 
 
-def measured(name: str) -> dict | None:
-    """What ``benchmarks/NAME.py`` wrote, or None."""
-    path = ROOT / "benchmarks" / "results" / f"{name}.json"
-    return json.loads(path.read_text()) if path.exists() else None
+def gallery() -> str:
+    """One strip a part: the pictures beside the cards, made by ``models evaluate --write``."""
+    lines = []
+    for name, part in SHIPPED_BY.items():
+        path = ROOT / "checkpoints" / f"{name}.png"
+        if path.exists():
+            card = json.loads(path.with_suffix(".json").read_text())
+            shown = (
+                "held-out images, and under each row its reconstructions"
+                if name.startswith("vqvae")
+                else "samples, not selected"
+            )
+            picture = f"![{name}: {shown}]({path.relative_to(ROOT).as_posix()})"
+            lines.append(f"`{name}` (`{part}`, {card['data']}): {shown}\n\n{picture}")
+    return "\n\n".join(lines)
 
 
-def samplers() -> str:
-    """The sampler benchmark."""
-    found = measured("samplers")
-    n_steps = found["settings"]["n_steps"]
-    lines = [
-        f"{n_steps} Langevin steps on Part B's energy, in one run of `python benchmarks/samplers.py` "
-        f"({machine_words(found['machine'])}). Times are medians; the gradient calls alone are the floor.",
-        "",
-        "| batch | sampler | seconds | × the bare gradient calls |",
-        "|--:|:--|--:|--:|",
-    ]
-    lines += [f"| {r['batch']} | {r['sampler']} | {r['seconds']:.3f} | {r['times_bare']:.2f} |" for r in found["rows"]]
-    return "\n".join(lines)
+def curves() -> None:
+    """Time to quality as a picture: ``book/_static/time_to_quality.png``."""
+    import matplotlib
 
+    matplotlib.use("Agg")
+    from gen_utils.plotting import plt, use_style
 
-def data() -> str:
-    """The data-loading benchmark."""
-    found = measured("data")
-    settings = found["settings"]
-    lines = [
-        f"An epoch of {settings['images']:,} images in batches of {settings['batch']}, as float32 in [−1, 1], in one "
-        f"run of `python benchmarks/data.py` ({machine_words(found['machine'])}). Medians over rounds.",
-        "",
-        "| data | with | loader | images a second | this package is × as fast |",
-        "|:--|:--|:--|--:|--:|",
-    ]
-    for r in found["rows"]:
-        shown = "" if r["loader"] == "this package" else f"{r['times_slower']:.1f}"
-        lines.append(f"| {r['data']} | {r['moved']} | {r['loader']} | {r['images_per_second']:,} | {shown} |")
-    return "\n".join(lines)
-
-
-BENCHMARKS = {"samplers": samplers, "data": data}
+    found = measured("time_to_quality")
+    if found is None:
+        return
+    use_style()
+    fig, ax = plt.subplots(figsize=(7, 3.6))
+    for name, points in found["curves"].items():
+        ax.plot([p["seconds"] for p in points], [p["frechet"] for p in points], "o-", ms=4, label=name)
+    ax.axhline(25, color="black", lw=0.8, ls="--")
+    ax.set(
+        xlabel="seconds of training",
+        ylabel="Fréchet distance, digit_classifier",
+        yscale="log",
+        title="MNIST, fresh chains from noise",
+    )
+    ax.legend()
+    fig.savefig(ROOT / "book" / "_static" / "time_to_quality.png", dpi=110)
 
 
 def picture() -> None:
@@ -111,8 +110,8 @@ def fill(text: str, name: str, content: str) -> str:
 if __name__ == "__main__":
     path = ROOT / "README.md"
     text = path.read_text()
-    has_run = any(measured(name) is not None for name in BENCHMARKS)
-    for part in (results, performance) if has_run else (results,):
+    for part in (results, performance, gallery):
         text = fill(text, part.__name__, part())
     path.write_text(text)
     picture()
+    curves()

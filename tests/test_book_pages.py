@@ -34,7 +34,8 @@ def test_every_model_that_ships_is_on_its_page(executed):
     page = book_pages.fill("<!-- made: trained_models -->", executed)
     assert re.findall(r"^## `(\w+)`", page, re.M) == checkpoints.names()
     card = checkpoints.read_card("ebm_mnist")
-    assert f"frechet distance: **{card['metrics']['frechet_distance']['value']}** (features: digit_classifier" in page
+    assert f"frechet distance: **{card['metrics']['frechet_distance']['value']}** (" in page
+    assert "features: digit_classifier" in page and card["command"] in page
     assert card["known_faults"] in page
 
 

@@ -1,0 +1,48 @@
+"""The performance page says what the benchmarks' files say."""
+
+import json
+
+import pytest
+
+from gen_utils import performance
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    monkeypatch.setattr(performance, "RESULTS", tmp_path)
+    return tmp_path
+
+
+MACHINE = {"cpu": "A processor", "threads": 2, "torch": "2.11.0+cpu"}
+
+
+def test_what_was_not_run_is_not_on_the_page(results):
+    assert performance.page() == ""
+
+
+def test_a_missed_bar_is_called_missed(results):
+    curves = {
+        "ours, planned for 60 s": [{"seconds": 60.2, "steps": 700, "frechet": 90.0}],
+        "ours, planned for 300 s": [{"seconds": 300.0, "steps": 3500, "frechet": 24.0}],
+        "as the assignment writes it": [{"seconds": 600.0, "steps": 1300, "frechet": 80.0}],
+    }
+    found = {"machine": MACHINE, "settings": {"samples": 2000, "chain": 256, "judge": "digit_classifier"}}
+    (results / "time_to_quality.json").write_text(json.dumps({**found, "curves": curves}))
+    page = performance.page()
+    assert "theirs in 600 s, is missed" in " ".join(page.split()) and "within five minutes is met" in page
+    assert "A processor, 2 thread(s), torch 2.11.0)" in page
+
+
+def test_the_course_is_added_up(results):
+    rows = [{"part": "01_a", "seconds": 10.0, "peak_gb": 1.0}, {"part": "02_b", "seconds": 30.0, "peak_gb": 5.0}]
+    bars = {"all parts, quick (s)": 480, "import beyond torch (s)": 0.3, "HTML (s)": 90, "peak of a part (GB)": 4.0}
+    found = {"machine": MACHINE, "rows": rows, "html_seconds": 50.0, "bars": bars}
+    found["import_seconds"] = {"torch": 1.0, "gen_utils beyond torch": 0.2}
+    (results / "course.json").write_text(json.dumps({"quick": found}))
+    page = performance.page()
+    assert "| **together, largest** | **40** | **5.0** |" in page
+    assert "peak of a part (GB): 5, bar 4, **missed**" in page and "HTML (s): 50, bar 90, met" in page
+
+
+def test_the_kept_files_make_a_page():
+    assert "## What does a chain cost?" in performance.page()
