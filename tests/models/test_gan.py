@@ -94,3 +94,31 @@ def test_wrong_settings_are_named(make, message):
 
 def test_all_are_public():
     assert {"Generator", "Critic", "AutoencoderEnergy", "ToyGenerator", "ToyCritic"} <= set(models.__all__)
+
+
+def test_a_conditional_generator_hears_the_label():
+    generator = Generator((1, 28, 28), latent_dim=8, width=4, n_classes=3)
+    stream = torch.Generator().manual_seed(0)
+    labels = torch.tensor([0, 2, 1, 2])
+    z = generator.draw(4, stream, labels=labels)
+    assert (
+        z.shape == (4, 11) and torch.equal(z[:, 8:].argmax(1), labels) and torch.equal(z[:, 8:].sum(1), torch.ones(4))
+    )
+    free = generator.draw(3000, stream)[:, 8:].mean(0)
+    assert (free - 1 / 3).abs().max() < 4 * (2 / 9 / 3000) ** 0.5  # without labels each is equally likely
+    assert generator.sample(5, stream).shape == (5, 1, 28, 28)
+    with pytest.raises(ValueError, match="no classes"):
+        Generator((1, 28, 28), latent_dim=8, width=4).draw(4, labels=labels)
+
+
+def test_a_conditional_critic_adds_the_products_of_miyato_and_koyama():
+    """score(x, y) = ψ(φ(x)) + v_y · φ(x): the difference of two labels' scores is (v_a - v_b) · φ."""
+    critic = Critic((1, 28, 28), width=4, n_classes=3)
+    x = torch.rand(5, 1, 28, 28) * 2 - 1
+    scores = torch.stack([critic(x, torch.full((5,), k)) for k in range(3)], 1)
+    features = critic.net[:-1](x)
+    expected = critic.net[-1](features) + features @ critic.by_class.weight.T
+    torch.testing.assert_close(scores, expected)
+    torch.testing.assert_close(critic.given(torch.tensor([2, 0, 1, 1, 2]))(x), scores[range(5), [2, 0, 1, 1, 2]])
+    with pytest.raises(ValueError, match="under a label"):
+        critic(x)

@@ -222,3 +222,40 @@ def test_wrong_settings_are_named(tmp_path):
 
 def test_binarise():
     assert binarise(torch.tensor([-0.1, 0.0, 0.3])).tolist() == [0, 255, 255]
+
+
+def two_kinds(n=256):
+    """Class 0 is black, class 1 is white, with a little of the other."""
+    labels = torch.arange(n) % 2
+    stream = torch.Generator().manual_seed(0)
+    ink = torch.rand(n, 1, 28, 28, generator=stream) < torch.tensor([0.1, 0.9])[labels].view(-1, 1, 1, 1)
+    return ImageSet(ink.to(torch.uint8) * 255, labels, ("black", "white"), "kinds", "kinds")
+
+
+@pytest.mark.slow
+def test_a_conditional_game_draws_what_it_is_asked_for_and_resumes(tmp_path):
+    torch.manual_seed(0)
+    generator = Generator((1, 28, 28), latent_dim=4, width=8, init="he", n_classes=2)
+    critic = Critic((1, 28, 28), width=8, init="he", n_classes=2)
+    recipe = GANConfig(WassersteinGP(lr=2e-3, critic_steps=2), ema=0.9)
+
+    def run(steps, place, resume=False):
+        config = FitConfig(steps, batch_size=16, run_dir=tmp_path / place, checkpoint_every=10)
+        return train_gan(generator, critic, two_kinds(), recipe=recipe, config=config, resume=resume)
+
+    sampler = run(240, "long").module.sampler
+    with torch.no_grad():
+        z = sampler.draw(40, torch.Generator().manual_seed(1), labels=torch.arange(40) % 2)
+        ink = sampler(z).flatten(1).mean(1)
+    assert ink[1::2].mean() - ink[::2].mean() > 0.5
+    run(10, "halves")
+    assert_same(run(20, "whole"), run(20, "halves", resume=True))
+
+
+def test_labels_must_be_there_and_known_to_both(tmp_path):
+    both = dict(recipe=GANConfig(NonSaturating()), config=FitConfig(2, batch_size=8, run_dir=tmp_path))
+    conditional = Generator((1, 28, 28), latent_dim=4, width=4, n_classes=2)
+    with pytest.raises(ValueError, match="the critic 0"):
+        train_gan(conditional, Critic((1, 28, 28), width=4), two_kinds(), **both)
+    with pytest.raises(ValueError, match="have no labels"):
+        train_gan(conditional, Critic((1, 28, 28), width=4, n_classes=2), images(), **both)
