@@ -70,6 +70,8 @@ from gen_utils.checks import vae_likelihood as checks
 from gen_utils.data import load_images, to_float, to_uint8
 from gen_utils.evaluation.chains import split_rhat
 from gen_utils.evaluation.disentanglement import dci, mutual_information
+from gen_utils.evaluation.feature_networks import feature_network
+from gen_utils.evaluation.frechet import extract_features, frechet_distance
 from gen_utils.evaluation.likelihood import (
     annealed_log_weights,
     importance_log_weights,
@@ -100,19 +102,19 @@ settings = choose(
     profile,
     quick=dict(
         faces="avatars", sprites="sprites", digits="digits", side=32, batch_size=32,
-        study_steps=40, main_latent=32, main_steps=120, sprite_steps=60, digit_steps=150, long_steps=150, looks=3, n_held=100, n_bound=8,
+        study_steps=40, main_latent=32, main_steps=120, draw_steps=150, n_draws=300, sprite_steps=60, digit_steps=150, long_steps=150, looks=3, n_held=100, n_bound=8,
         n_images=3, n_digits=8, n_long=16, k=200, k_long=300, draws=48, warmup=15, leapfrog=3, chains=4, face_temperatures=4, temperatures=10,
         anneal_all=False, n_factors=800, trees=6, oracle_draws=400,
     ),
     laptop=dict(
         faces="celeba", sprites="dsprites", digits="mnist", side=64, batch_size=64,
-        study_steps=500, main_latent=128, main_steps=2500, sprite_steps=1500, digit_steps=8000, long_steps=40_000, looks=8, n_held=500, n_bound=50,
-        n_images=8, n_digits=80, n_long=500, k=2000, k_long=5000, draws=200, warmup=80, leapfrog=6, chains=8, face_temperatures=100, temperatures=300,
+        study_steps=500, main_latent=128, main_steps=2500, draw_steps=4000, n_draws=1000, sprite_steps=1500, digit_steps=8000, long_steps=40_000, looks=8, n_held=500, n_bound=50,
+        n_images=8, n_digits=80, n_long=500, k=2000, k_long=5000, draws=200, warmup=80, leapfrog=6, chains=8, face_temperatures=50, temperatures=300,
         anneal_all=False, n_factors=2000, trees=30, oracle_draws=4000,
     ),
     full=dict(
         faces="celeba", sprites="dsprites", digits="mnist", side=64, batch_size=128,
-        study_steps=12_000, main_latent=512, main_steps=60_000, sprite_steps=40_000, digit_steps=100_000, long_steps=500_000, looks=8, n_held=500, n_bound=200,
+        study_steps=12_000, main_latent=512, main_steps=60_000, draw_steps=60_000, n_draws=1000, sprite_steps=40_000, digit_steps=100_000, long_steps=500_000, looks=8, n_held=500, n_bound=200,
         n_images=64, n_digits=500, n_long=10_000, k=20_000, k_long=5000, draws=2000, warmup=300, leapfrog=10, chains=16, face_temperatures=3000,
         temperatures=5000, anneal_all=True, n_factors=10_000, trees=50, oracle_draws=20_000,
     ),
@@ -513,11 +515,13 @@ say(
 
 # %% tags=["hide-input"]
 fig, axes = plt.subplots(2, 3, figsize=(9, 6))
-for row, names in zip(axes, (by_beta, by_latent), strict=True):
+for row, names, by in zip(
+    axes, (by_beta, by_latent), ("β", "latent"), strict=True
+):
     for ax, (key, label) in zip(row, (("loss", "total"), ("reconstruction", "mean squared error"), ("kl", "KL (nats)")), strict=True):  # fmt: skip
         for i, name in enumerate(names):
             kept_curves = study[name].values["curves"]
-            what = name if row is axes[0] else f"{cells[name]['latent']} latent"
+            what = name if by == "β" else f"{cells[name]['latent']} latent"
             ax.plot(*kept_curves[key], alpha=0.5, color=f"C{i}")
             ax.plot(*kept_curves[f"val_{key}"], "o-", ms=3, color=f"C{i}", label=what)  # fmt: skip
         ax.set(title=label, xlabel="optimiser step")
@@ -556,8 +560,80 @@ image_grid(
 #
 # **Where does the blur come from?** The decoder's best answer to an uncertain code is the *mean* of all pictures that share
 # it, and a mean is smooth. A smaller σ buys sharper reconstructions with a longer code. But then the codes of real pictures
-# fill the prior less evenly, and draws of the prior may fall between them. A trade: hold the grids of draws, β by β, against
-# the reconstructions.
+# fill the prior less evenly, and draws of the prior may fall between them. **Is there such a trade?** Part H's Fréchet distance to training faces
+# tells: of draws of the prior, and of reconstructions of held-out faces.
+
+# %%
+judge = feature_network("face_features" if settings.side == 64 else "cifar_classifier")  # fmt: skip
+shuffled = torch.randperm(len(faces), generator=torch.Generator().manual_seed(seed))  # fmt: skip
+reference = extract_features(
+    judge, faces.images[shuffled[: 2 * settings.n_draws]]
+)
+n_rebuilt = min(settings.n_draws, len(faces_test))
+
+
+def distance(images):
+    """Fréchet distance to training faces, in the judge's features."""
+    images = images if images.dtype == torch.uint8 else to_uint8(images)
+    return frechet_distance(reference, extract_features(judge, images))
+
+
+@torch.no_grad()
+def draw_row(label, model):
+    """Distances of draws of the prior and of reconstructions, and how long the code is."""
+    rebuilt = torch.cat([model(to_float(x)) for x in faces_test.images[:n_rebuilt].split(250)])  # fmt: skip
+    return {
+        "model": label,
+        "draws of the prior": distance(model.sample(settings.n_draws, generator=torch.Generator().manual_seed(seed))),
+        "reconstructions": distance(rebuilt),
+        "KL (nats)": f"{look_at(model, faces_test.images[:500])[0]:.1f}",
+    }  # fmt: skip
+
+
+draw_rows = []
+for name in [*by_beta, *(n for n in by_latent if n not in by_beta)]:
+    chosen = cells[name]
+    model = train_faces(settings.study_steps, name="vae_faces_study", latent=chosen["latent"], beta=chosen["beta"], objective="mse").module.model  # fmt: skip
+    draw_rows.append(draw_row(f"β = {chosen['beta']:g}, {chosen['latent']} latent", model))  # fmt: skip
+draw_rows.append({"model": "held-out faces themselves", "draws of the prior": None, "reconstructions": distance(faces_test.images[:n_rebuilt]), "KL (nats)": None})  # fmt: skip
+table(draw_rows, f"Fréchet distance to {len(reference):,} training faces of {faces.title} ({judge.label}); {settings.n_draws:,} draws, {n_rebuilt:,} reconstructions")  # fmt: skip
+record("draw_quality", draw_rows)
+best_draws = min(
+    draw_rows[: len(by_beta)], key=lambda r: r["draws of the prior"]
+)
+best_rebuilt = min(
+    draw_rows[: len(by_beta)], key=lambda r: r["reconstructions"]
+)
+draw_beta = betas[draw_rows.index(best_draws)]
+say(
+    f"Of the four β, the best draws come from {best_draws['model'].split(',')[0]} ({best_draws['draws of the prior']:.0f}), the best reconstructions from "
+    f"{best_rebuilt['model'].split(',')[0]} ({best_rebuilt['reconstructions']:.0f}). "
+    + ("So there is a trade: a model that rebuilds faces best is not the one to draw new ones from. " if best_draws is not best_rebuilt else "Here one β is best for both. ")
+)  # fmt: skip
+
+# %% [markdown]
+# That β, trained for longer, is the model which this chapter ships. Its decoder's σ is set afterwards to what its reconstructions need, as the next
+# sections explain.
+
+# %%
+draw_run = train_faces(settings.draw_steps, name="vae_celeba_draws", latent=settings.main_latent, beta=draw_beta, objective="mse")  # fmt: skip
+drawer = draw_run.module.model
+drawer.pixels.log_sigma.fill_(0.5 * math.log(look_at(drawer, faces.images[:500])[1] / n_dims))  # fmt: skip
+drawer_row = draw_row(f"β = {draw_beta:g}, {draw_run.steps:,} steps", drawer)
+image_grid(
+    drawer.sample(100, generator=torch.Generator().manual_seed(seed)),
+    f"β = {draw_beta:g}, {draw_run.steps:,} steps ({profile}, {faces.title}): 100 draws of the prior, not selected",
+    columns=10,
+    width=6.5,
+)
+say(
+    f"{draw_run.steps:,} steps in {draw_run.seconds / 60:.1f} minutes: draws {drawer_row['draws of the prior']:.0f}, reconstructions {drawer_row['reconstructions']:.0f} "
+    f"({judge.label}), KL {drawer_row['KL (nats)']} nats. Faces, and blurred ones."
+)
+record("drawer", drawer_row)
+record("drawer_seconds", draw_run.seconds)
+
+# %% [markdown]
 #
 # ## Three estimates of the evidence (G4, G5)
 #
@@ -1348,7 +1424,33 @@ def estimate_rows(found, d, levels):
 
 
 x_main = prepared(faces_test.images[: settings.n_images], "gaussian")
-main_found = all_estimates(vae, x_main, base="posterior", temperatures=settings.face_temperatures, few=True)  # fmt: skip
+
+
+def estimate_cell(seed, latent, **_):
+    """All estimates of one model, kept on disk: they take minutes."""
+    if latent == 0:
+        found = all_estimates(vae, x_main, base="posterior", temperatures=settings.face_temperatures, few=True)  # fmt: skip
+    else:
+        model = train_faces(settings.study_steps, name="vae_faces_study", latent=latent, beta=betas[-1], objective="mse").module.model  # fmt: skip
+        _, square_train, _ = look_at(model, faces.images[:500])
+        model.pixels.log_sigma.fill_(math.log(math.sqrt(square_train / n_dims)))
+        found = all_estimates(
+            model, x_main, base="posterior", temperatures=settings.face_temperatures if settings.anneal_all else 0,
+            densities=("gaussian", "encoder"), few=True,
+        )  # fmt: skip
+    return {"found": {name: list(values) for name, values in found.items()}}
+
+
+estimated = {
+    cell.name: cell.values["found"]
+    for cell in sweep(
+        "vae_estimates", estimate_cell, {"main": dict(latent=0), **{str(n): dict(latent=n) for n in latents}}, seeds=(seed,),
+        context=dict(data=faces.title, side=settings.side, batch=settings.batch_size, study=settings.study_steps, main=settings.main_steps, latent=settings.main_latent,
+                     images=settings.n_images, k=settings.k, draws=settings.draws, warmup=settings.warmup, leapfrog=settings.leapfrog, chains=settings.chains,
+                     temperatures=settings.face_temperatures, anneal_all=settings.anneal_all),
+    )
+}  # fmt: skip
+main_found = estimated["main"]
 main_rows = estimate_rows(main_found, n_dims, 128)
 table(
     main_rows,
@@ -1391,13 +1493,7 @@ record("main_gap", gap)
 config_rows = []
 for name in by_latent:
     n = cells[name]["latent"]
-    model = train_faces(settings.study_steps, name="vae_faces_study", latent=n, beta=betas[-1], objective="mse").module.model  # fmt: skip
-    _, square_train, _ = look_at(model, faces.images[:500])
-    model.pixels.log_sigma.fill_(math.log(math.sqrt(square_train / n_dims)))
-    found = all_estimates(
-        model, x_main, base="posterior", temperatures=settings.face_temperatures if settings.anneal_all else 0,
-        densities=("gaussian", "encoder"), few=True,
-    )  # fmt: skip
+    found = estimated[str(n)]
     for key, (mean, error, seconds, *_) in found.items():
         config_rows.append({
             "latent": n, "estimate": key, "log p(x), nats": f"{mean:.0f} ± {error:.1f}", "seconds": None if seconds is None else f"{seconds:.1f}",
@@ -1727,6 +1823,7 @@ else:
     )
     for key, caption in (
         ("face_study", "β and latent size"),
+        ("draw_quality", "Draws and reconstructions, Fréchet distance"),
         ("claim_contestants", "Who scores what under a unit-variance Gaussian"),
         ("likelihoods", "Four likelihoods"),
         ("scale", "What writes the images down"),
@@ -1741,14 +1838,16 @@ else:
 # %% tags=["hide-input"]
 if ship:
     shared = {"part": "09_vae_likelihood", "profile": profile, "seed": seed}
-    iwae = next(v[0] for k, v in main_found.items() if k.startswith("importance"))  # fmt: skip
-    checkpoints.save("vae_celeba", vae, {
-        **shared, "data": faces.title, "images": len(faces), "seconds": round(main.seconds), "steps": main.steps,
-        "settings": {"objective": "elbo", "beta": 1.0, "lr": 1e-3, "batch_size": settings.batch_size, "flip": True, "dequantised": True},
+    x_drawn = prepared(faces_test.images[:100], "gaussian")
+    nats = torch.cat([log_mean_exp(importance_log_weights(drawer, x, 200, generator=torch.Generator().manual_seed(seed))) for x in x_drawn.split(10)])  # fmt: skip
+    checkpoints.save("vae_celeba", drawer, {
+        **shared, "data": faces.title, "images": len(faces), "seconds": round(draw_run.seconds), "steps": draw_run.steps,
+        "settings": {"objective": "mean squared error + β KL", "beta": draw_beta, "lr": 1e-3, "batch_size": settings.batch_size, "flip": True, "dequantised": True,
+                     "sigma": "set after training"},
         "metrics": {
-            "bits_per_dim": {"value": round(bits_per_dim(iwae, n_dims, 128), 4), "estimate": f"importance-weighted, K = {settings.k}",
-                             "images": settings.n_images, "pixels": "dequantised bytes"},
-            "kl_nats": {"value": round(kl, 1), "images": 500},
+            "frechet_distance": {"value": round(drawer_row["draws of the prior"], 2), "features": judge.name, "images": settings.n_draws},
+            "bits_per_dim": {"value": round(bits_per_dim(nats.mean().item(), n_dims, 128), 4), "estimate": "importance-weighted, K = 200",
+                             "images": len(nats), "pixels": "dequantised bytes"},
         },
         "known_faults": "blurred: it draws the mean of all faces that share a code",
     }, dtype=torch.float16)  # fmt: skip
@@ -1774,6 +1873,7 @@ table(
         three("… training time (s)", "main_seconds", form="{:.0f}"),
         three("… bits/dim (importance-weighted)", "main_bits", "“1.388”: see above", "{:.3f}"),
         three("… upper minus lower bound (nats)", "main_gap"),
+        three("… Fréchet distance of draws, the shipped kind", lambda r: r["drawer"]["draws of the prior"]),
         three("least bits/dim of a unit-variance Gaussian", "floor_unit_gaussian", form="{:.2f}"),
         three("digits, binarised", "digits", "MNIST", "{}"),
         three("… 10 latent dimensions: log p(x), importance-weighted (nats)", "digit_iwae"),
