@@ -120,7 +120,7 @@ settings = choose(
         ring_steps=120, ring_batch=64, ring_seeds=1, slope_steps=30,
     ),
     laptop=dict(
-        width=32, critic_width=32, latent_dim=64, batch_size=32, budget=18_000, headline_budget=400_000, ema=0.995,
+        width=32, critic_width=32, latent_dim=64, batch_size=32, budget=18_000, headline_budget=250_000, ema=0.995,
         penalised_init="dcgan", seeds=3, looks=8, look_n=1000, n_eval=1000,
         ring_steps=1000, ring_batch=256, ring_seeds=3, slope_steps=400,
     ),
