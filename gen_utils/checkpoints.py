@@ -42,11 +42,14 @@ def save(
         dtype: store floating-point weights in this type; loading restores float32.
 
     Raises:
-        ValueError: not one of the package's networks.
+        ValueError: not one of the package's networks, or metrics without a value.
         CannotWrite: the disk is full or read-only; the old model is still there.
     """
     if getattr(models, type(module).__name__, None) is not type(module):
         raise ValueError(f"only networks of gen_utils.models can be saved by name, got {type(module).__name__}")
+    for key, entry in card.get("metrics", {}).items():
+        if not isinstance(entry, dict) or "value" not in entry:
+            raise ValueError(f"a metric is {{'value': ..., and what it stands for}}; {key} is {entry!r}")
     weights = {}
     for key, value in module.state_dict().items():
         value = value.detach().cpu().contiguous()

@@ -101,3 +101,18 @@ def test_the_shipped_classifier_is_as_good_as_its_card_says(real_root):
         accuracy = (net(test.scaled()).argmax(1) == test.labels).double().mean().item()
     claimed = net.card["metrics"]["test_accuracy"]["value"]
     assert abs(accuracy - claimed) < 4 * (claimed * (1 - claimed) / 2000) ** 0.5
+
+
+def test_a_metric_has_a_value_or_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="gains is"):
+        checkpoints.save("mine", SmallEnergy(width=4), {"metrics": {"gains": [1.0, 2.0]}}, folder=tmp_path)
+
+
+def test_a_card_says_where_it_comes_from_and_can_be_rewritten(tmp_path):
+    checkpoints.save("mine", SmallEnergy(width=4), {"profile": "full"}, folder=tmp_path)
+    card = checkpoints.read_card("mine", folder=tmp_path)
+    assert {"date", "commit", "machine"} <= card.keys()
+    assert card["command"] == "python -m gen_utils models train mine --profile full --data path/to/data"
+    checkpoints.rewrite_card("mine", {"metrics": {"x": {"value": 1.0}}}, folder=tmp_path)
+    again = checkpoints.load("mine", folder=tmp_path).card
+    assert again["metrics"] == {"x": {"value": 1.0}} and again["sha256"] == card["sha256"]
