@@ -13,7 +13,7 @@ import math
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from ..models.vaebm import lost
@@ -173,6 +173,8 @@ def posterior_log_ratios(
         raise ValueError(f"n_samples must be at least 1, got {n_samples}")
     if density not in ("gaussian", "gmm", "encoder"):
         raise ValueError(f'density is "gaussian", "gmm" or "encoder", got {density!r}')
+    if density == "encoder" and (shrink != 1.0 or covariance != "full"):
+        raise ValueError("the encoder's density is taken as it is: shrink and covariance are for fitted ones")
     energy, start = _posterior_energy(model, x, n_chains)
     u0 = start(generator)
     kernel, u = warm_up(energy, u0, HMC(0.1, n_leapfrog, jitter=0.3), n_warmup, generator=generator)
@@ -294,6 +296,11 @@ def _checked_posterior(model, x: Tensor) -> Distribution:
     """The posterior, once it is sure that the likelihood is over one image, and that it can produce every image."""
     if x.ndim < 2 or len(x) == 0:
         raise ValueError(f"x must be a batch of images (B, *event), got {tuple(x.shape)}")
+    parts = model.modules() if isinstance(model, nn.Module) else ()
+    if any(part.training and isinstance(part, nn.modules.batchnorm._NormBase) for part in parts):
+        raise ValueError(
+            "the model is in training mode, where batch norm makes images depend on each other: .eval() first"
+        )
     finite = torch.isfinite(x.flatten(1)).all(1)
     if not finite.all():
         raise ValueError(f"{int((~finite).sum())} of {len(x)} images hold values that are not finite")

@@ -257,3 +257,19 @@ def test_bad_arguments(call, message):
 def test_error_and_effective_size_of_equal_weights():
     assert log_mean_exp_error(torch.zeros(9, 2)).tolist() == [0, 0]
     assert weight_ess(torch.zeros(9, 2)).tolist() == pytest.approx([9, 9])
+
+
+def test_a_model_in_training_mode_with_batch_norm_is_refused():
+    from gen_utils.models import ConvVAE
+
+    x = torch.rand(2, 3, 32, 32) * 2 - 1
+    model = ConvVAE((3, 32, 32), latent=4, widths=(4, 8, 8, 8))
+    with pytest.raises(ValueError, match=r"\.eval\(\) first"):
+        importance_weighted(model.train(), x, 2)
+    assert importance_weighted(model.eval(), x, 2).shape == (2,)
+
+
+def test_the_encoders_density_cannot_be_shrunk():
+    model, x, _, _ = oracle(2)
+    with pytest.raises(ValueError, match="taken as it is"):
+        posterior_log_ratios(model, x, 8, density="encoder", shrink=0.9)
