@@ -1325,7 +1325,14 @@ else:
         ("outliers", "Outliers, AUROC"),
         ("attacks", "Attacks"),
     ):
-        table(kept_records[key], f"{caption}: kept `{kept['profile']}` run")
+        note = (
+            " (there, steps and seconds to quality are of the newest negatives)"
+            if key == "study" and "ece/JEM, scaled" not in kept_records
+            else ""
+        )
+        table(
+            kept_records[key], f"{caption}: kept `{kept['profile']}` run{note}"
+        )
 
 # %% tags=["hide-input"]
 if shipped is not None and shape == (1, 28, 28):
