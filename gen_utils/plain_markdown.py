@@ -17,7 +17,7 @@ def plain_markdown(cells: Sequence[str], citations: Mapping[str, str]) -> list[s
     """Rewrite a notebook's Markdown cells, in order, so that numbers run through the whole notebook.
 
     Equations, algorithms, theorems and exercises get numbers, and references show them; admonitions become quotes,
-    citations authors and years.
+    citations authors and years; of a link to the glossary its shown text stays.
 
     Args:
         cells: the sources; citations: key -> "Author (year)", from ``read_citations``.
@@ -56,9 +56,11 @@ def plain_markdown(cells: Sequence[str], citations: Mapping[str, str]) -> list[s
     def role(match: re.Match) -> str:
         if match[1] == "cite":
             return f"({'; '.join(citations.get(key.strip(), key.strip()) for key in match[2].split(','))})"
+        if match[1] == "term":  # "shown text <entry>", or the entry alone
+            return re.sub(r"\s*<[^<>]*>$", "", match[2])
         return numbers.get(match[2], match[2])
 
-    rewritten = [re.sub(r"\{(cite|eq|prf:ref)\}`([^`]+)`", role, FENCE.sub(fence, cell)) for cell in cells]
+    rewritten = [re.sub(r"\{(cite|eq|prf:ref|term)\}`([^`]+)`", role, FENCE.sub(fence, cell)) for cell in cells]
     return [re.sub(r"\n{3,}", "\n\n", cell).strip() for cell in rewritten]
 
 

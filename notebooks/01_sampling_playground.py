@@ -206,7 +206,7 @@ say(
 # %% [markdown]
 # ## Five landscapes (S1)
 #
-# An energy $E(x)$ defines a density,
+# An {term}`energy` $E(x)$ defines a density,
 #
 # ```{math}
 # :label: eq-s-density
@@ -268,7 +268,7 @@ record("landscapes", rows)
 # makes a current from crowded to empty places, $-\nabla p$ if its variance is $2\eta$ a step. For
 # $p \propto e^{-E}$ the gradient is $\nabla p = -p\,\nabla E$, so the two currents cancel everywhere and nothing changes. Any other amount of
 # noise balances elsewhere. The argument needs small steps; what large ones do is the next question.
-# This is the **unadjusted Langevin algorithm**, ULA {cite}`roberts1996langevin`.
+# This is the **unadjusted Langevin algorithm**, {term}`ULA` {cite}`roberts1996langevin`.
 
 # %% [markdown]
 # ```{exercise-start} One Langevin step
@@ -539,8 +539,8 @@ def noise_for_temperature(temperature, step_size):
 checks.noise_for_temperature(noise_for_temperature)
 
 # %% [markdown]
-# **Do the chains follow $e^{-E/T}$?** The double well at three temperatures, half of the chains started in each
-# well, $\eta = 0.02$. The black line is the exact density of $E/T$.
+# **Do the chains follow $e^{-E/T}$?** The double well at three {term}`temperatures <temperature>`, half of the chains
+# started in each well, $\eta = 0.02$. The black line is the exact density of $E/T$.
 
 # %% tags=["hide-input"]
 fig, axes = plt.subplots(1, 3, figsize=(9, 2.8), sharex=True)
@@ -604,7 +604,7 @@ record("temperatures", rows)
 # p(x)\,q(x'\mid x)\,a(x\to x') = p(x')\,q(x\mid x')\,a(x'\to x) \quad\text{for all } x, x',
 # ```
 #
-# then walkers distributed as $p$ stay so. This is *detailed balance*. Call the ratio of the two sides without the $a$'s
+# then walkers distributed as $p$ stay so. This is *{term}`detailed balance`*. Call the ratio of the two sides without the $a$'s
 #
 # ```{math}
 # :label: eq-s-ratio
@@ -829,7 +829,7 @@ say(
 # does not change along the way. So if $(x, p)$ is a draw from $e^{-H}$, so is the end of the roll. Draw a new momentum $p \sim \mathcal N(0, I)$, roll, forget the
 # momentum, repeat {cite}`neal2011hmc`.
 #
-# A computer rolls in steps $\varepsilon$. The **leapfrog** lets position and momentum take turns: half a kick,
+# A computer rolls in steps $\varepsilon$. The **{term}`leapfrog`** lets position and momentum take turns: half a kick,
 # then whole moves and whole kicks, and half a kick at the end.
 #
 # ```{prf:algorithm} HMC with the leapfrog
@@ -846,7 +846,7 @@ say(
 # ```
 #
 # The leapfrog is reversible (turn $p$ round and it leads back) and keeps volume, so no proposal densities appear in the test. With $L = 1$ it
-# *is* MALA, with $\eta = \varepsilon^2/2$.
+# *is* {term}`MALA`, with $\eta = \varepsilon^2/2$.
 
 # %% [markdown]
 # ```{exercise-start} One leapfrog trajectory
@@ -1129,8 +1129,8 @@ say(
 # ## No way over the mountains (S3)
 #
 # Eight valleys, all chains start in one. **How many valleys has a chain seen after $n$ gradient calls?** We take two versions of the landscape,
-# with wide and with narrow valleys, so that the passes between neighbours differ in height. MALA's and HMC's step sizes are tuned by
-# `warm_up`; HMC pays for all of its leapfrog steps.
+# with wide and with narrow valleys, so that the passes between neighbours differ in height. MALA's and {term}`HMC`'s step
+# sizes are tuned by `warm_up`; HMC pays for all of its leapfrog steps.
 
 
 # %%
@@ -1241,7 +1241,7 @@ say(
 # ULA and ProximalLangevin hop more than MALA. That is no merit: one samples a density too wide, the other flattens every pass, and
 # both see lower mountains than there are. MALA and HMC are exact *in the limit*, and the limit is far away. A gradient knows only the slope under the walker's
 # feet; it cannot point to a valley behind a mountain. What helps is not a better step but a different plan: many
-# starts, restarts (the replay buffer of Part B), or a path of temperatures (AIS, below).
+# starts, restarts (the {term}`replay buffer` of Part B), or a path of temperatures (AIS, below).
 #
 # ## Diagnostics (S4)
 #
@@ -1249,12 +1249,14 @@ say(
 #
 # - **Acceptance rate**: the share of proposals accepted. Not a measure of quality: tiny steps are all accepted.
 # - **Autocorrelation** $\rho_k$: how much a state still remembers of the state $k$ steps before.
-# - **Effective sample size**, $\mathrm{ESS} = N / (1 + 2\sum_{k\ge1}\rho_k)$: how many independent draws would give the same standard error.
+# - **{term}`Effective sample size <effective sample size>`**, $\mathrm{ESS} = N / (1 + 2\sum_{k\ge1}\rho_k)$: how many
+#   independent draws would give the same standard error.
 # - **Split $\hat R$**: cut every chain in halves, and compare the variance *between* the pieces with the variance *within*. Near 1 when all agree; above 1.01
 #   something is unfinished {cite}`vehtari2021rhat`.
 #
-# With a known density there is one more: the **KL divergence** of a histogram of the states from the density on the same grid. Even exact samples
-# do not reach zero, since a histogram of $N$ points is noisy; so exact samples are a row of the table.
+# With a known density there is one more: the **{term}`KL divergence`** of a histogram of the states from the density on the
+# same grid. Even exact samples do not reach zero, since a histogram of $N$ points is noisy; so exact samples are a
+# row of the table.
 #
 # **Can $\hat R$ be fooled?** Take the eight narrow valleys again.
 
@@ -1495,8 +1497,8 @@ say(
 # %% [markdown]
 # ## Annealed importance sampling (S5)
 #
-# Samples do not tell $Z$. Annealed importance sampling does {cite}`neal2001ais`. Take a base density $p_0$ that is normalised and easy,
-# here $\mathcal N(0, I)$, and a path from it to the target,
+# Samples do not tell $Z$. {term}`Annealed importance sampling <annealed importance sampling>` does {cite}`neal2001ais`. Take
+# a base density $p_0$ that is normalised and easy, here $\mathcal N(0, I)$, and a path from it to the target,
 #
 # ```{math}
 # :label: eq-s-path

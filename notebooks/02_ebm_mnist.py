@@ -15,7 +15,7 @@
 # # An energy-based model of MNIST
 #
 # A classifier learns where one class ends and the next begins. This chapter asks for more: a network
-# that knows what a digit looks like. We give it a picture, it returns one number, the **energy**, and
+# that knows what a digit looks like. We give it a picture, it returns one number, the **{term}`energy`**, and
 # the number is low exactly when the picture could be a digit. Then we turn the network round: starting
 # from noise, we roll downhill on its energy, and digits appear.
 #
@@ -138,7 +138,7 @@ started = time.perf_counter()
 # %% [markdown]
 # ## Where we are going
 #
-# This is the trained model that ships with the workbook, at work. Every chain starts from noise, and
+# This is the trained model that ships with the workbook, at work. Every {term}`chain` starts from noise, and
 # every step moves each pixel a little way down the energy. Press play, or drag the slider.
 
 # %%
@@ -272,7 +272,7 @@ def density_on_grid(energy, cell_area):
 checks.density_on_grid(density_on_grid)
 
 # %% [markdown]
-# **What does dividing the energy by a temperature do?** Here is a two-dimensional energy with three
+# **What does dividing the energy by a {term}`temperature` do?** Here is a two-dimensional energy with three
 # valleys of different depth, and the density of $E/T$ for three temperatures.
 
 # %% tags=["hide-input"]
@@ -582,7 +582,7 @@ checks.draw_starts(draw_starts)
 # ## The loss (B4)
 #
 # Replace the model's expectation in {eq}`eq-ml-gradient` by the finished chains $x^-$, and take the mean
-# over a batch: $\mathcal L_{\text{CD}} = \overline{E(x^+)} - \overline{E(x^-)}$, the *contrastive divergence*
+# over a batch: $\mathcal L_{\text{CD}} = \overline{E(x^+)} - \overline{E(x^-)}$, the *{term}`contrastive divergence`*
 # {cite}`hinton2002cd`. This does not change when a constant is added to $E$, so nothing holds the
 # energies near zero, and in practice they drift away until the network is in trouble. Hence a small penalty:
 #
@@ -635,7 +635,7 @@ checks.contrastive_loss(contrastive_loss)
 # %% [markdown]
 # ## The network and the training algorithm (B2, B4)
 #
-# The energy is a small CNN: four convolutions of stride 2, two dense layers, one output, and **SiLU**
+# The energy is a small CNN: four convolutions of stride 2, two dense layers, one output, and **{term}`SiLU`**
 # everywhere. A smooth activation matters more than usual, because here the network's *gradient with respect
 # to the picture* is the product. A ReLU network is piecewise linear: inside each piece the chain would see
 # a constant gradient.
@@ -701,7 +701,7 @@ say(
 # From here on the package's tested version takes over: the same algorithm, with logs, checkpoints and
 # resuming. The original assignment (B3, B4) runs 60 steps a chain with a learning rate of $10^{-4}$, for 60
 # epochs on a GPU. On two cores that is hopeless: nearly all of the time goes into the chain. Our recipe
-# keeps the step, the noise, the clamp, the buffer and the penalty, and changes three things: **20 steps a
+# keeps the step, the noise, the clamp, the {term}`buffer <replay buffer>` and the penalty, and changes three things: **20 steps a
 # chain, five times the learning rate with a cosine decay, a looser bound on the gradient's norm**. It also
 # runs the chain in bfloat16 where the processor is fast at it (`fast=True`): a chain only needs to know
 # which way is down.
@@ -745,10 +745,10 @@ def train_energy(max_steps, *, name="ebm_mnist", watch_every=None, **changes):
 # %% [markdown]
 # ## What to watch (B5)
 #
-# The loss of {eq}`eq-loss` without its penalty, the *contrast* $\overline{E(x^+)} - \overline{E(x^-)}$, is a
+# The loss of {eq}`eq-loss` without its penalty, the *{term}`contrast`* $\overline{E(x^+)} - \overline{E(x^-)}$, is a
 # difference of two things that chase each other. In the long run it hovers around zero whether the model is
 # wonderful or useless. So we watch other things while it trains: a few chains from the same noise, and the mean
-# energies of data and of *outliers* the model never sees in training.
+# energies of data and of *{term}`outliers <out of distribution>`* the model never sees in training.
 
 # %% tags=["hide-input"]
 some = to_float(test_images.images[:128])
@@ -866,7 +866,7 @@ record("final_gaps", final_gaps)
 #
 # To compare runs we need a number. We take the penultimate features of a separate classifier (the
 # `digit_classifier` that ships with the workbook, trained on real MNIST) for real and for generated pictures, fit a
-# Gaussian to each set, and take the **Fréchet distance** of the two {cite}`heusel2017fid`. Zero is
+# Gaussian to each set, and take the **{term}`Fréchet distance`** of the two {cite}`heusel2017fid`. Zero is
 # perfect. Two numbers compare only with the same features and the same count of pictures.
 
 # %%
@@ -1001,7 +1001,7 @@ say(
 # - the **penalty** α keeps the energies from drifting;
 # - a little **noise on the data** hides that real pixels are exactly ±1, which samples never are;
 # - the **clamp** on the chain's gradient keeps a steep place from throwing a chain across the box;
-# - **β₁ = 0** in Adam, because momentum carries on in a direction that the new negatives have just made wrong;
+# - **β₁ = 0** in Adam, because momentum carries on in a direction that the new {term}`negatives` have just made wrong;
 # - the bound on the **gradient's norm** keeps one bad batch from wrecking the network.
 #
 # **Is it true?** Leave out one at a time, train each for the same small number of steps, and look. One more row, *B3, B4
@@ -1109,7 +1109,7 @@ else:
 #
 # **Does a low energy mean "this is a digit"?** If so, the energy can warn of inputs that are not. We compare
 # the energies of held-out digits with those of damaged digits, of clothes (Fashion-MNIST) and of Persian
-# digits, which are strokes of the same kind in an unfamiliar script. The score is the AUROC: the chance that a
+# digits, which are strokes of the same kind in an unfamiliar script. The score is the {term}`AUROC`: the chance that a
 # random outlier has a higher energy than a random digit. 1 is perfect, ½ is blind, and below ½ the alarm
 # rings for the wrong ones.
 

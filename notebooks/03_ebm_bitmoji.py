@@ -14,10 +14,10 @@
 # %% [markdown]
 # # Faces from an energy, and why the first attempt fails
 #
-# The original assignment of this part asks for an energy-based model of Bitmoji faces: ten convolution layers with batch
-# norm, negatives from a few steps of MALA, a contrastive loss. Students train it, the loss goes to zero, the
-# samples are noise, and the hand-in ends with an open question: *a model that gives every image the same score
-# has loss zero, so what does the loss tell us?*
+# The original assignment of this part asks for an energy-based model of Bitmoji faces: ten convolution layers with
+# {term}`batch norm`, {term}`negatives` from a few steps of {term}`MALA`, a {term}`contrastive loss <contrastive divergence>`.
+# Students train it, the loss goes to zero, the samples are noise, and the hand-in ends with an open question: *a model that
+# gives every image the same score has loss zero, so what does the loss tell us?*
 #
 # This chapter builds that model as written, finds out why it must fail, and then ends with faces.
 #
@@ -29,7 +29,7 @@
 # - which ingredients turn noise into faces, each left out in turn (A7, A8).
 # ```
 #
-# **Before you start.** Part B explains the contrastive loss, the replay buffer and the temperature of a sampler;
+# **Before you start.** Part B explains the contrastive loss, the {term}`replay buffer` and the {term}`temperature` of a sampler;
 # Part S explains MALA. Here they are put to work.
 #
 # **Time and hardware.**
@@ -202,7 +202,7 @@ record("train_images", len(train_images))
 # ## The model as written (A1)
 #
 # Ten layers, each a convolution, an activation, a pooling and a **batch norm**; at the end one pixel is left,
-# and a linear layer turns its features into one number. The assignment calls the number a *score*, high for real
+# and a linear layer turns its features into one number. The assignment calls the number a *{term}`score`*, high for real
 # images; we keep the workbook's sign and call minus the score the energy.
 
 # %%
@@ -280,7 +280,7 @@ checks.metropolis_test(metropolis_test)
 # - the **original's** way: accept or reject first, then clamp. It always moves, and it samples something else:
 #   Part S shows the mass it piles up on the walls.
 #
-# Both are a few lines on the package's kernels. A kernel has two functions, `init` and `step`:
+# Both are a few lines on the package's {term}`kernels <kernel>`. A kernel has two functions, `init` and `step`:
 
 
 # %%
@@ -555,7 +555,7 @@ say(
 #
 # - **Gap and spread.** How different are the energies of data, of noise and of blends (averages of two faces)? A
 #   collapsed model has no spread.
-# - **AUROC against hard negatives.** Telling faces from noise is easy; from blends it is not.
+# - **{term}`AUROC` against hard negatives.** Telling faces from noise is easy; from blends it is not.
 # - **The chain-length test.** Run chains of length $t$, $4t$, $16t$ from noise, and measure how far the samples are
 #   from the data. Good energies get better and stay good.
 #
@@ -603,7 +603,7 @@ def auroc_by_pairs(energy_in, energy_out):
 checks.auroc_by_pairs(auroc_by_pairs)
 
 # %% [markdown]
-# For the third we need a distance between sets of pictures. As in Part B it is a Fréchet distance
+# For the third we need a distance between sets of pictures. As in Part B it is a {term}`Fréchet distance`
 # {cite}`heusel2017fid`, here in the features of the `cifar_classifier`, a small network that the workbook trained on
 # CIFAR-10 photographs. It never saw a cartoon, but it knows colours, edges and textures. Numbers compare only with the
 # same network and the same count of pictures.

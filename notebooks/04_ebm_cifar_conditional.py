@@ -14,10 +14,11 @@
 # %% [markdown]
 # # Photographs, and digits on request
 #
-# Two energies in one chapter. The first has to learn CIFAR-10, which is hard enough that every choice in the sampler
-# shows: how large the steps are, how many, where chains begin, whether the noise is annealed. We vary them one at a
-# time and measure. The second is a **conditional** energy $E(x, y)$: ask it for a seven and it draws sevens, ask it
-# which digit a picture shows and it answers, and both with the same network.
+# Two {term}`energies <energy>` in one chapter. The first has to learn CIFAR-10, which is hard enough that every choice in
+# the sampler shows: how large the steps are, how many, where chains begin, whether the noise is
+# {term}`annealed <annealing>`. We vary them one at a time and measure. The second is a
+# **{term}`conditional <conditional model>`** energy $E(x, y)$: ask it for a seven and it draws sevens, ask it which
+# digit a picture shows and it answers, and both with the same network.
 #
 # ```{admonition} What you will learn
 # - the ε-form of Langevin dynamics, and how step, noise and temperature hang together in it (C2);
@@ -26,7 +27,7 @@
 # - how a label enters an energy, and what training must compare so that $\arg\min_y E(x, y)$ classifies (C6).
 # ```
 #
-# **Before you start.** Part B: contrastive divergence, replay buffer, temperature.
+# **Before you start.** Part B: {term}`contrastive divergence`, {term}`replay buffer`, {term}`temperature`.
 #
 # **Time and hardware.**
 #
@@ -174,8 +175,9 @@ if photo_energy is not None:
 
 # %% [markdown]
 # The photographs are not photographs: what two cores can learn of CIFAR-10 in twenty minutes is colour, layout and
-# texture, not objects. Published energies of this kind train for days on GPUs and reach a Fréchet (Inception) distance
-# of about 40 {cite}`du2019implicit`. What the small budget *is* good for is comparison: the same budget for every choice.
+# texture, not objects. Published energies of this kind train for days on GPUs and reach a
+# {term}`Fréchet (Inception) distance <Fréchet distance>` of about 40 {cite}`du2019implicit`. What the small budget
+# *is* good for is comparison: the same budget for every choice.
 #
 # ## The data
 
@@ -199,7 +201,7 @@ say(
 # %% [markdown]
 # ## The ε-form (C2)
 #
-# The assignment writes Langevin dynamics with one number,
+# The assignment writes {term}`Langevin dynamics` with one number,
 #
 # ```{math}
 # :label: eq-epsilon-form
@@ -498,7 +500,7 @@ say(
 # nine. It trains for a fixed number of optimiser steps for every pair of ε and $T$, and we measure:
 #
 # - *quality*: the Fréchet distance of fresh chains, all of the same length, with the ε of training;
-# - *convergence*: the distance of the newest negatives, followed during training;
+# - *convergence*: the distance of the newest {term}`negatives`, followed during training;
 # - *stability*: the largest mean output in absolute value, and how much the contrast wobbles in the second half.
 
 
@@ -759,7 +761,7 @@ checks.draw_starts(draw_starts)
 # ### What must training compare?
 #
 # Contrastive divergence for $p(x \mid y)$ compares real sevens with drawn sevens, real threes with drawn threes. It never
-# compares a seven's energy *as a seven* with the same picture's energy *as a three*: each class has its own normaliser,
+# compares a seven's energy *as a seven* with the same picture's energy *as a three*: each class has its own {term}`normaliser`,
 # and a constant added to one class's energy changes no loss. If the energy shall also classify, something must compare
 # labels. The natural term is the cross-entropy of
 #

@@ -15,8 +15,8 @@
 # # The classifier that is also a density
 #
 # A classifier turns a picture into ten numbers, and softmax turns those into probabilities. On the way it throws
-# something away: add a constant to all ten numbers and the probabilities do not notice. JEM {cite}`grathwohl2020jem`
-# gives that lost number a meaning. It is an energy, so the same network, without one more weight, is a density of
+# something away: add a constant to all ten numbers and the probabilities do not notice. {term}`JEM` {cite}`grathwohl2020jem`
+# gives that lost number a meaning. It is an {term}`energy`, so the same network, without one more weight, is a density of
 # pictures. In this chapter you turn a trained classifier into such a model, see what that costs and what it buys, and
 # test the improvements of JEM++ {cite}`yang2021jempp` one by one instead of believing them.
 #
@@ -28,7 +28,7 @@
 # - how to measure calibration, outlier detection and robustness, with intervals (D6).
 # ```
 #
-# **Before you start.** Part B: contrastive divergence, Langevin steps, the replay buffer. Cross-entropy and softmax.
+# **Before you start.** Part B: contrastive divergence, Langevin steps, the {term}`replay buffer`. Cross-entropy and softmax.
 #
 # **Time and hardware.**
 #
@@ -180,11 +180,11 @@ say(
 # %% [markdown]
 # ## A classifier to begin with (D1)
 #
-# On digits: four convolutions of stride 2 with SiLU, two dense layers, ten logits, Part B's energy with ten outputs. Two things are
-# missing on purpose, because a chain will later follow this network's gradient *with respect to the picture*: there is
-# no ReLU, whose gradient is constant between kinks, and no batch norm.
+# On digits: four convolutions of stride 2 with SiLU, two dense layers, ten {term}`logits <logit>`, Part B's energy with ten
+# outputs. Two things are missing on purpose, because a chain will later follow this network's gradient *with respect
+# to the picture*: there is no ReLU, whose gradient is constant between kinks, and no batch norm.
 #
-# **What is wrong with batch norm here?** Let us ask a network that has it. The judge of this workbook, a classifier with
+# **What is wrong with batch norm here?** Let us ask a network that has it. The {term}`judge` of this workbook, a classifier with
 # batch norm, gets one and the same picture in two batches, once in training mode and once in evaluation mode.
 
 # %%
@@ -881,10 +881,10 @@ record("classes", class_rows)
 #
 # **The question.** JEM++ changes the starts and the step together. Which of them helps, and with what? A 2×2 experiment
 # answers: *where chains begin* (noise, or class Gaussians; both with a buffer and 5 % fresh starts) crossed with *how
-# they step* (SGLD as in JEM, or proximal). Everything else is the same: the classifier they begin with, the step size,
-# the noise, $M$ steps a chain, the number of optimiser steps. A fifth row is JEM with its own 20 steps a chain, and
-# half the optimiser steps, so that it spends as many gradient calls. (A run that is rescued goes on with half the learning rate,
-# and is no longer quite the same experiment: the table counts the rescues.)
+# they step* ({term}`SGLD` as in JEM, or {term}`proximal <proximal step>`). Everything else is the same: the classifier they
+# begin with, the step size, the noise, $M$ steps a chain, the number of optimiser steps. A fifth row is JEM with its
+# own 20 steps a chain, and half the optimiser steps, so that it spends as many gradient calls. (A run that is rescued
+# goes on with half the learning rate, and is no longer quite the same experiment: the table counts the rescues.)
 #
 # - *accuracy* on the test set;
 # - *Fréchet distance* of samples drawn on request, each by its own start and kernel, in the features of the
@@ -1068,15 +1068,16 @@ record("provoked", None if wild is None else len(wild))
 # %% [markdown]
 # ## What is it good for? (D6)
 #
-# The classifier is compared with the joint model it became. Intervals are 95 %: Wilson's for shares, the bootstrap
+# The classifier is compared with the joint model it became. Intervals are 95 %: Wilson's for shares, the {term}`bootstrap`
 # otherwise. They tell what another test set would change, not what another training run would.
 #
 # ### Calibration
 #
 # **When it says 90 %, is it right nine times in ten?** Sort the test images by confidence into bins, and compare in each
 # bin the mean confidence with the share that is right {cite}`guo2017calibration`. The mean gap, weighted by the bins' shares, is
-# the expected calibration error, ECE. A small test set makes it too high, because a bin of few pictures has a gap by
-# chance, however well calibrated the classifier is. Our bootstrap interval corrects for this, so it may lie below the ECE.
+# the expected calibration error, {term}`ECE`. A small test set makes it too high, because a bin of few pictures has a gap by
+# chance, however well {term}`calibrated <calibration>` the classifier is. Our bootstrap interval corrects for this, so it
+# may lie below the ECE.
 
 # %% [markdown]
 # ```{exercise-start} The expected calibration error
@@ -1124,7 +1125,8 @@ checks.ece(ece)
 
 # %% [markdown]
 # A fair comparison has two more parties: each model with its logits divided by one number, its temperature, fitted on held-out
-# images. Temperature scaling costs nothing, changes no decision, and is the usual cure for confidence on a wrong scale.
+# images. {term}`Temperature scaling <temperature scaling>` costs nothing, changes no decision, and is the usual cure for
+# confidence on a wrong scale.
 
 # %%
 temperatures = {name: fit_temperature(logits_of(network, val_images), val_images.labels) for name, network in (("classifier", classifier), ("JEM", joint))}  # fmt: skip

@@ -15,7 +15,7 @@
 # # Discrete auto-encoders, clusters and pseudo-labels
 #
 # Can a picture be written in words? This chapter trains a network that turns every image into a 7×7 grid of
-# **tokens**, numbers from a learnt vocabulary, and paints the image back from the tokens alone. Then we
+# **{term}`tokens <token>`**, numbers from a learnt vocabulary, and paints the image back from the tokens alone. Then we
 # take the labels away and ask what the tokens know: do images of one class fall into one cluster? Can a
 # classifier be trained on clusters instead of labels? Everything is done twice, for digits and for
 # clothes, by the same functions.
@@ -29,7 +29,7 @@
 # - beyond the assignment: how few labels are enough, and how tokens *generate*.
 # ```
 #
-# **Before you start.** You need convolutions and backpropagation, and you should know what an auto-encoder is. Nothing
+# **Before you start.** You need convolutions and backpropagation, and you should know what an {term}`auto-encoder` is. Nothing
 # of the earlier chapters is required.
 #
 # **Time and hardware.**
@@ -184,7 +184,7 @@ seeds = range(seed, seed + settings.seeds)
 # ## Where we are going
 #
 # These pictures were never photographed or written by anybody. A small network drew 49 tokens, one after the other,
-# and the decoder of a VQ-VAE painted them. Both models ship with the workbook.
+# and the decoder of a {term}`VQ-VAE` painted them. Both models ship with the workbook.
 
 # %% tags=["hide-input"]
 ours = ("mnist", "fashion_mnist")  # the data of the models that ship
@@ -240,7 +240,7 @@ say(
 #
 # An ordinary auto-encoder squeezes an image through a few real numbers. A **VQ-VAE** {cite}`oord2017vqvae` squeezes it
 # through a few *choices*. Its encoder makes a grid of 7×7 vectors $z$. Each of them is replaced by the nearest of $K$
-# learnt vectors $e_1, \dots, e_K$, the **codebook**:
+# learnt vectors $e_1, \dots, e_K$, the **{term}`codebook`**:
 #
 # ```{math}
 # :label: eq-vq-nearest
@@ -302,7 +302,7 @@ checks.nearest_code(nearest_code)
 #
 # How does the encoder learn? The picture's error flows back through the decoder to $q$, and there it stops: moving
 # $z$ a little does not change which code is nearest, so the derivative of $q$ with respect to $z$ is zero almost
-# everywhere. The **straight-through estimator** {cite}`bengio2013estimating` pretends that the quantiser is the identity:
+# everywhere. The **{term}`straight-through estimator`** {cite}`bengio2013estimating` pretends that the quantiser is the identity:
 # forwards the code, backwards the gradient as it is. That is wrong, but it is less wrong the nearer $z$ is to its code. So the
 # loss pulls it there:
 #
@@ -439,7 +439,7 @@ record("unused_code", {str(count): far for count, far in moved.items()})
 # ### How many codes are in use?
 #
 # A codebook of $K$ vectors is worth little if only five are ever chosen. Counting the used ones is too kind: a code
-# used once counts as much as one used always. The **perplexity** weighs them. With $p_k$ the share of code $k$,
+# used once counts as much as one used always. The **{term}`perplexity`** weighs them. With $p_k$ the share of code $k$,
 #
 # ```{math}
 # :label: eq-perplexity
@@ -721,7 +721,7 @@ say(
 # %% [markdown]
 # ## The other way: a relaxed choice (E1)
 #
-# The Gumbel-softmax dVAE keeps probabilities. Its encoder gives $K$ logits $a_k$ at every place. A random choice
+# The {term}`Gumbel-softmax` dVAE keeps probabilities. Its encoder gives $K$ logits $a_k$ at every place. A random choice
 # with the probabilities $\operatorname{softmax}(a)$ can be drawn by adding Gumbel noise and taking the largest:
 #
 # ```{math}
@@ -1044,7 +1044,7 @@ for name in settings.data:
     )
 
 # %% [markdown]
-# How many clusters? The **silhouette** of a point compares its mean distance $a$ to its own cluster with its mean
+# How many clusters? The **{term}`silhouette`** of a point compares its mean distance $a$ to its own cluster with its mean
 # distance $b$ to the nearest other one {cite}`rousseeuw1987silhouettes`:
 #
 # ```{math}
@@ -1124,7 +1124,8 @@ record(
 # ## What are the clusters worth? (E5)
 #
 # Cluster 3 has nothing to do with class 3; the numbers are arbitrary. To call clusters right or wrong, match them one-to-one with the
-# classes so that as many points as possible are right. The **Hungarian algorithm** {cite}`kuhn1955hungarian` finds that matching.
+# classes so that as many points as possible are right. The **{term}`Hungarian algorithm <Hungarian accuracy>`**
+# {cite}`kuhn1955hungarian` finds that matching.
 
 # %% [markdown]
 # ```{exercise-start} Hungarian accuracy
@@ -1170,8 +1171,8 @@ def hungarian_accuracy(clusters, labels):
 checks.hungarian_accuracy(hungarian_accuracy)
 
 # %% [markdown]
-# Two more scores need no matching: **NMI**, the information that cluster and class share, scaled to [0, 1], and **ARI**, the agreement over pairs of points,
-# 0 for chance. We take scikit-learn's.
+# Two more scores need no matching: **{term}`NMI`**, the information that cluster and class share, scaled to [0, 1], and
+# **ARI**, the agreement over pairs of points, 0 for chance. We take scikit-learn's.
 #
 # **Which representation clusters best?** Ten clusters each, compared with the true labels.
 
@@ -1308,7 +1309,7 @@ for name in settings.data:
 
 # %% [markdown]
 # **Would the held-out images have been split the same way?** Cluster them on their own, without the training data, and compare
-# with the pseudo-labels they got.
+# with the {term}`pseudo-labels <pseudo-label>` they got.
 
 
 # %%

@@ -14,10 +14,11 @@
 # %% [markdown]
 # # Generators and critics
 #
-# Every model so far gave pictures a number, an energy, and walked towards low numbers. A generative adversarial network
-# {cite}`goodfellow2014gan` walks nowhere. It turns noise into a picture in one pass, and learns to do so from a second
-# network, which looks for the difference between its pictures and the data. In this chapter five such pairs learn to
-# write Persian digits. They differ in what the two networks play for, and you measure what that changes.
+# Every model so far gave pictures a number, an {term}`energy`, and walked towards low numbers. A
+# {term}`generative adversarial network <GAN>` {cite}`goodfellow2014gan` walks nowhere. It turns noise into a picture
+# in one pass, and learns to do so from a second network, which looks for the difference between its pictures and the
+# data. In this chapter five such pairs learn to write Persian digits. They differ in what the two networks play for,
+# and you measure what that changes.
 #
 # ```{admonition} What you will learn
 # - how to prepare a binary data set for networks that need gradients (F1), and why the generator is not binary (F2);
@@ -188,15 +189,15 @@ say(
 
 # %% [markdown]
 # **Why is the generator not binary?** A threshold has a derivative of zero, and the generator learns through its output.
-# So it ends in tanh, anywhere in $[-1, 1]$, and sees no threshold in training. Data sit at exactly ±1, and the critic
+# So it ends in tanh, anywhere in $[-1, 1]$, and sees no threshold in training. Data sit at exactly ±1, and the {term}`critic`
 # may notice every grey, so the generator is driven towards ±1 by itself. When we *show* or *measure* pictures we set the
 # threshold at 0. All figures below are of such binary pictures.
 #
 # ## The judge
 #
 # Four questions about samples need somebody who can read. `persian_classifier` is trained on the same digits, and no
-# generator is ever trained against it. Its features carry the Fréchet distance {cite}`heusel2017fid` and the precision
-# and recall {cite}`kynkaanniemi2019precision`; its guesses tell which classes are there.
+# generator is ever trained against it. Its features carry the Fréchet distance {cite}`heusel2017fid` and the
+# {term}`precision and recall` {cite}`kynkaanniemi2019precision`; its guesses tell which classes are there.
 
 # %%
 judge = checkpoints.load("persian_classifier")
@@ -492,8 +493,8 @@ say(
 # ## A distance with a slope (F3)
 #
 # **Why does the game fail?** Where $p$ and $q$ do not overlap, $f^* = \log p - \log q$ is infinite, the divergence of
-# {eq}`eq-gan-value` is constant, and its slope is nothing. WGAN {cite}`arjovsky2017wgan` replaces it by the Wasserstein
-# distance, the least mean distance over which $q$'s mass must be carried to become $p$. It has a dual form,
+# {eq}`eq-gan-value` is constant, and its slope is nothing. WGAN {cite}`arjovsky2017wgan` replaces it by the
+# {term}`Wasserstein distance`, the least mean distance over which $q$'s mass must be carried to become $p$. It has a dual form,
 #
 # ```{math}
 # :label: eq-wasserstein
@@ -559,7 +560,8 @@ checks.wgan_critic_step(wgan_critic_step)
 #
 # **Is a clipped critic a good critic?** Its authors called clipping a clearly terrible way to enforce the
 # constraint. We train critics alone, eight layers deep, between the eight islands and a fixed cloud of fakes, with three bounds and with
-# the penalty of the next section, much as Gulrajani et al. {cite}`gulrajani2017wgangp` did, and look inside: how large is the gradient of the score at each layer?
+# the {term}`penalty <gradient penalty>` of the next section, much as Gulrajani et al. {cite}`gulrajani2017wgangp` did, and look
+# inside: how large is the gradient of the score at each layer?
 
 
 # %%
@@ -689,9 +691,9 @@ checks.gradient_penalty(gradient_penalty)
 #
 # Another repair leaves the distance and looks at the game. Near its end a GAN circles, and Mescheder et al.
 # {cite}`mescheder2018convergence` proved, near the equilibrium and under conditions, that a penalty on the squared slope *at the
-# data* (R1), or at the fakes (R2), makes it converge: at equilibrium the critic must be flat. The relativistic loss
-# {cite}`jolicoeur2019relativistic` compares a fake with a real image instead of with a fixed boundary. R3GAN
-# {cite}`huang2024r3gan` joins the two:
+# data* ({term}`R1`), or at the fakes (R2), makes it converge: at equilibrium the critic must be flat. The
+# {term}`relativistic loss` {cite}`jolicoeur2019relativistic` compares a fake with a real image instead of with a
+# fixed boundary. R3GAN {cite}`huang2024r3gan` joins the two:
 #
 # ```{math}
 # :label: eq-r3gan
@@ -749,7 +751,7 @@ checks.relativistic_critic_loss(relativistic_critic_loss)
 # %% [markdown]
 # ## A discriminator that is an energy (F5)
 #
-# In EBGAN {cite}`zhao2017ebgan` the second network is what this course began with, an energy, and a very plain one: an
+# In {term}`EBGAN` {cite}`zhao2017ebgan` the second network is what this course began with, an energy, and a very plain one: an
 # auto-encoder's squared error a pixel, $E(x) = \frac{1}{784} \lVert \mathrm{dec}(\mathrm{enc}(x)) - x \rVert^2$ at 28×28. Data should
 # have low energy. Fakes should have high energy, but only up to a margin $m$; beyond it they are left alone, for an unbounded push
 # is how energies run away (Part B needed α for that):
@@ -799,7 +801,7 @@ def margin_loss(energy_real, energy_fake, margin):
 checks.margin_loss(margin_loss)
 
 # %% [markdown]
-# Nothing in {eq}`eq-ebgan` keeps the generator from drawing one picture of low energy for ever. The pulling-away term
+# Nothing in {eq}`eq-ebgan` keeps the generator from drawing one picture of low energy for ever. The {term}`pulling-away term`
 # looks at the codes $s_b = \mathrm{enc}(\tilde x_b)$ of a batch and asks them to be orthogonal, as far as that is possible:
 #
 # ```{math}
@@ -1363,7 +1365,7 @@ record("notebook_seconds", time.perf_counter() - started)
 # - **The discriminator's loss goes to zero.** It has won, and the generator's gradient comes from a saturated opponent. A
 #   smaller critic rate, a penalty (R1), or fewer critic steps.
 # - **All samples are alike.** Look at the class histogram and at recall, not at the losses, which may be calm. Penalties,
-#   pairs, a pulling-away term; and restart, as a collapsed generator seldom recovers.
+#   pairs, a pulling-away term; and restart, as a {term}`collapsed <mode collapse>` generator seldom recovers.
 # - **Samples get better, then worse.** The game circles. Average the weights, let the rates fall, keep checkpoints and
 #   measure them.
 # - **All samples are black.** The outputs may sit just under the threshold: a generator that has learnt the mean picture and

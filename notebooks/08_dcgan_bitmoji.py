@@ -28,7 +28,7 @@
 # - what belongs in a checkpoint, proved by stopping and going on, bit for bit (H5).
 # ```
 #
-# **Before you start.** Part F: the two losses of a GAN. Convolutions, Adam.
+# **Before you start.** Part F: the two losses of a {term}`GAN`. Convolutions, Adam.
 #
 # **Time and hardware.**
 #
@@ -163,7 +163,7 @@ say(
 # ## From a vector to an image (H1, H6)
 #
 # The generator begins with $z$, 128 numbers drawn uniformly from $[-1, 1]$. A dense layer makes a map of 4×4 places with
-# many channels. Then each *transposed convolution* doubles the side and halves the channels, until 3 channels of 64×64
+# many channels. Then each *{term}`transposed convolution`* doubles the side and halves the channels, until 3 channels of 64×64
 # are left, and a tanh puts them between −1 and 1.
 #
 # An ordinary convolution with stride 2 looks at places two apart, so its output is half as large. The transposed one
@@ -229,8 +229,8 @@ say(
 )
 
 # %% [markdown]
-# The discriminator goes the other way: three convolutions of stride 2, one dense layer, one number $D(x)$. Its sigmoid
-# would be the probability that $x$ is real; we keep the number before it, the *logit*, because the loss can then be
+# The {term}`discriminator` goes the other way: three convolutions of stride 2, one dense layer, one number $D(x)$. Its sigmoid
+# would be the probability that $x$ is real; we keep the number before it, the *{term}`logit`*, because the loss can then be
 # computed without overflow. Here are both networks, drawn from what they do to one input.
 
 
@@ -261,7 +261,7 @@ for name, (layers, _) in drawn.items():
 # %% [markdown]
 # ## First weights
 #
-# DCGAN draws every weight from $\mathcal N(0, 0.02)$ and the scales of batch norm from $\mathcal N(1, 0.02)$. The second
+# DCGAN draws every weight from $\mathcal N(0, 0.02)$ and the scales of {term}`batch norm` from $\mathcal N(1, 0.02)$. The second
 # number is a standard deviation, in this book and in the paper. Biases are zero.
 
 # %% [markdown]
@@ -343,7 +343,7 @@ say(
 # \mathcal L_D = -\,\overline{\log \sigma(D(x))} - \overline{\log\bigl(1 - \sigma(D(G(z)))\bigr)},
 # ```
 #
-# and the generator the non-saturating loss {cite}`goodfellow2014gan`
+# and the generator the {term}`non-saturating loss` {cite}`goodfellow2014gan`
 #
 # ```{math}
 # :label: eq-dcgan-generator
@@ -351,7 +351,7 @@ say(
 # ```
 #
 # Two numbers to remember. A discriminator that cannot tell anything apart says ½ always: then
-# $\mathcal L_D = 2 \log 2 = 1.39$ and $\mathcal L_G = \log 2 = 0.69$ nats.
+# $\mathcal L_D = 2 \log 2 = 1.39$ and $\mathcal L_G = \log 2 = 0.69$ {term}`nats <nat>`.
 #
 # ```{prf:algorithm} DCGAN training
 # :label: alg-dcgan
@@ -373,7 +373,7 @@ say(
 # after 25 to 40 of them, and at the end all were one smeared face, at twice the distance. Now the rate is constant for the first half and
 # falls to zero over the second.
 #
-# The moving average is not in the original. The two players circle each other, and the average of a circle is its middle.
+# The {term}`moving average` is not in the original. The two players circle each other, and the average of a circle is its middle.
 
 # %% [markdown]
 # ```{exercise-start} One step of the discriminator
@@ -423,7 +423,7 @@ checks.critic_step(critic_step)
 # %% [markdown]
 # ## How good is a set of faces? (H4)
 #
-# Looking at samples misleads: we see the good ones, and we do not see what is missing. The Fréchet distance
+# Looking at samples misleads: we see the good ones, and we do not see what is missing. The {term}`Fréchet distance`
 # {cite}`heusel2017fid` compares *sets*. Both sets pass through a frozen network; each becomes a cloud of features with a mean
 # and a covariance; and the distance is that of the two Gaussians with these moments,
 #
@@ -475,7 +475,7 @@ def frechet(features_a, features_b):
 checks.frechet(frechet)
 
 # %% [markdown]
-# Beside it we give the kernel distance {cite}`binkowski2018mmd`, whose estimate has no bias.
+# Beside it we give the {term}`kernel distance` {cite}`binkowski2018mmd`, whose estimate has no bias.
 #
 # ### Which network?
 #
@@ -635,7 +635,7 @@ _ = fig.suptitle(
 # %% [markdown]
 # **What do the losses say?** Whether one player is far ahead: a discriminator's loss near 0, or both losses at the lines. They are
 # not made to say whether the images are good, because each is measured against an opponent who changes. Do they all the same?
-# We rank the looks by each loss and by the Fréchet distance, and compare the rankings.
+# We rank the {term}`looks <look>` by each loss and by the Fréchet distance, and compare the rankings.
 
 
 # %%

@@ -17,10 +17,10 @@
 # A variational auto-encoder draws a picture in two steps: first a short code $z$, then a picture from the code. It trains
 # in minutes, and it comes with something an energy never gave us: a bound on $\log p(x)$. This chapter trains such models on
 # faces and sprites. Then it asks a question that is easy to get wrong by a thousand nats: **how large is $\log p(x)$?**
-# We will meet a published-looking figure, "1.388 bits per dimension", and find out what it measures.
+# We will meet a published-looking figure, "1.388 {term}`bits per dimension`", and find out what it measures.
 #
 # ```{admonition} What you will learn
-# - the evidence lower bound, reparameterisation, and what β does to both (G1, G2);
+# - the evidence lower bound, {term}`reparameterisation`, and what β does to both (G1, G2);
 # - why β in front of a mean squared error is a noise level in disguise, and how it decides how many latent dimensions
 #   survive (G2, G3);
 # - three estimates of $\log p(x)$, two from below and one from above, tested against an exact answer (G4, G5);
@@ -172,8 +172,8 @@ say(
 # ## A bound on the evidence
 #
 # The model is a prior $p(z) = \mathcal N(0, I)$ and a decoder $p_\theta(x \mid z)$. What we want to make large is the
-# **evidence**, $p_\theta(x) = \int p(z)\, p_\theta(x \mid z)\, \mathrm dz$. The integral is over all codes, and for a given
-# picture nearly all of them are useless. So a second network, the encoder, proposes useful ones: $q_\phi(z \mid x)$, a
+# **{term}`evidence`**, $p_\theta(x) = \int p(z)\, p_\theta(x \mid z)\, \mathrm dz$. The integral is over all codes, and for
+# a given picture nearly all of them are useless. So a second network, the encoder, proposes useful ones: $q_\phi(z \mid x)$, a
 # Gaussian with a mean and a variance for each latent dimension. For any such $q$ {cite}`kingma2013vae`,
 #
 # ```{math}
@@ -184,7 +184,7 @@ say(
 # ```
 #
 # and what is missing is $\mathrm{KL}(q_\phi(z \mid x) \Vert p_\theta(z \mid x))$: the bound is tight when the encoder finds the
-# true posterior. The second term has a closed form.
+# true {term}`posterior`. The second term has a closed form.
 
 # %% [markdown]
 # ```{exercise-start} The price of a code
@@ -323,7 +323,7 @@ say(
 # -\log \mathcal N(x;\, \hat x, \sigma^2 I) = \frac{1}{2\sigma^2}\,\lVert x - \hat x \rVert^2 + \frac D2 \log 2\pi\sigma^2 .
 # ```
 #
-# Multiply the negative ELBO by $2\sigma^2 / D$, drop the constant, and compare with
+# Multiply the negative {term}`ELBO` by $2\sigma^2 / D$, drop the constant, and compare with
 # $\mathrm{MSE} + \beta\,\mathrm{KL}$.
 
 # %% [markdown]
@@ -382,8 +382,9 @@ table(
 # as much. Why should they care for detail?
 #
 # **How many latent dimensions will such a model use?** For a *linear* decoder the answer is known exactly: those
-# principal components of the data survive whose variance exceeds $\sigma^2$, and the others collapse onto the prior
-# {cite}`tipping1999ppca,lucas2019elbo`. Our decoder is not linear, but let us take that count as a prediction.
+# principal components of the data survive whose variance exceeds $\sigma^2$, and the others
+# {term}`collapse <posterior collapse>` onto the prior {cite}`tipping1999ppca,lucas2019elbo`. Our decoder is not
+# linear, but let us take that count as a prediction.
 
 # %%
 some = to_float(faces.images[:1000]).flatten(1)
@@ -896,8 +897,8 @@ for name, log_p in claims.items():
 # not bits of anything.
 #
 # A picture is made of 256 grey levels, and what one can pay bits for is a level. Fill each level's cell with uniform
-# noise, $x = (i + u)/256$ with $u$ in $[0, 1)$: **dequantisation**. Now a level is a cell of width $1/256$, its probability is
-# about the density times that width, and
+# noise, $x = (i + u)/256$ with $u$ in $[0, 1)$: **{term}`dequantisation`**. Now a level is a cell of width $1/256$, its
+# probability is about the density times that width, and
 #
 # ```{math}
 # :label: eq-bits
@@ -1076,7 +1077,7 @@ say(
 #
 # **What does σ have to be?** For given reconstructions, the cost as a function of σ is a curve with one minimum, and it
 # lies where $\sigma^2$ is the mean squared error: set the derivative of {eq}`eq-gaussian-elbo` to zero. This is the
-# *calibrated* decoder {cite}`rybkin2021sigma`.
+# *{term}`calibrated <calibrated decoder>`* decoder {cite}`rybkin2021sigma`.
 
 # %%
 fig, ax = plt.subplots(figsize=(7, 3.6))
@@ -1653,10 +1654,10 @@ curves(
 # ## Sprites: do the dimensions mean something? (G7)
 #
 # Every sprite was drawn from known factors: shape, scale, orientation, and two coordinates. A representation is called
-# **disentangled** when each latent dimension follows one factor. Two scores:
+# **{term}`disentangled`** when each latent dimension follows one factor. Two scores:
 #
-# - the **mutual information gap** {cite}`chen2018isolating`: for each factor, how much more the best dimension tells of it than
-#   the second best, as a share of the factor's entropy;
+# - the **{term}`mutual information gap`** {cite}`chen2018isolating`: for each factor, how much more the best dimension tells
+#   of it than the second best, as a share of the factor's entropy;
 # - **DCI** {cite}`eastwood2018framework`: a random forest predicts each factor from the code. *Disentanglement*: each dimension
 #   matters for one factor. *Completeness*: each factor needs one dimension. *Informativeness*: the prediction's accuracy.
 
@@ -1901,8 +1902,8 @@ record("notebook_seconds", time.perf_counter() - started)
 # - **Appendix D's upper bound lies below the lower bound.** The chains have not mixed, so that $q$ sits where they sit; or the
 #   fitted draws were used again; or one rare, huge ratio was drawn. Look at R-hat; more warm-up and draws, fewer dimensions. (A $q$ that is
 #   too wide errs the other way, upwards, until a rare draw meets its tail: `shrink=0.9`.)
-# - **AIS far below the importance-weighted bound.** Too few temperatures for so peaked a posterior, or chains of low acceptance.
-#   Start from the encoder's Gaussian.
+# - **AIS far below the {term}`importance-weighted bound`.** Too few temperatures for so peaked a posterior, or chains of low
+#   acceptance. Start from the encoder's Gaussian.
 # - **MIG of a collapsed model.** Always show the KL beside it.
 #
 # ## Questions

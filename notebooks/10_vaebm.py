@@ -14,11 +14,12 @@
 # %% [markdown]
 # # An auto-encoder and an energy, together
 #
-# A VAE draws at once, covers all the data and blurs. An energy is sharp where it was taught, needs long chains, and
-# loses modes on the way. VAEBM {cite}`xiao2021vaebm` multiplies the two: the VAE proposes, the energy says which proposals
-# look wrong, and a short chain repairs them. The chain does not walk among pixels. It walks in the noise from which the
-# VAE draws, where every direction is about equally steep. In this chapter you write that energy, find out which
-# term the published code leaves out and when this matters, and measure what the second stage buys.
+# A {term}`VAE` draws at once, covers all the data and blurs. An {term}`energy` is sharp where it was taught, needs long
+# chains, and loses {term}`modes <mode>` on the way. {term}`VAEBM` {cite}`xiao2021vaebm` multiplies the two: the VAE
+# proposes, the energy says which proposals look wrong, and a short chain repairs them. The chain does not walk among
+# pixels. It walks in the noise from which the VAE draws, where every direction is about equally steep. In this
+# chapter you write that energy, find out which term the published code leaves out and when this matters, and measure
+# what the second stage buys.
 #
 # ```{admonition} What you will learn
 # - the joint density $h(x, z) \propto p(x, z)\,e^{-E(x)}$, its bound, and why it is trained in two stages (I1);
@@ -264,7 +265,7 @@ say(
 # ### Stage 1: the VAE
 #
 # The decoder is Gaussian with one standard deviation σ for all pixels, in the calibrated form of Part G: σ² is the mean
-# squared error. A model whose decoder is not Gaussian has no noise space of the kind we need.
+# squared error. A model whose decoder is not Gaussian has no {term}`noise space` of the kind we need.
 
 
 # %%
@@ -827,10 +828,11 @@ def acceptance(u_old, p_old, u_new, p_new):
 checks.acceptance(acceptance)
 
 # %% [markdown]
-# **Which mixes better, for the same work?** Chains from draws of the VAE; every kernel gets the same number of gradient calls,
-# and one of HMC's steps costs as many as it has leapfrog steps. Langevin has the training's η and no test; MALA and HMC find
-# their step by a warm-up. All get a warm-up of equally many gradient calls, which are not counted, and the first half of each chain is dropped. We look at the code, $\varepsilon_z$,
-# and ask for effective draws a thousand gradient calls, and for split R-hat.
+# **Which {term}`mixes <mixing>` better, for the same work?** Chains from draws of the VAE; every kernel gets the same number
+# of gradient calls, and one of HMC's steps costs as many as it has leapfrog steps. Langevin has the training's η and
+# no test; MALA and HMC find their step by a warm-up. All get a warm-up of equally many gradient calls, which are not
+# counted, and the first half of each chain is dropped. We look at the code, $\varepsilon_z$, and ask for effective
+# draws a thousand gradient calls, and for split {term}`R-hat`.
 #
 # A trained energy has many steep valleys, and chains that sit in different valleys cannot be compared: each kernel's effective draws are
 # then about the number of chains. So we ask twice: on $h$ itself, and on a *tempered* target, $\tau E + \frac12\lVert\varepsilon\rVert^2$ with a small τ,
@@ -913,9 +915,10 @@ say(
 # %% [markdown]
 # ## What keeps the second stage alive?
 #
-# **The question.** Fresh or persistent chains, a spectral penalty or none, noise on the data or none? One change at a time, short
-# runs on one frozen VAE. Training "will eventually explode", its authors warn; the largest logged contrast says how far a run was shaken. All rows are judged by fresh chains of the training's
-# length from the VAE, the row with persistent training chains too.
+# **The question.** Fresh or persistent chains, a {term}`spectral penalty` or none, noise on the data or none? One change at
+# a time, short runs on one frozen VAE. Training "will eventually explode", its authors warn; the largest logged
+# contrast says how far a run was shaken. All rows are judged by fresh chains of the training's length from the VAE,
+# the row with persistent training chains too.
 
 
 # %%
@@ -1083,9 +1086,10 @@ if settings.faces == "cifar10":
 # %% [markdown]
 # ## A thousand modes (I5)
 #
-# Three digits in three colour channels: a thousand combinations, each equally frequent in the data. A classifier reads the three channels of a
-# sample, and we count {cite}`metz2017unrolled`. A VAE is trained to cover; a GAN is free to forget. **And a VAEBM?** Its chains begin everywhere the VAE
-# draws, but the energy may push them together.
+# {term}`Three digits in three colour channels <stacked digits>`: a thousand combinations, each equally frequent in the data.
+# A classifier reads the three channels of a sample, and we count {cite}`metz2017unrolled`. A VAE is trained to cover;
+# a GAN is free to forget. **And a VAEBM?** Its chains begin everywhere the VAE draws, but the energy may push them
+# together.
 
 # %%
 stacks = load_images(settings.stacks, "train", root=data_root)
@@ -1168,7 +1172,7 @@ say(
 # 1. *as encoded*: the VAE alone;
 # 2. *thinned by the energy*: each pair is kept with a probability proportional to $e^{-E(x)}$, cut at the upper quartile of these weights so
 #    that at least a quarter stays; beside it, as many pairs kept at random. (Drawing with replacement would put copies of one
-#    sprite among both DCI's training and its test images.)
+#    sprite among both {term}`DCI`'s training and its test images.)
 # 3. *after a chain*: from the noise that stands for the sprite, $\varepsilon_x = (x - \mu(z))/\sigma$, a few steps on $U(\varepsilon)$. Does
 #    the chain smear the codes over the factors? (Each sprite first gets the decoder's noise, σ a pixel, as draws of the model have it.)
 #

@@ -155,6 +155,16 @@ def test_plain_markdown_numbers_and_resolves():
     assert plain[4] == ""
 
 
+def test_plain_markdown_keeps_the_shown_text_of_a_glossary_link():
+    cells = [
+        "Two {term}`energies <energy>` and **{term}`R-hat`**, {term}`HMC`'s $a < b$; see {eq}`a` {cite}`du2019`.",
+        "```{admonition} Title\n- {term}`bits per dimension`, not `{term}`\n```",
+    ]
+    plain = plain_markdown(cells, {"du2019": "Du and Mordatch 2019"})
+    assert plain[0] == "Two energies and **R-hat**, HMC's $a < b$; see a (Du and Mordatch 2019)."
+    assert plain[1] == "> **Title**\n>\n> - bits per dimension, not `{term}`"
+
+
 def test_citations_are_authors_and_years():
     found = read_citations(workbook.ROOT / "book" / "references.bib")
     assert found["du2019implicit"] == "Du and Mordatch 2019"
