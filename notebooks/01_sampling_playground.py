@@ -1847,7 +1847,7 @@ table(
 # 2. The forgetful chain samples $p^2$ for small steps. Show it without assuming a Gaussian. (Langevin proposals are nearly in detailed balance with $p$.)
 # 3. Why must a rejected state be counted again? Design a two-state example in which leaving out repetitions gives the wrong answer.
 # 4. HMC with $L = 1$ is MALA. Derive {eq}`eq-s-mala` from $\Delta H$.
-# 5. Clamping after the test piles mass on the walls. Reflecting at the walls does not. Why is reflection reversible and clamping not?
+# 5. Clamping after the test piles mass on the walls. Reflecting inside the proposal, before the test, does not. Why is reflection reversible and clamping not?
 # 6. A chain on the eight Gaussians, seen only through its first coordinate's square, mixes fast. Which questions can such a chain answer?
 # 7. AIS estimates $\log Z$ from below. How would you get an estimate from above? (You are allowed to start from exact samples of the target.)
 #

@@ -1204,7 +1204,7 @@ record("notebook_seconds", time.perf_counter() - started)
 # 1. The regulariser pulls data *and* samples towards zero energy. Which constant would you add to a trained energy
 #    to minimise the penalty, and does adding it change the samples?
 # 2. Take a sampler at temperature $T$ much below 1. Training stops when data and samples have the same mean energy
-#    gradients. Is $p_\theta$ then the data's distribution? What is?
+#    gradients with respect to the weights. Is $p_\theta$ then the data's distribution? What is?
 # 3. Why does the clamp on the gradient act like a change of metric, and for which pixels does it matter?
 # 4. Upside-down digits are hard to tell from digits by energy. Name three digits for which they *should* be.
 # 5. The Fréchet distance of "other real images" is not zero. Where does it come from, and how does it shrink?

@@ -1409,8 +1409,8 @@ record("notebook_seconds", time.perf_counter() - started)
 #    classifier trained so to have a lower or a higher test error than one trained on $p(y \mid x)$ alone? When?
 # 3. The theorem needs the start in the box. Construct a start outside for which loop and single step differ.
 # 4. Add noise inside the inner loop. What single step has the same distribution, when no clamp acts?
-# 5. ECE depends on the number of bins. What happens with one bin, and with as many bins as pictures?
-# 6. An AUROC far *below* ½ is worse than guessing. What does it say about the density, and why is turning the score
+# 5. ECE depends on the number of bins. What happens with one bin, and with so many that every picture is alone in its own?
+# 6. An AUROC far *below* ½ is worse than guessing. What does it say about the density, for each of the three scores, and why is turning the score
 #    round not a cure?
 #
 # ## Further reading

@@ -1963,7 +1963,7 @@ table(
 #
 # 1. One-hot tokens make all pairs of different codes equally far apart. Where would that be better than the distance of the code vectors, and where worse?
 # 2. The Hungarian accuracy of 20 clusters on ten classes cannot reach 100 %. What is the most it can reach if every class splits evenly into two pure clusters? What is the NMI then?
-# 3. Shift every image by two pixels to the right. Which of the five representations changes least, and why?
+# 3. Shift every image to the right, by two pixels and then by four. Which of the five representations changes least, measured against the distance between two images, and why?
 # 4. The prior's nats per image depend on the tokens. Could a worse VQ-VAE have a better prior? What would you compare instead?
 # 5. A classifier trained on pseudo-labels can be *more* accurate than the pseudo-labels. How is that possible?
 #

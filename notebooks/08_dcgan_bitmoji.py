@@ -1087,7 +1087,7 @@ record("notebook_seconds", time.perf_counter() - started)
 #
 # ## Questions
 #
-# 1. The discriminator is perfect at every moment. What gradient does the generator get from $\log(1 - \sigma(D))$, and
+# 1. The discriminator separates real from fake without error, at every moment. What gradient does the generator get from $\log(1 - \sigma(D))$, and
 #    from {eq}`eq-dcgan-generator`?
 # 2. Batch norm in the discriminator lets an image's score depend on its neighbours. Which term of a gradient penalty
 #    does that spoil?

@@ -1909,16 +1909,16 @@ record("notebook_seconds", time.perf_counter() - started)
 # ## Questions
 #
 # 1. Two programs have the same network and β = 0.001. One averages the squared error over pixels, the other sums it. What σ does
-#    each assume at 64×64, and which of them will collapse?
+#    each assume at 64×64, and which of them keeps fewer dimensions alive?
 # 2. The importance-weighted bound and appendix D use the same two densities. For Gaussians, derive the ranges of variances for
 #    which each has a finite variance, and show why no $q$ but the posterior itself is best for both.
 # 3. A pixel of the data is exactly 255 in every picture (a white background). What does maximum likelihood do to a learnt σ *of that
 #    pixel* without dequantisation, and what with it?
-# 4. Suppose β = 0.25 gave 4 active dimensions at 64×64. How many would you expect at 32×32, by the argument with the principal
+# 4. Suppose β = 0.025 gave 4 active dimensions at 64×64. How many would you expect at 32×32, by the argument with the principal
 #    components? (The variances shrink with the number of pixels, and so does the implied σ².)
 # 5. PNG is lossless and local; a VAE is global and blurred. Sketch a model of the residual $x - \hat x$ that would bring the two
 #    together.
-# 6. MIG is zero for a code that is a rotation of a perfect one. Is the rotated code worse? For what?
+# 6. Turn two dimensions of a perfect code, those of two like factors, by 45°: the gap falls to zero for both. Is the rotated code worse? For what?
 #
 # ## Further reading
 #
