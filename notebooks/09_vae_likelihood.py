@@ -1269,8 +1269,8 @@ image_grid(
 )  # fmt: skip
 
 # %% [markdown]
-# **What does a single dimension do?** We take one held-out image's code and move one dimension at a time, from −2.5 to 2.5:
-# the six dimensions that carry the most KL.
+# **What does a single dimension do?** Where a hundred dimensions share the work, each does little. So we take the model that draws best, one
+# held-out image's code, and move one dimension at a time, from −2.5 to 2.5: the six dimensions that carry the most KL.
 
 
 # %%
@@ -1286,9 +1286,9 @@ def traversal(model, image, dims, values):
 
 
 values = torch.linspace(-2.5, 2.5, 11)
-busiest = kl_by_dimension(vae, faces_test.images[:250]).argsort(descending=True)  # fmt: skip
+busiest = kl_by_dimension(drawer, faces_test.images[:250]).argsort(descending=True)  # fmt: skip
 image_grid(
-    traversal(vae, faces_test.images[0], busiest[:6].tolist(), values),
+    traversal(drawer, faces_test.images[0], busiest[:6].tolist(), values),
     f"Traversals of the six busiest dimensions ({faces.title}), −2.5 to 2.5",
     columns=11,
     width=7,
@@ -1304,7 +1304,7 @@ if can_show_widgets():
 
     display(
         latent_explorer(
-            vae,
+            drawer,
             to_float(faces_test.images[:20]),
             busiest[:6].tolist(),
             faces_test.title,

@@ -285,7 +285,7 @@ def _drawn_faces(model, root, images, seed) -> dict[str, Measured]:
 
 def _vae(model, root, images, seed) -> dict[str, Measured]:
     test = load_images("celeba", "test", root=root, size=64, stand_in=False)
-    x = dequantise(test.images[: _at_most(100, images)], torch.Generator().manual_seed(seed))
+    x = dequantise(test.images[: _at_most(50, images)], torch.Generator().manual_seed(seed))
     stream = torch.Generator().manual_seed(seed)
     nats = torch.cat([importance_weighted(model, part, 200, generator=stream) for part in x.split(10)])
     bits = bits_per_dim(nats, x[0].numel(), levels=128)
