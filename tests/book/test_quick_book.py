@@ -80,6 +80,7 @@ def test_part_f_recorded_what_it_claims(built):
     # Clipping by the paper's bound leaves no gradient in a deep critic; the penalty does.
     assert found["layer_slopes"]["clip 0.01"][0] < 1e-3 < found["layer_slopes"]["penalty"][0]
     assert found["floor"]["missing"] == 0 and found["headline"]["frechet"] > found["floor"]["frechet"]
+    assert found["told"]["frechet"] > 0 and 0 <= found["told_obeyed"] <= 1
 
 
 def test_part_d_recorded_what_it_claims(built):
@@ -93,6 +94,7 @@ def test_part_g_recorded_what_it_claims(built):
     found = report.records(executed(built[0], "09_vae_likelihood"))
     assert "standing in for CelebA" in found["faces"]
     assert abs(found["floor_unit_gaussian"] - 9.33) < 0.01
+    assert len(found["draw_quality"]) == 8 and found["drawer"]["draws of the prior"] > 0
     assert [len(found[key]) for key in ("face_study", "likelihoods", "sprite_study", "claim_contestants")] == [
         7,
         4,
@@ -108,8 +110,8 @@ def test_part_i_recorded_what_it_claims(built):
     assert found["toy/exact: E + ½‖ε‖²"] < 5 < found["toy/without the determinant"]
     # Even a taste of training mends the VAE's draws.
     assert found["gain/digits"] > 20
-    sizes = [len(found[key]) for key in ("spaces", "mixing", "study", "quality", "modes", "disentangled")]
-    assert sizes == [16, 3, 6, 2, 5, 4]
+    sizes = [len(found[key]) for key in ("spaces", "mixing", "mixing_tempered", "study", "modes")]
+    assert sizes == [17, 3, 3, 6, 5] and len(found["quality"]) == 2 and len(found["disentangled"]) == 4
 
 
 def test_part_h_recorded_what_it_claims(built):
