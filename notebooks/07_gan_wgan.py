@@ -35,7 +35,7 @@
 # | profile | data | what happens | time |
 # |---|---|---|---|
 # | `quick` | drawn Persian digits | every cell runs, training is a taste | about a minute, two cores |
-# | `laptop` | Hoda | five games, three seeds each, and a longer run of the best | 46 minutes on one of two busy cores (the sum of two sittings): the five games 20, the longer run 21 |
+# | `laptop` | Hoda | five games, three seeds each, and longer runs of the best, without labels and with | about an hour on one of two busy cores: the five games 22 minutes, the longer runs 17 and 15 |
 # | `full` | Hoda | wider networks, ten times as long | an hour, one GPU (not yet measured) |
 
 # %% tags=["remove-cell"]
@@ -151,7 +151,7 @@ else:
         columns=20,
     )
     say(
-        f"The shipped generator: {shipped.card['parameters']:,} weights, trained as {shipped.card['settings']['game']} "
+        f"The shipped generator: {shipped.card['parameters']:,} weights, trained as {shipped.card['settings']['game']}{' with labels' if shipped.card['settings'].get('labels') else ''} "
         f"for {shipped.card['seconds'] / 60:.0f} minutes on {shipped.card['data']}. A picture takes one pass, no chain."
     )
 
