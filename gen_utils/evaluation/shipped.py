@@ -312,9 +312,9 @@ def _sprites(model, root, images, seed) -> dict[str, Measured]:
     about = {"images": n, "of": test.title}
     gap = mutual_information_gap(codes, factors)
     return {
-        "mig": Measured(gap, (gap - 0.03, gap + 0.03), about),
+        "mig": Measured(gap, (max(0.0, gap - 0.03), gap + 0.03), about),
         "dci_disentanglement": Measured(
-            score.disentanglement, (score.disentanglement - 0.05, score.disentanglement + 0.05), about
+            score.disentanglement, (max(0.0, score.disentanglement - 0.05), score.disentanglement + 0.05), about
         ),
     }
 
