@@ -1601,6 +1601,7 @@ for i, (name, (mean, error, *_)) in enumerate(digit_found.items()):
 ax.set_yticks(range(len(digit_found)), list(digit_found))
 ax.invert_yaxis()
 ax.set(xlabel="log p(x), nats an image")
+ax.locator_params(axis="x", nbins=6)
 _ = fig.suptitle(
     f"Bounds from below (circles) and above (squares): {digits_test.title}"
 )
