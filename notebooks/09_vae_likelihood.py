@@ -102,7 +102,7 @@ settings = choose(
     profile,
     quick=dict(
         faces="avatars", sprites="sprites", digits="digits", side=32, batch_size=32,
-        study_steps=40, main_latent=32, main_steps=120, draw_steps=150, n_draws=300, sprite_steps=60, digit_steps=150, long_steps=150, looks=3, n_held=100, n_bound=8,
+        study_steps=40, main_latent=32, main_steps=120, draw_steps=80, n_draws=200, sprite_steps=60, digit_steps=150, long_steps=150, looks=3, n_held=100, n_bound=8,
         n_images=3, n_digits=8, n_long=16, k=200, k_long=300, draws=48, warmup=15, leapfrog=3, chains=4, face_temperatures=4, temperatures=10,
         anneal_all=False, n_factors=800, trees=6, oracle_draws=400,
     ),
