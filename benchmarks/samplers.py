@@ -30,14 +30,14 @@ sys.path.insert(0, str(ROOT))  # so that it runs from a fresh clone as well
 import gen_utils  # noqa: E402, F401, I001  (before torch: it tells torch's threads to sleep while they wait)
 
 import torch  # noqa: E402
+from list_buffer import BOX, CAPACITY, CLIP, NOISE, RESTART, STEP, ListBuffer  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from gen_utils import checkpoints  # noqa: E402
 from gen_utils.models import SmallEnergy  # noqa: E402
 from gen_utils.samplers import Langevin, ReplayBuffer, chain, sample  # noqa: E402
 
-N_STEPS, STEP, NOISE, CLIP, BOX = 60, 10.0, 0.005, 0.03, (-1.0, 1.0)  # section B3
-CAPACITY, RESTART = 8192, 0.05
+N_STEPS = 60  # section B3
 SETTINGS: dict[str, bool | torch.dtype] = {
     "this package": False,
     "this package, fast=torch.float32": torch.float32,
@@ -73,37 +73,9 @@ def this_package(energy: nn.Module, x: Tensor, fast: bool | torch.dtype = False)
 
 
 def list_buffer(energy: nn.Module, x: Tensor, *, freeze: bool) -> Callable[[], Tensor]:
-    """The sampler many courses teach: a Python list of images, backward() through the network at every step.
-
-    Args:
-        freeze: switch the parameters' gradients off during the chain. Left on, every backward pass computes
-            them as well, and throws them away.
-    """
-    held = list(x.clone().split(1))
-
-    def run() -> Tensor:
-        nonlocal held
-        n_new = sum(random.random() < RESTART for _ in range(len(x)))
-        fresh = torch.rand((n_new, *x.shape[1:]), device=x.device) * 2 - 1
-        images = torch.cat([fresh, *random.choices(held, k=len(x) - n_new)]).detach().requires_grad_()
-        required = [parameter.requires_grad for parameter in energy.parameters()]
-        for parameter in energy.parameters():
-            parameter.requires_grad_(not freeze)
-        noise = torch.empty_like(images)
-        for _ in range(N_STEPS):
-            noise.normal_(0, NOISE)
-            images.data.add_(noise).clamp_(*BOX)
-            energy(images).sum().backward()
-            images.grad.clamp_(-CLIP, CLIP)
-            images.data.add_(images.grad, alpha=-STEP).clamp_(*BOX)
-            images.grad.zero_()
-        for parameter, before in zip(energy.parameters(), required, strict=True):
-            parameter.requires_grad_(before)
-            parameter.grad = None
-        held = (list(images.detach().split(1)) + held)[:CAPACITY]
-        return images.detach()
-
-    return run
+    """The sampler many courses teach; see ``ListBuffer``."""
+    held = ListBuffer(x, freeze=freeze)
+    return lambda: held.negatives(energy, len(x), N_STEPS)
 
 
 def torchebm_langevin(energy: nn.Module, x: Tensor) -> Callable[[], Tensor] | None:
