@@ -160,8 +160,12 @@ def evaluate(
 ) -> None:
     """Measure the figures of a model's card again, from its weights and real data, and compare."""
     from . import checkpoints
-    from .evaluation.shipped import MEASURES, compare, measure
+    from .evaluation.shipped import compare, measure
+    from .evaluation.shipped_draws import save_picture
+    from .evaluation.shipped_measures import MEASURES
 
+    if write and images is not None:
+        raise ValueError("--write wants the full number of images; leave --images out")
     differ = 0
     for each in [n for n in checkpoints.names() if n in MEASURES] if name == "all" else [name]:
         card = checkpoints.read_card(each)
@@ -176,31 +180,12 @@ def evaluate(
             typer.echo(f"  {row['figure']:22} {row['now']:.5g}  {said}  {verdict}{interval}")
             differ += row["agrees"] is False
         if write:
-            if images is not None:
-                raise ValueError("--write wants the full number of images; leave --images out")
             metrics = {key: value.entry() for key, value in found.items()}
             again = f"python -m gen_utils models evaluate {each} --data path/to/data"
             checkpoints.rewrite_card(each, {"metrics": metrics, "measured": {"seed": seed, "command": again}})
-            _picture(each, data)
+            save_picture(each, _root(data))
     if differ and not write:
         raise ValueError(f"{differ} figures differ by more than chance")
-
-
-def _picture(name: str, data: str | None) -> None:
-    """``checkpoints/NAME.png``: four rows of samples, for the card, the book and the README."""
-    from PIL import Image
-
-    from . import checkpoints
-    from .evaluation.shipped_draws import DRAWS, draw
-    from .plotting import mosaic
-
-    if name in DRAWS:
-        columns = 10
-        pictures = draw(checkpoints.load(name), 4 * columns, data_root=_root(data))
-        image = Image.fromarray(mosaic(pictures, columns, gap=1))
-        scale = 1 if image.width > 500 else 2
-        image = image.resize((scale * image.width, scale * image.height), Image.NEAREST)
-        image.save(checkpoints.FOLDER / f"{name}.png", optimize=True)
 
 
 @app.command()

@@ -36,7 +36,6 @@ SHIPPED_BY = {  # trained model -> the notebook that trains it
     "gan_persian_digits": "07_gan_wgan",
     "dcgan_bitmoji": "08_dcgan_bitmoji",
     "vae_celeba": "09_vae_likelihood",
-    "vae_sprites": "09_vae_likelihood",
     "vaebm_mnist": "10_vaebm",
     "vaebm_faces": "10_vaebm",
 }

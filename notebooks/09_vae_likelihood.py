@@ -1859,13 +1859,6 @@ if ship:
         },
         "known_faults": "blurred: it draws the mean of all faces that share a code",
     }, dtype=torch.float16)  # fmt: skip
-    checkpoints.save("vae_sprites", sprite_vae, {
-        **shared, "data": sprites.title, "images": len(sprites), "seconds": round(best_sprites.seconds), "steps": best_sprites.steps,
-        "settings": {"objective": "elbo", "beta": float(top.name) * math.prod(sprites.shape), "lr": 1e-3, "batch_size": 100},
-        "metrics": {"mig": {"value": round(top.values["mig"], 3), "images": settings.n_factors},
-                    "dci_disentanglement": {"value": round(top.values["d"], 3), "images": settings.n_factors}},
-        "known_faults": f"its best dimension tells {top.tensors['information'][:, 2].max():.0%} of the orientation's entropy",
-    }, dtype=torch.float16)  # fmt: skip
 
 # %% [markdown]
 # ## Reported, shipped, this run

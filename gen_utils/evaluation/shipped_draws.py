@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from .. import checkpoints
@@ -113,7 +116,25 @@ DRAWS: dict[str, Callable] = {
     "gan_persian_digits": _binary,
     "dcgan_bitmoji": _generated,
     "vae_celeba": _generated,
-    "vae_sprites": _generated,
     "vaebm_mnist": lambda model, n, stream, _root: refined(model, n, stream)[1],
     "vaebm_faces": lambda model, n, stream, _root: refined(model, n, stream)[1],
 }
+
+
+def save_picture(name: str, data_root: str | None = None) -> Path | None:
+    """``checkpoints/NAME.png``, four rows of ten draws: for the card, the book and the README. None for a judge.
+
+    Raises:
+        CannotWrite: the disk is full or read-only; the old picture is still there.
+    """
+    from ..plotting import mosaic  # brings matplotlib: only for this
+
+    if name not in DRAWS:
+        return None
+    picture = Image.fromarray(mosaic(draw(checkpoints.load(name), 40, data_root=data_root), 10, gap=1))
+    scale = 1 if picture.width > 500 else 2
+    data = io.BytesIO()
+    picture.resize((scale * picture.width, scale * picture.height), Image.NEAREST).save(data, "PNG", optimize=True)
+    path = checkpoints.FOLDER / f"{name}.png"
+    checkpoints.write_atomically(path, data.getvalue())
+    return path
