@@ -1333,7 +1333,7 @@ if ship:
             "kl_to_uniform": {"value": round(quality["kl"], 4), "unit": "nats"},
             "precision": {"value": round(quality["precision"], 3)}, "recall": {"value": round(quality["recall"], 3)},
         },
-        "known_faults": f"the judge is under 90 % sure of {quality['low']:.1f} % of its samples; outputs are greys that want a threshold at 0",
+        "known_faults": "the judge is unsure of some samples (low confidence, above); outputs are greys that want a threshold at 0",
     }, dtype=torch.float16)  # fmt: skip
 
 # %% [markdown]

@@ -13,10 +13,9 @@ import math
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution
 
-from ..models.vaebm import lost
 from ..samplers import HMC, sample, warm_up
 from .annealing import (
     annealed_importance,
@@ -27,6 +26,7 @@ from .annealing import (
     weight_ess,
 )
 from .fitted_density import fit_density
+from .latent_posterior import checked_posterior, log_joint, posterior_energy
 
 __all__ = [
     "annealed_importance",
@@ -90,7 +90,7 @@ def importance_log_weights(
     """
     if n_samples < 1:
         raise ValueError(f"n_samples must be at least 1, got {n_samples}")
-    posterior = _checked_posterior(model, x)
+    posterior = checked_posterior(model, x)
     proposal = posterior if proposal is None else proposal
     if proposal.batch_shape != x.shape[:1]:
         raise ValueError(f"the proposal needs one distribution an image, batch ({len(x)},), got {proposal.batch_shape}")
@@ -175,7 +175,7 @@ def posterior_log_ratios(
         raise ValueError(f'density is "gaussian", "gmm" or "encoder", got {density!r}')
     if density == "encoder" and (shrink != 1.0 or covariance != "full"):
         raise ValueError("the encoder's density is taken as it is: shrink and covariance are for fitted ones")
-    energy, start = _posterior_energy(model, x, n_chains)
+    energy, start = posterior_energy(model, x, n_chains)
     u0 = start(generator)
     kernel, u = warm_up(energy, u0, HMC(0.1, n_leapfrog, jitter=0.3), n_warmup, generator=generator)
     steps = math.ceil(n_samples / n_chains) * thin
@@ -227,7 +227,7 @@ def annealed_log_weights(
     """
     if base not in ("prior", "posterior"):
         raise ValueError(f'base is "prior" or "posterior", got {base!r}')
-    energy, start = _posterior_energy(model, x, n_chains, whiten=base)
+    energy, start = posterior_energy(model, x, n_chains, whiten=base)
     log_w = annealed_importance(
         lambda u: -energy(u), start(generator), n_temperatures, kernel=kernel, generator=generator
     )
@@ -254,73 +254,6 @@ def bits_per_dim(log_prob: Tensor | float, n_dims: int, *, levels: float = 256) 
     if n_dims < 1 or not levels > 0:
         raise ValueError(f"n_dims and levels must be positive, got {n_dims} and {levels}")
     return math.log2(levels) - log_prob / (n_dims * math.log(2))
-
-
-def log_joint(model, x: Tensor, z: Tensor) -> Tensor:
-    """log p(x, z) = log p(z) + log p(x | z) in nats: images (B, *event), z (..., B, latent) -> (..., B)."""
-    flat = z.reshape(-1, z.shape[-1])
-    images = x.expand(*z.shape[:-2], *x.shape).reshape(-1, *x.shape[1:])
-    return (model.prior().log_prob(flat) + model.likelihood(flat).log_prob(images)).reshape(z.shape[:-1])
-
-
-def _posterior_energy(model, x: Tensor, n_chains: int, whiten: str = "posterior"):
-    """-log p(x, z(u)) - log |dz/du| as an energy of u, rows (n_chains · B, latent), and a start that draws N(0, I).
-
-    z = μ + s u with the mean and standard deviations of the encoder, or of the prior.
-    """
-    if n_chains < 1:
-        raise ValueError(f"n_chains must be at least 1, got {n_chains}")
-    with torch.no_grad():
-        posterior = _checked_posterior(model, x)
-        base = posterior if whiten == "posterior" else model.prior().expand(posterior.batch_shape)
-        centre, scale = base.mean.detach(), base.stddev.detach()  # (B, latent)
-    images = x.repeat(n_chains, *[1] * (x.ndim - 1))
-    log_volume, prior = scale.log().sum(1), model.prior()
-
-    def energy(u: Tensor) -> Tensor:
-        z = centre + scale * u.reshape(n_chains, *centre.shape)
-        gone = lost(((z - prior.mean) / prior.stddev).flatten(0, 1))
-        z = z.masked_fill(gone.reshape(n_chains, -1, 1), 0.0)
-        joint = prior.log_prob(z) + model.likelihood(z.flatten(0, 1)).log_prob(images).reshape(n_chains, -1)
-        return (-(joint + log_volume).flatten()).masked_fill(gone, math.inf)
-
-    def start(generator: torch.Generator | None) -> Tensor:
-        device = centre.device if generator is None else generator.device
-        shape = (n_chains * len(x), centre.shape[1])
-        return torch.randn(shape, generator=generator, device=device, dtype=centre.dtype).to(centre.device)
-
-    return energy, start
-
-
-def _checked_posterior(model, x: Tensor) -> Distribution:
-    """The posterior, once it is sure that the likelihood is over one image, and that it can produce every image."""
-    if x.ndim < 2 or len(x) == 0:
-        raise ValueError(f"x must be a batch of images (B, *event), got {tuple(x.shape)}")
-    parts = model.modules() if isinstance(model, nn.Module) else ()
-    if any(part.training and isinstance(part, nn.modules.batchnorm._NormBase) for part in parts):
-        raise ValueError(
-            "the model is in training mode, where batch norm makes images depend on each other: .eval() first"
-        )
-    finite = torch.isfinite(x.flatten(1)).all(1)
-    if not finite.all():
-        raise ValueError(f"{int((~finite).sum())} of {len(x)} images hold values that are not finite")
-    posterior = model.posterior(x)
-    likelihood = model.likelihood(posterior.mean)
-    if not isinstance(likelihood, Distribution):
-        raise ValueError(f"model.likelihood(z) must return a torch Distribution, got {type(likelihood).__name__}")
-    if likelihood.batch_shape != x.shape[:1] or likelihood.event_shape != x.shape[1:]:
-        raise ValueError(
-            f"model.likelihood(z) must be one distribution an image, batch ({len(x)},) and event {tuple(x.shape[1:])}; "
-            f"it has batch {tuple(likelihood.batch_shape)} and event {tuple(likelihood.event_shape)}. "
-            "torch.distributions.Independent moves axes from the batch to the event"
-        )
-    inside = likelihood.support.check(x)
-    if not inside.all():
-        raise ValueError(
-            f"{int((~inside).sum())} of {len(x)} images have values outside the support of the likelihood: their "
-            "probability is zero. Binarise for a Bernoulli, keep the grey levels for a discretised one"
-        )
-    return posterior
 
 
 @contextmanager

@@ -1,0 +1,78 @@
+"""A latent-variable model's joint density, and its posterior as an energy that chains can walk on."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from ..models.vaebm import lost
+
+
+def log_joint(model, x: Tensor, z: Tensor) -> Tensor:
+    """log p(x, z) = log p(z) + log p(x | z) in nats: images (B, *event), z (..., B, latent) -> (..., B)."""
+    flat = z.reshape(-1, z.shape[-1])
+    images = x.expand(*z.shape[:-2], *x.shape).reshape(-1, *x.shape[1:])
+    return (model.prior().log_prob(flat) + model.likelihood(flat).log_prob(images)).reshape(z.shape[:-1])
+
+
+def posterior_energy(model, x: Tensor, n_chains: int, whiten: str = "posterior"):
+    """-log p(x, z(u)) - log |dz/du| as an energy of u, rows (n_chains · B, latent), and a start that draws N(0, I).
+
+    z = μ + s u with the mean and standard deviations of the encoder, or of the prior.
+    """
+    if n_chains < 1:
+        raise ValueError(f"n_chains must be at least 1, got {n_chains}")
+    with torch.no_grad():
+        posterior = checked_posterior(model, x)
+        base = posterior if whiten == "posterior" else model.prior().expand(posterior.batch_shape)
+        centre, scale = base.mean.detach(), base.stddev.detach()  # (B, latent)
+    images = x.repeat(n_chains, *[1] * (x.ndim - 1))
+    log_volume, prior = scale.log().sum(1), model.prior()
+
+    def energy(u: Tensor) -> Tensor:
+        z = centre + scale * u.reshape(n_chains, *centre.shape)
+        gone = lost(((z - prior.mean) / prior.stddev).flatten(0, 1))
+        z = z.masked_fill(gone.reshape(n_chains, -1, 1), 0.0)
+        joint = prior.log_prob(z) + model.likelihood(z.flatten(0, 1)).log_prob(images).reshape(n_chains, -1)
+        return (-(joint + log_volume).flatten()).masked_fill(gone, math.inf)
+
+    def start(generator: torch.Generator | None) -> Tensor:
+        device = centre.device if generator is None else generator.device
+        shape = (n_chains * len(x), centre.shape[1])
+        return torch.randn(shape, generator=generator, device=device, dtype=centre.dtype).to(centre.device)
+
+    return energy, start
+
+
+def checked_posterior(model, x: Tensor) -> Distribution:
+    """The posterior, once it is sure that the likelihood is over one image, and that it can produce every image."""
+    if x.ndim < 2 or len(x) == 0:
+        raise ValueError(f"x must be a batch of images (B, *event), got {tuple(x.shape)}")
+    parts = model.modules() if isinstance(model, nn.Module) else ()
+    if any(part.training and isinstance(part, nn.modules.batchnorm._NormBase) for part in parts):
+        raise ValueError(
+            "the model is in training mode, where batch norm makes images depend on each other: .eval() first"
+        )
+    finite = torch.isfinite(x.flatten(1)).all(1)
+    if not finite.all():
+        raise ValueError(f"{int((~finite).sum())} of {len(x)} images hold values that are not finite")
+    posterior = model.posterior(x)
+    likelihood = model.likelihood(posterior.mean)
+    if not isinstance(likelihood, Distribution):
+        raise ValueError(f"model.likelihood(z) must return a torch Distribution, got {type(likelihood).__name__}")
+    if likelihood.batch_shape != x.shape[:1] or likelihood.event_shape != x.shape[1:]:
+        raise ValueError(
+            f"model.likelihood(z) must be one distribution an image, batch ({len(x)},) and event {tuple(x.shape[1:])}; "
+            f"it has batch {tuple(likelihood.batch_shape)} and event {tuple(likelihood.event_shape)}. "
+            "torch.distributions.Independent moves axes from the batch to the event"
+        )
+    inside = likelihood.support.check(x)
+    if not inside.all():
+        raise ValueError(
+            f"{int((~inside).sum())} of {len(x)} images have values outside the support of the likelihood: their "
+            "probability is zero. Binarise for a Bernoulli, keep the grey levels for a discretised one"
+        )
+    return posterior
