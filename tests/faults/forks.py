@@ -55,6 +55,18 @@ def kill_when(pid, come, patience=300.0):
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
 
 
+def soon_after(happened, delay):
+    """True when ``happened()`` has been true, from then so many seconds later."""
+    over = []
+
+    def come():
+        if not over and happened():
+            over.append(after(delay))
+        return bool(over) and over[0]()
+
+    return come
+
+
 def after(seconds):
     """True when so many seconds are over, from now on."""
     end = time.monotonic() + seconds

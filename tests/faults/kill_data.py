@@ -1,4 +1,4 @@
-"""A zip of images is prepared, and the process killed meanwhile, twenty times; then once more, in peace.
+"""A zip of images is prepared, and the process killed meanwhile, at least twenty times; then once more, in peace.
 
 Usage: kill_data.py FOLDER, which holds root/bitmojis.zip. Writes FOLDER/report.json and the images that came at last.
 """
@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from gen_utils.data import load_images
 
-KILLS = 20
+KILLS, IN_WRITING = 20, 3  # at least so many, and of them in the writing of the file
 
 
 def main(folder):
@@ -31,10 +31,13 @@ def main(folder):
     whole = {path.name: load_file(path)["images"].clone() for path in prepared.glob("*.safetensors")}
     shutil.rmtree(prepared)
     save_file({"images": next(iter(whole.values()))}, folder / "whole.safetensors")
-    while sum(sitting["killed"] for sitting in report) < KILLS and len(report) < 4 * KILLS:
+    while len(report) < 10 * KILLS and (
+        sum(sitting["killed"] for sitting in report) < KILLS
+        or sum(sitting["in_writing"] for sitting in report) < IN_WRITING
+    ):
         known = _unfinished(prepared)
         if len(report) % 2:  # as soon as a new unfinished file is there, or very soon after
-            moment = _while_writing(prepared, known, draw.uniform(0, 0.004))
+            moment = forks.soon_after(lambda known=known: _unfinished(prepared) - known, draw.uniform(0, 0.004))
         else:
             moment = forks.after(draw.uniform(0, 0.8 * seconds))
         pid = forks.start(load)
@@ -52,17 +55,6 @@ def main(folder):
 
 def _unfinished(folder):
     return {path.name for path in folder.glob(".*.unfinished")}
-
-
-def _while_writing(folder, known, delay):
-    over = []
-
-    def come():
-        if not over and _unfinished(folder) - known:
-            over.append(forks.after(delay))
-        return bool(over) and over[0]()
-
-    return come
 
 
 def _equal(held, images):

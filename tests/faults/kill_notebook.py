@@ -63,9 +63,9 @@ def main(folder):
         if aim == "anywhere":
             moment = forks.after(draw.uniform(0, 0.7 * seconds))
         elif aim == "in a cell":
-            moment = _soon_after(lambda n=n_kernels: len(log.read_text().split()) > n, draw.uniform(0, 0.9))
+            moment = forks.soon_after(lambda n=n_kernels: len(log.read_text().split()) > n, draw.uniform(0, 0.9))
         else:
-            moment = _soon_after(lambda pid=pid: _children(pid), draw.uniform(0, 0.2))
+            moment = forks.soon_after(lambda pid=pid: _children(pid), draw.uniform(0, 0.2))
         killed = forks.kill_when(pid, moment)
         kept = target.read_bytes()
         report.append({"killed": killed, "aim": aim, "old": kept == before, "whole": bool(json.loads(kept))})
@@ -76,17 +76,6 @@ def main(folder):
     forks.finish(forks.start(lambda: execute(seed=100)))
     found = {"sittings": report, "names": sorted(path.name for path in out.iterdir())}
     (folder / "report.json").write_text(json.dumps({**found, "seconds": time.monotonic() - began}))
-
-
-def _soon_after(happened, delay):
-    over = []
-
-    def come():
-        if not over and happened():
-            over.append(forks.after(delay))
-        return bool(over) and over[0]()
-
-    return come
 
 
 def _children(pid):

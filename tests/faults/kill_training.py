@@ -1,4 +1,4 @@
-"""Twenty sittings of one training run, each killed; then one that finishes, and a run that nobody kills.
+"""Twenty sittings or more of one training run, each killed; then one that finishes, and a run that nobody kills.
 
 Usage: kill_training.py FOLDER. Writes FOLDER/report.json; the two runs are in FOLDER/killed and FOLDER/whole.
 """
@@ -24,7 +24,7 @@ import torchvision.utils  # noqa: E402, F401
 
 import ebm_run  # noqa: E402  isort: skip
 
-KILLS, STEPS = 20, 60
+KILLS, IN_WRITING, STEPS = 20, 5, 60  # kills: at least so many, and of them in the writing of a checkpoint
 
 
 def main(folder):
@@ -33,9 +33,12 @@ def main(folder):
     began = time.monotonic()
     forks.finish(forks.start(lambda: ebm_run.train(folder / "whole", max_steps=STEPS, checkpoint_every=1)))
     whole_seconds = time.monotonic() - began
-    for i in range(KILLS):
-        wanted = draw.randrange(4)  # checkpoints of this sitting before the kill; with 0 it may still be starting up
-        writing = i % 2 == 1  # every other kill aims at the writing of a checkpoint
+    while len(report) < KILLS or (
+        sum(sitting["in_writing"] for sitting in report) < IN_WRITING and len(report) < 2 * KILLS
+    ):
+        late = len(report) >= KILLS
+        wanted = 0 if late else draw.randrange(4)  # checkpoints before the kill; with 0 it may still be starting up
+        writing = late or len(report) % 2 == 1  # every other kill aims at the writing of a checkpoint
         delay = draw.uniform(0, 0.002 if writing else 0.05 if wanted else whole_seconds / 10)
         pid = forks.start(lambda: ebm_run.train(run, resume=True, max_steps=STEPS, checkpoint_every=1))
         killed = forks.kill_when(pid, _Moment(last, partial, wanted, writing, delay))
