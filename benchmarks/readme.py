@@ -56,27 +56,26 @@ def gallery() -> str:
 
 
 def curves() -> None:
-    """Time to quality as a picture: ``book/_static/time_to_quality.png``."""
+    """Time to quality as a picture, a panel a model: ``book/_static/time_to_quality.png``."""
     import matplotlib
 
     matplotlib.use("Agg")
     from gen_utils.plotting import plt, use_style
 
-    found = measured("time_to_quality")
-    if found is None:
+    contests = measured("time_to_quality")
+    if contests is None:
         return
     use_style()
-    fig, ax = plt.subplots(figsize=(7, 3.6))
-    for name, points in found["curves"].items():
-        ax.plot([p["seconds"] for p in points], [p["frechet"] for p in points], "o-", ms=4, label=name)
-    ax.axhline(25, color="black", lw=0.8, ls="--")
-    ax.set(
-        xlabel="seconds of training",
-        ylabel="Fréchet distance, digit_classifier",
-        yscale="log",
-        title="MNIST, fresh chains from noise",
-    )
-    ax.legend()
+    fig, axes = plt.subplots(1, len(contests), figsize=(3.6 * len(contests), 3.4), squeeze=False)
+    for ax, found in zip(axes[0], contests.values(), strict=True):
+        for name, points in found["curves"].items():
+            seen = [point for point in points if "frechet" in point]
+            ax.plot([p["seconds"] for p in seen], [p["frechet"] for p in seen], "o-", ms=4, label=name)
+        if found["goal"] is not None:
+            ax.axhline(found["goal"], color="black", lw=0.8, ls="--")
+        ax.set(xlabel="seconds of training", yscale="log", title=found["title"])
+        ax.legend(fontsize=7)
+    axes[0, 0].set_ylabel("Fréchet distance")
     fig.savefig(ROOT / "book" / "_static" / "time_to_quality.png", dpi=110)
 
 

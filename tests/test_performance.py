@@ -26,11 +26,28 @@ def test_a_missed_bar_is_called_missed(results):
         "ours, planned for 300 s": [{"seconds": 300.0, "steps": 3500, "frechet": 24.0}],
         "as the assignment writes it": [{"seconds": 600.0, "steps": 1300, "frechet": 80.0}],
     }
-    found = {"machine": MACHINE, "settings": {"samples": 2000, "chain": 256, "judge": "digit_classifier"}}
-    (results / "time_to_quality.json").write_text(json.dumps({**found, "curves": curves}))
-    page = performance.page()
-    assert "theirs in 600 s, is missed" in " ".join(page.split()) and "within five minutes is met" in page
+    found = {"machine": MACHINE, "title": "A model", "told": "chains", "judge": "digit_classifier", "goal": 25}
+    (results / "time_to_quality.json").write_text(json.dumps({"mnist": {**found, "curves": curves}}))
+    page = " ".join(performance.page().split())
+    assert "ours in a minute at least as good: **missed**" in page and "25 within five minutes: met" in page
     assert "A processor, 2 thread(s), torch 2.11.0)" in page
+
+
+def test_a_training_that_diverged_keeps_its_row_and_its_best(results):
+    def point(seconds, frechet):
+        return {"seconds": seconds, "steps": 10, "frechet": frechet, "as_asked": 50.0, "accuracy": 98.0}
+
+    curves = {
+        "ours, planned for 60 s": [point(60.0, 30.0)],
+        "ours, planned for 300 s": [point(300.0, 24.0)],
+        "JEM as published": [point(60.0, 40.0), point(150.0, 90.0), {"seconds": 200.0, "diverged": "too far apart"}],
+    }
+    found = {"machine": MACHINE, "title": "A model", "told": "chains", "judge": "digit_classifier", "goal": None}
+    (results / "time_to_quality.json").write_text(json.dumps({"jem": {**found, "curves": curves}}))
+    page = performance.page()
+    assert "| JEM as published | 200 | diverged | – | – | – |" in page
+    assert "the best of theirs in 200 s is 40.0" in page and "in a minute at least as good: met" in page
+    assert "as asked (%) | accuracy (%)" in page and "The bar, " not in page.split("met.")[-1]
 
 
 def test_the_course_is_added_up(results):
