@@ -58,7 +58,7 @@ def time_to_quality() -> str:
     sections = []
     for found in measured("time_to_quality").values():
         told = (
-            f"**{found['title']}.** {found['told'][0].upper()}{found['told'][1:]}; features of `{found['judge']}`. One run of "
+            f"**{found['title']}.** {found['told']}; features of `{found['judge']}`. One run of "
             f"`python benchmarks/time_to_quality.py`, one training after the other ({machine_words(found['machine'])})."
         )
         more = [key for key in ("as_asked", "accuracy") if key in _points(found)[0]]
