@@ -151,10 +151,30 @@ def growth() -> str:
     )  # fmt: skip
 
 
+def gpu_chains() -> str:
+    """Recorded chains against plain ones, on a GPU."""
+    found = measured("gpu_chains")
+    told = (
+        f"{found['n_steps']} Langevin steps on Part B's energy, in one run of `python benchmarks/gpu_chains.py` "
+        f"({found['device']}, torch {found['machine']['torch'].split('+')[0]}). Medians; the recording is made once, "
+        "at the third chain of a kind, by `sample` itself."
+    )
+    rows = [
+        [r["arithmetic"], str(r["batch"]), f"{1000 * r['plain']:.1f}", f"{1000 * r['replayed']:.1f}",
+         f"{r['plain'] / r['replayed']:.1f}", f"{1000 * r['recording']:.0f}", f"{r['apart']:.1g}"]
+        for r in found["rows"]
+    ]  # fmt: skip
+    header = ["arithmetic", "batch", "plain (ms)", "replayed (ms)", "×", "recording (ms)", "largest difference"]
+    times = next(r["plain"] / r["replayed"] for r in found["rows"] if r["batch"] == 64 and r["arithmetic"] == "float32")
+    verdict = f"The bar, five times as fast at batch 64: {'met' if times >= 5 else '**missed**'} ({times:.1f})."
+    return f"{told}\n\n{_table(header, rows)}\n\n{verdict}"
+
+
 SECTIONS: dict[str, tuple[str, Callable[[], str]]] = {
     "time_to_quality": ("How soon are samples good?", time_to_quality),
     "course": ("What does the course cost?", course),
     "samplers": ("What does a chain cost?", samplers),
+    "gpu_chains": ("What does a recorded chain save on a GPU?", gpu_chains),
     "data": ("What does data loading cost?", data),
     "growth": ("How does the cost grow?", growth),
 }

@@ -61,5 +61,12 @@ def test_the_course_is_added_up(results):
     assert "peak of a part (GB): 5, bar 4, **missed**" in page and "HTML (s): 50, bar 90, met" in page
 
 
+def test_recorded_chains_are_held_to_their_bar(results):
+    row = {"arithmetic": "float32", "batch": 64, "plain": 0.1, "replayed": 0.025, "recording": 0.5, "apart": 0.0}
+    found = {"machine": MACHINE, "device": "A GPU", "n_steps": 60, "rows": [row]}
+    (results / "gpu_chains.json").write_text(json.dumps(found))
+    assert "five times as fast at batch 64: **missed** (4.0)" in performance.page()
+
+
 def test_the_kept_files_make_a_page():
     assert "## What does a chain cost?" in performance.page()

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .kernels import Energy
+from .graphs import Walk, replayed
+from .kernels import Energy, State
 
 
 class ChainDiverged(RuntimeError):
@@ -40,6 +41,9 @@ def sample(
 ) -> Chain:
     """Run ``n_steps`` of ``kernel`` from every row of ``x0``, all chains side by side.
 
+    On a GPU a chain that comes back with the same network and settings is recorded, and from then on replayed
+    (``graphs.py``).
+
     Args:
         energy: callable (B, *event) -> (B,), low = likely.
         x0: (B, *event) starts; not modified.
@@ -60,19 +64,48 @@ def sample(
         raise ValueError(f"n_steps must be zero or more, got {n_steps}")
     if keep_every is not None and keep_every < 1:
         raise ValueError(f"keep_every must be at least 1, got {keep_every}")
-    if fast and isinstance(energy, nn.Module):
-        energy = fast_copy(energy, x0.device, None if fast is True else fast)
-
     x0 = x0.detach()
-    if x0.device.type == "cpu":
+    on_cpu = x0.device.type == "cpu"
+    if on_cpu:
         keep_freed_memory()
+    if n_steps == 0:
+        return Chain(x0, None if keep_every is None else x0.new_zeros((0, *x0.shape)), x0.new_zeros((0, len(x0))), 1.0)
+
+    def prepare(network: Energy) -> Energy:
+        if fast and isinstance(network, nn.Module):
+            return fast_copy(network, x0.device, None if fast is True else fast)
+        return network
+
+    def steps(network: Energy, state: State, stream: torch.Generator | None) -> Walk:
+        return _walk(network, state, kernel, n_steps, keep_every, stream, check_each=on_cpu)
+
+    chain_energy = prepare(energy)
+    state = kernel.init(chain_energy, x0)
+    check_finite(state.energy, 0, kernel)
+    walk = replayed(energy, prepare, steps, state, generator, kernel, n_steps, keep_every, fast)
+    if walk is None:
+        walk = steps(chain_energy, state, generator)
+    if not on_cpu:
+        for t in (~torch.isfinite(walk.energy)).any(dim=1).nonzero().flatten()[:1].tolist():
+            check_finite(walk.energy[t], t + 1, kernel)
+    return Chain(
+        x=walk.x.to(x0.dtype),
+        path=walk.path,
+        energy=walk.energy,
+        accept_rate=1.0 if walk.accepted is None else float(walk.accepted.double().mean()),
+        n_diverged=0 if walk.diverged is None else int(walk.diverged.sum()),
+    )
+
+
+def _walk(
+    energy: Energy, state: State, kernel, n_steps: int, keep_every: int | None, generator, *, check_each: bool
+) -> Walk:
+    """The steps of a chain.
+
+    Args:
+        check_each: look at every energy at once. Reading a value stalls a GPU, and ends a recording.
+    """
     path, energies, accepted, diverged = [], [], [], []
-    check_each = x0.device.type == "cpu"  # elsewhere reading a value stalls the device: look once, at the end
-    if n_steps:
-        state = kernel.init(energy, x0)
-        if check_each:
-            check_finite(state.energy, 0, kernel)
-        first_energy = state.energy
     for t in range(1, n_steps + 1):
         state = kernel.step(energy, state, t, n_steps, generator)
         energies.append(state.energy)
@@ -83,19 +116,11 @@ def sample(
             diverged.append(state.diverged)
         if keep_every is not None and t % keep_every == 0:
             path.append(state.x)
-
-    history = torch.stack(energies) if energies else x0.new_zeros((0, len(x0)))
-    if n_steps and not check_each:
-        all_energies = torch.cat([first_energy[None], history])
-        for t in (~torch.isfinite(all_energies)).any(dim=1).nonzero().flatten()[:1].tolist():
-            check_finite(all_energies[t], t, kernel)
-    return Chain(
-        x=(state.x if n_steps else x0).to(x0.dtype),
-        path=None if keep_every is None else (torch.stack(path) if path else x0.new_zeros((0, *x0.shape))),
-        energy=history,
-        accept_rate=float(torch.stack(accepted).double().mean()) if accepted else 1.0,
-        n_diverged=int(torch.stack(diverged).sum()) if diverged else 0,
-    )
+    kept = None
+    if keep_every is not None:
+        kept = torch.stack(path) if path else state.x.new_zeros((0, *state.x.shape))
+    tested = [torch.stack(values) if values else None for values in (accepted, diverged)]
+    return Walk(state.x, torch.stack(energies), kept, *tested)
 
 
 @functools.cache

@@ -1,0 +1,208 @@
+"""Chains as CUDA graphs: the thousands of small launches of a chain, recorded once and replayed as one.
+
+On a GPU a chain on a small network waits for Python: each step launches a few dozen kernels, and each of them computes
+for less time than its launch takes. A graph holds the launches of the whole chain. ``sample`` decides by itself:
+
+- the first two chains of a kind run as they always do. A chain that is drawn once is not worth a recording;
+- the third is recorded, which costs about three such chains, and the recording must give what the plain chain gave;
+- from then on it is replayed, with the network's present weights and the caller's own random numbers.
+
+A kind is a network, a kernel with its settings, a number of steps, a shape and a dtype. Whatever cannot be recorded
+safely (see ``_kind``) or fails to be runs plainly, always.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import warnings
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from .kernels import State
+
+RECORD_AT = 3  # the how-manieth chain of a kind
+MOST_KINDS = 4  # recordings a network may have; each holds memory of its own
+
+
+class Walk(NamedTuple):
+    """What the steps of a chain leave, stacked over the steps; None where there is nothing."""
+
+    x: Tensor  # (B, *event)
+    energy: Tensor  # (n_steps, B)
+    path: Tensor | None = None  # (K, B, *event)
+    accepted: Tensor | None = None  # (n_steps, B) bool
+    diverged: Tensor | None = None  # (n_steps, B) bool
+
+
+Steps = Callable[[Callable, State, torch.Generator | None], Walk]  # energy, where it begins, random numbers
+
+_enabled = True
+_seen: WeakKeyDictionary[nn.Module, dict] = WeakKeyDictionary()
+
+
+@contextlib.contextmanager
+def plain_chains() -> Iterator[None]:
+    """Within it no chain is recorded or replayed: to compare, or to look for an error."""
+    global _enabled
+    before, _enabled = _enabled, False
+    try:
+        yield
+    finally:
+        _enabled = before
+
+
+def replayed(
+    energy: Callable, prepare: Callable[[nn.Module], nn.Module], steps: Steps, state: State, generator, *kind
+) -> Walk | None:
+    """The walk from ``state`` by a recorded graph; None when this chain is to be run plainly.
+
+    Args:
+        energy: the caller's.
+        prepare: makes the network that the chain runs on, such as a bfloat16 copy.
+        steps: runs the steps; what is recorded.
+        state: what ``kernel.init`` found.
+        generator: the caller's; None means PyTorch's own.
+        kind: the kernel, the number of steps and all else that tells one recording from another.
+    """
+    if not (_enabled and _on_device(state.x, generator)):
+        return None
+    key = _kind(energy, state, *kind)
+    if key is None:
+        return None
+    kinds = _seen.setdefault(energy, {})
+    held = kinds.get(key, 0)
+    if isinstance(held, _Recording):
+        return held(energy, state, _generator(state.x, generator))
+    room = sum(isinstance(value, _Recording) for value in kinds.values()) < MOST_KINDS
+    kinds[key] = held + 1
+    if held + 1 != RECORD_AT or not room:
+        return None
+    try:
+        recording = _Recording(energy, prepare, steps, state)
+        walk = recording.checked(energy, steps, state, _generator(state.x, generator))
+    except (RuntimeError, ValueError) as error:
+        warnings.warn(f"this chain runs without a CUDA graph, which could not be recorded: {error}", stacklevel=3)
+        return None  # and is not tried again: its count is beyond RECORD_AT
+    kinds[key] = recording
+    return walk
+
+
+class _Recording:
+    """One chain on a copy of the network, whose inputs and weights stay at their places in memory."""
+
+    def __init__(self, energy: nn.Module, prepare, steps: Steps, state: State) -> None:
+        self.network = prepare(copy.deepcopy(energy).requires_grad_(False))
+        self.state = State(*(None if value is None else value.clone() for value in state))
+        self.stream = torch.Generator(state.x.device)
+        self.replay, self.walk = capture(lambda: steps(self.network, self.state, self.stream), self.stream)
+
+    def __call__(self, energy: nn.Module, state: State, generator: torch.Generator) -> Walk:
+        for mine, theirs in zip(_tensors(self.network), _tensors(energy), strict=True):
+            mine.copy_(theirs)
+        for mine, theirs in zip(self.state, state, strict=True):
+            if mine is not None:
+                mine.copy_(theirs)
+        self.stream.set_state(generator.get_state())
+        self.replay()
+        generator.set_state(self.stream.get_state())
+        return Walk(*(None if value is None else value.clone() for value in self.walk))  # the next replay writes there
+
+    def checked(self, energy: nn.Module, steps: Steps, state: State, generator: torch.Generator) -> Walk:
+        """The first replay, which must be what the plain chain is, and use up as many random numbers.
+
+        Raises:
+            ValueError: it is not.
+        """
+        begin = generator.get_state()
+        plain = steps(self.network, state, generator)
+        end = generator.get_state()
+        generator.set_state(begin)
+        found = self(energy, state, generator)
+        away = (found.x - plain.x).abs().mean().item()
+        if not away <= 1e-3 * plain.x.abs().mean().item() or not torch.equal(end, generator.get_state()):
+            generator.set_state(begin)
+            raise ValueError(f"its states are {away:.2g} from those of the plain chain, on average")
+        return found
+
+
+def capture(work: Callable[[], Walk], stream: torch.Generator) -> tuple[Callable[[], None], Walk]:
+    """Record what ``work`` launches; a function that launches it all again, and where the results will be."""
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        work()  # libraries set themselves up at their first call, which must not be recorded
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    graph.register_generator_state(stream)
+    with torch.cuda.graph(graph, stream=side):
+        walk = work()
+    return graph.replay, walk
+
+
+def _on_device(x: Tensor, generator: torch.Generator | None) -> bool:
+    """On a GPU, random numbers included, and under no mode that a recording would not know of."""
+    return (
+        x.device.type == "cuda"
+        and (generator is None or generator.device.type == "cuda")
+        and not torch.cuda.is_current_stream_capturing()
+        and not torch.is_autocast_enabled("cuda")
+        and not torch.is_inference_mode_enabled()
+    )
+
+
+def _generator(x: Tensor, generator: torch.Generator | None) -> torch.Generator:
+    return torch.cuda.default_generators[x.device.index] if generator is None else generator
+
+
+def _kind(energy: Callable, state: State, kernel, n_steps: int, *more) -> tuple | None:
+    """All that a recording depends on and does not read anew; None when that cannot be known.
+
+    Weights and buffers are copied into the recording before each replay. Everything else that the network's forward
+    pass may read has to be plain values, which become part of the kind: a module that holds a function or a loose
+    tensor is not recorded. Nor is one with hooks, and nor is one in training mode whose forward pass changes buffers or
+    draws numbers, because it would do so to a copy.
+    """
+    if not isinstance(energy, nn.Module) or not dataclasses.is_dataclass(kernel):
+        return None
+    settings = [type(energy)]
+    for module in energy.modules():
+        if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks:
+            return None
+        if module.training and (module._buffers or isinstance(module, nn.modules.dropout._DropoutNd)):
+            return None
+        own = {name: value for name, value in vars(module).items() if name not in _MODULES_OWN}
+        if not _plain(own):
+            return None
+        settings.append(repr(own))
+    rules = [type(kernel)]
+    for field in dataclasses.fields(kernel):
+        value = getattr(kernel, field.name)
+        if callable(value):  # a schedule
+            value = tuple(value(t, n_steps) for t in range(1, n_steps + 1))
+        if not _plain(value):
+            return None
+        rules.append(repr(value))
+    x = state.x
+    return (*settings, *rules, n_steps, *more, x.shape, x.dtype, x.device, x.stride())
+
+
+_MODULES_OWN = frozenset(vars(nn.Module())) - {"training"}
+
+
+def _plain(value) -> bool:
+    """Numbers, strings and containers of them, whose repr tells all."""
+    if isinstance(value, dict):
+        return all(_plain(key) and _plain(held) for key, held in value.items())
+    if isinstance(value, tuple | list):
+        return all(map(_plain, value))
+    return value is None or isinstance(value, bool | int | float | str | torch.dtype | torch.Size)
+
+
+def _tensors(network: nn.Module) -> list[Tensor]:
+    return [*network.parameters(), *network.buffers()]

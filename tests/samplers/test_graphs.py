@@ -1,0 +1,217 @@
+"""Recorded chains are the plain ones: on a GPU where there is one, and everywhere with a stand-in for the recording."""
+
+import copy
+import gc
+
+import pytest
+import torch
+from torch import nn
+
+from gen_utils.models import SmallEnergy
+from gen_utils.samplers import HMC, MALA, Langevin, ProximalLangevin, graphs, power_decay, sample
+
+BOX = (-1.0, 1.0)
+KERNELS = [
+    Langevin(0.5, noise=0.01, grad_clip=0.03, bounds=BOX),
+    Langevin(power_decay(0.1, 0.5)),
+    ProximalLangevin(1.0, max_step=0.1, noise=0.01, bounds=BOX),
+    MALA(0.001, bounds=BOX),
+    HMC(0.01, 3, jitter=0.2),
+]
+cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+class Recorder:
+    """Stands in for ``graphs.capture`` without a GPU: replaying does the work again, into the same memory."""
+
+    def __init__(self):
+        self.recordings = self.replays = 0
+
+    def __call__(self, work, stream):
+        walk = work()
+        self.recordings += 1
+
+        def replay():
+            self.replays += 1
+            for place, value in zip(walk, work(), strict=True):
+                if place is not None:
+                    place.copy_(value)
+
+        return replay, walk
+
+
+@pytest.fixture
+def recorder(monkeypatch):
+    monkeypatch.setattr(graphs, "_on_device", lambda x, generator: generator is not None)
+    monkeypatch.setattr(graphs, "capture", Recorder())
+    return graphs.capture
+
+
+def network(seed=0):
+    torch.manual_seed(seed)
+    return SmallEnergy(width=4).eval()
+
+
+def start(n=6, seed=1):
+    return torch.rand(n, 1, 28, 28, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def draw(energy, kernel, stream, device="cpu", n_steps=5, **more):
+    return sample(energy, start().to(device), kernel, n_steps, keep_every=2, generator=stream, **more)
+
+
+def stream_on(device, seed=3):
+    return torch.Generator(device).manual_seed(seed)
+
+
+def same(a, b):
+    return all(torch.equal(getattr(a, name), getattr(b, name)) for name in ("x", "path", "energy")) and (
+        (a.accept_rate, a.n_diverged) == (b.accept_rate, b.n_diverged)
+    )
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda k: type(k).__name__)
+@pytest.mark.parametrize("fast", [False, torch.float32])
+def test_every_chain_is_the_plain_one_and_leaves_the_same_stream(kernel, fast, recorder):
+    energy, a, b = network(), stream_on("cpu"), stream_on("cpu")
+    for turn in range(5):
+        found = draw(energy, kernel, a, fast=fast)
+        with graphs.plain_chains():
+            assert same(found, draw(energy, kernel, b, fast=fast)), turn
+        assert torch.equal(a.get_state(), b.get_state())
+        with torch.no_grad():
+            for value in energy.parameters():
+                value.mul_(1.1)  # a replay reads the weights of its own time
+    assert (recorder.recordings, recorder.replays) == (1, 3)
+
+
+def test_a_result_is_not_written_over_by_the_next_chain(recorder):
+    energy, stream = network(), stream_on("cpu")
+    chains = [draw(energy, KERNELS[0], stream) for _ in range(5)]
+    kept = copy.deepcopy(chains[3].x)
+    draw(energy, KERNELS[0], stream)
+    assert torch.equal(chains[3].x, kept) and not torch.equal(chains[3].x, chains[4].x)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda energy: (energy, Langevin(0.4, noise=0.01), {}),
+        lambda energy: (energy, KERNELS[1], {}),
+        lambda energy: (energy, Langevin(0.5, noise=0.01), {"n_steps": 4}),
+        lambda energy: (network(), Langevin(0.5, noise=0.01), {}),
+        lambda energy: (setattr(energy, "temperature", 2.0), (energy, Langevin(0.5, noise=0.01), {}))[1],
+    ],
+    ids=["step size", "schedule", "steps", "network", "attribute"],
+)
+def test_another_kind_is_not_answered_by_an_old_recording(change, recorder):
+    energy, stream = network(), stream_on("cpu")
+    for _ in range(4):
+        draw(energy, Langevin(0.5, noise=0.01), stream)
+    assert recorder.replays == 2
+    other, kernel, more = change(energy)
+    draw(other, kernel, stream, **more)
+    assert recorder.replays == 2
+
+
+class Scaled(nn.Module):
+    """An energy that reads something which is neither a weight nor a plain value."""
+
+    def __init__(self, scale):
+        super().__init__()
+        self.scale, self.inner = scale, network()
+
+    def forward(self, x):
+        return self.inner(x) * (self.scale() if callable(self.scale) else self.scale)
+
+
+def hooked():
+    energy = network()
+    next(iter(energy.children())).register_forward_hook(lambda *_: None)
+    return energy
+
+
+def with_dropout():
+    energy = Scaled(1.0)
+    energy.drop = nn.Dropout(0.1)
+    return energy.train()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Scaled(lambda: 2.0),
+        lambda: Scaled(torch.tensor(2.0)),
+        hooked,
+        with_dropout,
+        lambda: lambda x: x.flatten(1).square().sum(1),
+    ],
+    ids=["a function", "a loose tensor", "hooks", "dropout", "no module"],
+)
+def test_what_a_recording_could_not_follow_is_not_recorded(make, recorder):
+    energy = make()
+    for _ in range(5):
+        draw(energy, KERNELS[0], stream_on("cpu"))
+    assert recorder.recordings == 0
+
+
+def test_a_recording_that_fails_is_told_once_and_costs_nothing(recorder, monkeypatch):
+    def fail(work, stream):
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(graphs, "capture", fail)
+    energy, a, b = network(), stream_on("cpu"), stream_on("cpu")
+    with pytest.warns(UserWarning, match="without a CUDA graph.*not permitted") as told:
+        chains = [draw(energy, KERNELS[0], a) for _ in range(5)]
+    assert len(told) == 1
+    with graphs.plain_chains():
+        assert all(same(chain, draw(energy, KERNELS[0], b)) for chain in chains)
+
+
+def test_a_recording_with_other_random_numbers_is_not_believed(recorder, monkeypatch):
+    honest = graphs.capture
+
+    def forgetful(work, stream):
+        replay, walk = honest(work, stream)
+
+        def run():
+            stream.manual_seed(99)
+            replay()
+
+        return run, walk
+
+    monkeypatch.setattr(graphs, "capture", forgetful)
+    kernel, energy, a, b = Langevin(0.5, noise=0.1), network(), stream_on("cpu"), stream_on("cpu")
+    with pytest.warns(UserWarning, match="from those of the plain chain"):
+        chains = [draw(energy, kernel, a) for _ in range(4)]
+    with graphs.plain_chains():
+        assert all(same(chain, draw(energy, kernel, b)) for chain in chains)
+
+
+def test_recordings_are_few_and_go_with_their_network(recorder):
+    energy, stream = network(), stream_on("cpu")
+    for size in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6):
+        for _ in range(3):
+            draw(energy, Langevin(size, noise=0.01), stream)
+    assert recorder.recordings == graphs.MOST_KINDS
+    before = len(graphs._seen)
+    del energy
+    gc.collect()
+    assert len(graphs._seen) == before - 1
+
+
+@cuda
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda k: type(k).__name__)
+@pytest.mark.parametrize("fast", [False, True])
+def test_on_cuda_a_recorded_chain_is_the_plain_one(kernel, fast):
+    energy, a, b = network().cuda(), stream_on("cuda"), stream_on("cuda")
+    for _ in range(5):
+        found = draw(energy, kernel, a, "cuda", fast=fast)
+        with graphs.plain_chains():
+            plain = draw(energy, kernel, b, "cuda", fast=fast)
+        torch.testing.assert_close(found.x, plain.x, atol=2e-3, rtol=2e-3)
+        assert torch.equal(a.get_state(), b.get_state())
+        with torch.no_grad():
+            for value in energy.parameters():
+                value.mul_(1.1)
+    assert any(isinstance(held, graphs._Recording) for held in graphs._seen[energy].values())
