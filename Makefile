@@ -13,8 +13,9 @@ book: .venv/.ready
 lab: .venv/.ready
 	GEN_DATA_ROOT="$(abspath $(DATA))" $(PY) -m gen_utils lab
 
+# Two processes: one begins with the book, the other with the rest (tests/conftest.py).
 test: .venv/.ready
-	$(PY) -m pytest
+	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/.ready
 	$(PY) -m ruff check . && $(PY) -m ruff format --check .

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 import gen_utils  # noqa: F401  (before torch: it sets how threads wait)
 
@@ -14,6 +15,14 @@ import torch  # isort: skip
 ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ["GEN_HEADLESS"] = "1"
+if "PYTEST_XDIST_WORKER" in os.environ:  # test processes side by side, one thread each
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # for what the tests start
+    torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items):
+    """Under ``-n 2 --dist loadfile`` one process begins with the book, one with the rest; its readers are last."""
+    items.sort(key=lambda item: 0 if item.path.parent.name == "book" else 2 if "built" in item.fixturenames else 1)
 
 
 @pytest.fixture(autouse=True)
@@ -40,10 +49,15 @@ def no_network(monkeypatch):
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory) -> tuple[Path, str]:
-    """One quick build of the whole book on built-in data: the folder, and what the build printed."""
-    out = tmp_path_factory.mktemp("book")
-    command = [sys.executable, "-m", "gen_utils", "book", "--profile", "quick", "--out", str(out)]
-    env = {**os.environ, "GEN_RUNS": str(out / "runs"), "GEN_DATA_ROOT": str(out / "no_data")}
-    answer = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
-    assert answer.returncode == 0, answer.stdout + answer.stderr
-    return out, answer.stdout
+    """One quick build of the whole book on built-in data, for all test processes: the folder, and what it printed."""
+    base = tmp_path_factory.getbasetemp()
+    out = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "built_book"
+    printed = out / "printed.txt"
+    with FileLock(f"{out}.lock"):
+        if not printed.exists():
+            command = [sys.executable, "-m", "gen_utils", "book", "--profile", "quick", "--out", str(out)]
+            env = {**os.environ, "GEN_RUNS": str(out / "runs"), "GEN_DATA_ROOT": str(out / "no_data")}
+            answer = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+            assert answer.returncode == 0, answer.stdout + answer.stderr
+            printed.write_text(answer.stdout)
+    return out, printed.read_text()
