@@ -126,7 +126,7 @@ settings = choose(
     laptop=dict(
         data="mnist", judge="digit_classifier", outliers=("fashion_mnist", "persian_digits"), width=16, resnet=None,
         batch_size=64, classifier_steps=1800, flip=False, crop=0,
-        train_steps=6000, chain_steps=10, lr=5e-4, warmup=100, capacity=4096, looks=6,
+        train_steps=10_000, chain_steps=10, lr=5e-4, warmup=100, capacity=4096, looks=6,
         study_steps=800, study_looks=8, study_n=500, seeds=3, rescue_steps=300,
         n_eval=2000, per_class=100, sample_steps=40, n_outliers=2000, n_attack=500, attack_steps=20, resamples=200,
     ),

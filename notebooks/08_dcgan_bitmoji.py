@@ -117,7 +117,7 @@ settings = choose(
     ),
     laptop=dict(
         limit=None, width=32, batch_size=32, lr=6e-4, ema=0.995, epochs=40, looks=8, n_eval=1000, resamples=200, precision="bf16-mixed",
-        study_epochs=6, study_n=1000, seeds=1, resume_steps=25, film=31, n_damage=350,
+        study_epochs=6, study_n=1000, seeds=3, resume_steps=25, film=31, n_damage=350,
     ),
     full=dict(
         limit=None, width=64, batch_size=64, lr=2e-4, ema=0.995, epochs=400, looks=20, n_eval=1000, resamples=200, precision="bf16-mixed",
