@@ -24,12 +24,11 @@ sys.path.insert(0, str(ROOT))  # so that it runs from a fresh clone as well
 
 import gen_utils  # noqa: E402, F401, I001  (before torch: it tells torch's threads to sleep while they wait)
 
-import torch  # noqa: E402
-from samplers import machine  # noqa: E402
 from torch.utils.data import DataLoader, Dataset  # noqa: E402
 from torchvision import datasets, transforms  # noqa: E402
 
 from gen_utils.data import ImageSet, load_images, to_float  # noqa: E402
+from gen_utils.provenance import busy_machine  # noqa: E402
 
 KINDS = {"mnist": datasets.MNIST, "cifar10": datasets.CIFAR10}
 BAR = 10.0  # × the images per second of the DataLoader
@@ -99,7 +98,7 @@ def main() -> None:
     parser.add_argument("--data", help="where datasets live; else $GEN_DATA_ROOT, else ./data")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "data.json")
     args = parser.parse_args()
-    described = machine(torch.device("cpu"))
+    described = busy_machine()
 
     rows = []
     for name, kind in KINDS.items():

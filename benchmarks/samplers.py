@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import random
 import statistics
 import sys
@@ -35,6 +33,7 @@ from torch import Tensor, nn  # noqa: E402
 
 from gen_utils import checkpoints  # noqa: E402
 from gen_utils.models import SmallEnergy  # noqa: E402
+from gen_utils.provenance import busy_machine  # noqa: E402
 from gen_utils.samplers import Langevin, ReplayBuffer, chain, sample  # noqa: E402
 
 N_STEPS = 60  # section B3
@@ -123,23 +122,6 @@ def measure(contenders: dict[str, Callable[[], Tensor]], rounds: int, device: to
     return seconds
 
 
-def machine(device: torch.device) -> dict:
-    name = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                name = line.split(":", 1)[1].strip()
-                break
-    if hasattr(torch.backends.cpu, "get_cpu_capability"):
-        name += f" ({torch.backends.cpu.get_cpu_capability()})"
-    described = {"cpu": name, "threads": torch.get_num_threads(), "torch": torch.__version__}
-    if device.type == "cuda":
-        described["gpu"] = torch.cuda.get_device_name(device)
-    if hasattr(os, "getloadavg"):
-        described["load_before"] = round(os.getloadavg()[0], 1)  # near 0 on an idle machine
-    return described
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9)
@@ -157,7 +139,7 @@ def main() -> None:
     random.seed(0)
     trained = "ebm_mnist" in checkpoints.names()
     energy = (checkpoints.load("ebm_mnist") if trained else SmallEnergy()).to(device).eval()
-    described = machine(device)
+    described = busy_machine()
 
     results = []
     lines = ["| batch | sampler | 60 steps, s | × bare gradients | energy at the end |", "|--:|:--|--:|--:|--:|"]

@@ -26,6 +26,11 @@ def machine() -> dict[str, object]:
     return found
 
 
+def busy_machine() -> dict[str, object]:
+    """The machine and its load at this moment, near 0 when it is idle: for what measures times."""
+    return {**machine(), "load_before": round(os.getloadavg()[0], 1)} if hasattr(os, "getloadavg") else machine()
+
+
 def commit() -> str | None:
     """The short hash of the commit that is checked out, or None outside a repository."""
     try:
