@@ -242,4 +242,7 @@ def train_gan(
         raise ValueError("a conditional generator learns from labelled images; these have no labels")
     module = GANTraining(copy.deepcopy(generator), copy.deepcopy(critic), recipe)
     config = replace(config, batch_size=config.batch_size * recipe.objective.critic_steps)
+    if config.strategy in ("auto", "ddp") and (str(config.devices) != "1" or config.num_nodes > 1):
+        # Each loss has gradients for one of the two networks; plain DDP waits for those of both.
+        config = replace(config, strategy="ddp_find_unused_parameters_true")
     return fit(module, train, config=config, resume=resume, callbacks=callbacks)

@@ -8,9 +8,10 @@ from pathlib import Path
 import torch
 
 from gen_utils.data import load_images
-from gen_utils.models import SmallEnergy
+from gen_utils.models import Critic, Generator, SmallEnergy
 from gen_utils.samplers import Langevin
-from gen_utils.training import EBMConfig, EBMTraining, FitConfig, fit
+from gen_utils.training import EBMConfig, EBMTraining, FitConfig, Run, fit
+from gen_utils.training.gan import GANConfig, WassersteinGP, train_gan
 
 
 def digest(tensors) -> str:
@@ -18,15 +19,17 @@ def digest(tensors) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
 
 
-def energy_module():
+def settings(folder: str, processes: int, steps: int) -> FitConfig:
+    return FitConfig(
+        steps, batch_size=16, run_dir=folder, checkpoint_every=5, log_every=1, devices=processes,
+        strategy="ddp" if processes > 1 else "auto",
+    )  # fmt: skip
+
+
+def train_energy(config: FitConfig) -> tuple[Run, dict]:
+    """An energy; which images each process has seen, and its buffer."""
     kernel = Langevin(10.0, noise=0.005, grad_clip=0.03, bounds=(-1.0, 1.0))
-    return EBMTraining(SmallEnergy(width=4), EBMConfig(kernel=kernel, n_steps=3, capacity=100))
-
-
-def main(folder: str, processes: int, steps: int) -> None:
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    module = energy_module()
+    module = EBMTraining(SmallEnergy(width=4), EBMConfig(kernel=kernel, n_steps=3, capacity=100))
     images = load_images("digits", limit=160)
     names = {row.numpy().tobytes(): i for i, row in enumerate(images.images)}
     seen, step = [], module.training_step
@@ -36,27 +39,27 @@ def main(folder: str, processes: int, steps: int) -> None:
         return step(batch, *rest)
 
     module.training_step = noted
-    run = fit(
-        module,
-        images,
-        config=FitConfig(
-            steps, batch_size=16, run_dir=folder, checkpoint_every=5, log_every=1, devices=processes,
-            strategy="ddp" if processes > 1 else "auto",
-        ),
-        resume=True,
-    )  # fmt: skip
-    rank = module.global_rank
+    run = fit(module, images, config=config, resume=True)
     buffer = [v for v in module.state_dict().values() if v.ndim == 4 and len(v) == 100] or [module.buffer.newest(32)]
-    found = {
-        "weights": digest(module.energy.state_dict().values()),
-        "buffer": digest(buffer),
-        "noise": digest([module.noise.get_state()]),
-        "seen": seen,
-        "steps": run.steps,
-        "resumed_from": run.resumed_from,
-    }
-    Path(folder, f"rank{rank}_{processes}_{steps}.json").write_text(json.dumps(found))
+    return run, {"weights": digest(module.energy.state_dict().values()), "buffer": digest(buffer), "seen": seen}
+
+
+def train_game(config: FitConfig) -> tuple[Run, dict]:
+    """A generator and a critic with two steps to the generator's one."""
+    images = load_images("digits", limit=160)
+    recipe = GANConfig(WassersteinGP(critic_steps=2))
+    run = train_gan(Generator(latent_dim=8, width=4), Critic(width=4), images, recipe=recipe, config=config)
+    networks = {name: digest(getattr(run.module, name).parameters()) for name in ("generator", "critic", "sampler")}
+    return run, networks
+
+
+def main(what: str, folder: str, processes: int, steps: int) -> None:
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    run, found = {"energy": train_energy, "game": train_game}[what](settings(folder, processes, steps))
+    found |= {"noise": digest([run.module.noise.get_state()]), "steps": run.steps, "resumed_from": run.resumed_from}
+    Path(folder, f"rank{run.module.global_rank}_{processes}_{steps}.json").write_text(json.dumps(found))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))

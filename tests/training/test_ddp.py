@@ -15,10 +15,10 @@ pytestmark = pytest.mark.slow
 SCRIPT, ROOT = Path(__file__).with_name("ddp_run.py"), Path(__file__).resolve().parent.parent.parent
 
 
-def run(folder, processes, steps):
+def run(what, folder, processes, steps):
     """What each process wrote at its end."""
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "GEN_HEADLESS": "1"}
-    command = [sys.executable, str(SCRIPT), str(folder), str(processes), str(steps)]
+    command = [sys.executable, str(SCRIPT), what, str(folder), str(processes), str(steps)]
     answer = subprocess.run(command, env=env, capture_output=True, text=True, timeout=500)
     assert answer.returncode == 0, answer.stderr[-3000:]
     files = [folder / f"rank{rank}_{processes}_{steps}.json" for rank in range(processes)]
@@ -29,7 +29,7 @@ def run(folder, processes, steps):
 def runs(tmp_path_factory):
     """An epoch on two processes, then on with one, then on with two again."""
     folder = tmp_path_factory.mktemp("ddp")
-    return [run(folder, 2, 5), run(folder, 1, 15), run(folder, 2, 20)]
+    return [run("energy", folder, 2, 5), run("energy", folder, 1, 15), run("energy", folder, 2, 20)]
 
 
 def test_both_processes_end_with_the_same_weights(runs):
@@ -55,3 +55,21 @@ def test_a_run_goes_on_with_another_number_of_processes(runs):
     assert sorted(chain.from_iterable(runs[1][0]["seen"])) == list(
         range(160)
     )  # ten steps of one process: an epoch, whole
+
+
+@pytest.fixture(scope="module")
+def games(tmp_path_factory):
+    """A generator and a critic: two processes, then on with one."""
+    folder = tmp_path_factory.mktemp("game")
+    return [run("game", folder, 2, 2), run("game", folder, 1, 4)]
+
+
+def test_a_game_in_two_processes_has_one_generator_one_critic_and_one_average(games):
+    together, alone = games
+    assert all(together[0][name] == together[1][name] != alone[0][name] for name in ("generator", "critic", "sampler"))
+    assert together[0]["noise"] != together[1]["noise"]
+
+
+def test_a_game_goes_on_with_another_number_of_processes(games):
+    assert [found[0]["resumed_from"] for found in games] == [0, 2]
+    assert [found[0]["steps"] for found in games] == [2, 4]
