@@ -82,7 +82,9 @@ def sample(
     chain_energy = prepare(energy)
     state = kernel.init(chain_energy, x0)
     check_finite(state.energy, 0, kernel)
-    walk = replayed(energy, prepare, steps, state, generator, kernel, n_steps, keep_every, fast)
+    walk = None
+    if keep_every is None:
+        walk = replayed(energy, prepare, steps, state, generator, kernel, n_steps, fast)
     if walk is None:
         walk = steps(chain_energy, state, generator)
     if not on_cpu:

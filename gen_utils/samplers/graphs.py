@@ -8,7 +8,8 @@ for less time than its launch takes. A graph holds the launches of the whole cha
 - from then on it is replayed, with the network's present weights and the caller's own random numbers.
 
 A kind is a network, a kernel with its settings, a number of steps, a shape and a dtype. Whatever cannot be recorded
-safely (see ``_kind``) or fails to be runs plainly, always.
+safely (see ``_kind``) or fails to be runs plainly, always. So do chains whose path is kept, and energies under labels
+(``energy.given(labels)`` is a new network each time).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -24,10 +26,11 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from .kernels import State
+from .kernels import State, energy_only
 
 RECORD_AT = 3  # the how-manieth chain of a kind
-MOST_KINDS = 4  # recordings a network may have; each holds memory of its own
+MOST_RECORDINGS = 4  # of one network; each holds memory of its own
+MOST_KINDS = 64  # of one network, recorded or counted: a step size that changes with every call makes many
 
 
 class Walk(NamedTuple):
@@ -76,19 +79,27 @@ def replayed(
     if key is None:
         return None
     kinds = _seen.setdefault(energy, {})
-    held = kinds.get(key, 0)
-    if isinstance(held, _Recording):
-        return held(energy, state, _generator(state.x, generator))
-    room = sum(isinstance(value, _Recording) for value in kinds.values()) < MOST_KINDS
-    kinds[key] = held + 1
-    if held + 1 != RECORD_AT or not room:
+    if key not in kinds and len(kinds) >= MOST_KINDS:
         return None
+    held = kinds.get(key, 0)
+    recorded = isinstance(held, _Recording)
+    if not recorded:
+        kinds[key] = held + 1  # a kind that failed is beyond RECORD_AT, and not tried again
+        full = sum(isinstance(value, _Recording) for value in kinds.values()) >= MOST_RECORDINGS
+        if held + 1 != RECORD_AT or full:
+            return None
+    generator = _generator(state.x, generator)
+    begin = generator.get_state()
     try:
+        if recorded:
+            return held(energy, state, generator)
         recording = _Recording(energy, prepare, steps, state)
-        walk = recording.checked(energy, steps, state, _generator(state.x, generator))
-    except (RuntimeError, ValueError) as error:
-        warnings.warn(f"this chain runs without a CUDA graph, which could not be recorded: {error}", stacklevel=3)
-        return None  # and is not tried again: its count is beyond RECORD_AT
+        walk = recording.checked(energy, steps, state, generator)
+    except (RuntimeError, ValueError, TypeError, AttributeError) as error:
+        warnings.warn(f"this chain runs without a CUDA graph, which could not be used: {error}", stacklevel=3)
+        kinds[key] = RECORD_AT
+        generator.set_state(begin)
+        return None
     kinds[key] = recording
     return walk
 
@@ -100,18 +111,34 @@ class _Recording:
         self.network = prepare(copy.deepcopy(energy).requires_grad_(False))
         self.state = State(*(None if value is None else value.clone() for value in state))
         self.stream = torch.Generator(state.x.device)
-        self.replay, self.walk = capture(lambda: steps(self.network, self.state, self.stream), self.stream)
+        self.lock = threading.Lock()
 
+        def work() -> tuple[Tensor, Walk]:
+            return energy_only(self.network, self.state.x), steps(self.network, self.state, self.stream)
+
+        self.replay, (self.first, self.walk) = capture(work, self.stream)
+
+    @torch.no_grad()
     def __call__(self, energy: nn.Module, state: State, generator: torch.Generator) -> Walk:
-        for mine, theirs in zip(_tensors(self.network), _tensors(energy), strict=True):
-            mine.copy_(theirs)
-        for mine, theirs in zip(self.state, state, strict=True):
-            if mine is not None:
+        """The chain from ``state``.
+
+        Raises:
+            ValueError: the recorded network has another energy there than the present one: it is out of date in a way
+                that ``_kind`` does not see.
+        """
+        with self.lock:
+            for mine, theirs in zip(_tensors(self.network), _tensors(energy), strict=True):
                 mine.copy_(theirs)
-        self.stream.set_state(generator.get_state())
-        self.replay()
-        generator.set_state(self.stream.get_state())
-        return Walk(*(None if value is None else value.clone() for value in self.walk))  # the next replay writes there
+            for mine, theirs in zip(self.state, state, strict=True):
+                if mine is not None:
+                    mine.copy_(theirs)
+            self.stream.set_state(generator.get_state())
+            self.replay()
+            generator.set_state(self.stream.get_state())
+            away = (self.first - state.energy).abs().max() - 1e-2 * state.energy.abs().max()
+            if not away.item() <= 1e-3:
+                raise ValueError("the recorded network is not the present one")
+            return Walk(*(None if value is None else value.clone() for value in self.walk))  # replays write there
 
     def checked(self, energy: nn.Module, steps: Steps, state: State, generator: torch.Generator) -> Walk:
         """The first replay, which must be what the plain chain is, and use up as many random numbers.
@@ -126,23 +153,36 @@ class _Recording:
         found = self(energy, state, generator)
         away = (found.x - plain.x).abs().mean().item()
         if not away <= 1e-3 * plain.x.abs().mean().item() or not torch.equal(end, generator.get_state()):
-            generator.set_state(begin)
             raise ValueError(f"its states are {away:.2g} from those of the plain chain, on average")
         return found
 
 
-def capture(work: Callable[[], Walk], stream: torch.Generator) -> tuple[Callable[[], None], Walk]:
-    """Record what ``work`` launches; a function that launches it all again, and where the results will be."""
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        work()  # libraries set themselves up at their first call, which must not be recorded
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    graph.register_generator_state(stream)
-    with torch.cuda.graph(graph, stream=side):
-        walk = work()
-    return graph.replay, walk
+def capture(work: Callable[[], object], stream: torch.Generator) -> tuple[Callable[[], None], object]:
+    """Record what ``work`` launches; a function that launches it all again, and where the results will be.
+
+    Raises:
+        RuntimeError: ``work`` reads a value from the GPU, or does something else that a recording cannot hold.
+    """
+    with torch.cuda.device(stream.device), torch.random.fork_rng(devices=[stream.device]):
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        # Libraries set themselves up at their first call, which must not be recorded. And what a recording cannot hold
+        # should fail now: older versions of PyTorch do not get over a recording that was broken off.
+        strictness = torch.cuda.get_sync_debug_mode()
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            with torch.cuda.stream(side):
+                work()
+        finally:
+            torch.cuda.set_sync_debug_mode(strictness)
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        if hasattr(graph, "register_generator_state"):  # newer versions find the generators themselves
+            graph.register_generator_state(stream)
+        # Other threads may go on using the GPU meanwhile, such as one that brings data.
+        with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
+            found = work()
+    return graph.replay, found
 
 
 def _on_device(x: Tensor, generator: torch.Generator | None) -> bool:
@@ -164,43 +204,66 @@ def _kind(energy: Callable, state: State, kernel, n_steps: int, *more) -> tuple 
     """All that a recording depends on and does not read anew; None when that cannot be known.
 
     Weights and buffers are copied into the recording before each replay. Everything else that the network's forward
-    pass may read has to be plain values, which become part of the kind: a module that holds a function or a loose
-    tensor is not recorded. Nor is one with hooks, and nor is one in training mode whose forward pass changes buffers or
-    draws numbers, because it would do so to a copy.
+    pass may read has to be plain values, which become part of the kind: a module that holds a function of its own or a
+    loose tensor is not recorded. Nor is one with hooks, and nor is one in training mode whose forward pass changes
+    buffers or draws numbers, because it would do so to a copy.
     """
-    if not isinstance(energy, nn.Module) or not dataclasses.is_dataclass(kernel):
+    if not isinstance(energy, nn.Module) or type(energy).__hash__ is None or not dataclasses.is_dataclass(kernel):
         return None
-    settings = [type(energy)]
-    for module in energy.modules():
-        if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks:
+    network = []
+    for name, module in energy.named_modules():
+        if any(getattr(module, hooks, None) for hooks in _HOOKS):
             return None
         if module.training and (module._buffers or isinstance(module, nn.modules.dropout._DropoutNd)):
             return None
-        own = {name: value for name, value in vars(module).items() if name not in _MODULES_OWN}
+        own = {key: value for key, value in vars(module).items() if key not in _MODULES_OWN}
         if not _plain(own):
             return None
-        settings.append(repr(own))
+        held = [
+            (key, t.shape, t.dtype, t.device)
+            for key, t in (module._parameters | module._buffers).items()
+            if t is not None
+        ]
+        network.append((name, type(module), repr(own), *held))
+    rules = _rules(kernel, n_steps)
+    if rules is None:
+        return None
+    x = state.x
+    arithmetic = (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32)
+    exact = torch.are_deterministic_algorithms_enabled()
+    return (*network, *rules, n_steps, *more, x.shape, x.dtype, x.device, x.stride(), *arithmetic, exact)
+
+
+def _rules(kernel, n_steps: int) -> list | None:
+    """The kernel's settings, schedules step by step."""
     rules = [type(kernel)]
     for field in dataclasses.fields(kernel):
         value = getattr(kernel, field.name)
-        if callable(value):  # a schedule
-            value = tuple(value(t, n_steps) for t in range(1, n_steps + 1))
+        if callable(value):
+            try:
+                value = tuple(value(t, n_steps) for t in range(1, n_steps + 1))
+            except Exception:  # a function that is no schedule: not ours to call
+                return None
         if not _plain(value):
             return None
         rules.append(repr(value))
-    x = state.x
-    return (*settings, *rules, n_steps, *more, x.shape, x.dtype, x.device, x.stride())
+    return rules
 
 
 _MODULES_OWN = frozenset(vars(nn.Module())) - {"training"}
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 def _plain(value) -> bool:
-    """Numbers, strings and containers of them, whose repr tells all."""
+    """Values whose repr tells all: numbers, strings, classes, PyTorch's own functions, and containers of them."""
     if isinstance(value, dict):
         return all(_plain(key) and _plain(held) for key, held in value.items())
     if isinstance(value, tuple | list):
         return all(map(_plain, value))
+    if isinstance(value, type) or (
+        callable(value) and str(getattr(value, "__module__", None)).startswith("torch.nn.func")
+    ):
+        return True
     return value is None or isinstance(value, bool | int | float | str | torch.dtype | torch.Size)
 
 
