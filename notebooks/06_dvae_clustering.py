@@ -37,7 +37,7 @@
 # | profile | data | what happens | time |
 # |---|---|---|---|
 # | `quick` | built-in 8×8 digits and drawn garments | every cell runs, training is a taste | about a minute, two cores |
-# | `laptop` | MNIST and Fashion-MNIST, 60,000 images each | all results; k-means over three seeds, networks with one | about a quarter of an hour, two cores (the sum of two sittings) |
+# | `laptop` | MNIST and Fashion-MNIST, 60,000 images each | all results; k-means over three seeds, networks with one | 46 minutes on one of two busy cores |
 # | `full` | the same | wider networks, longer training | one GPU (not yet measured) |
 
 # %% tags=["remove-cell"]
