@@ -35,7 +35,7 @@
 # | profile | data | what happens | time |
 # |---|---|---|---|
 # | `quick` | built-in digits | every cell runs, training is a taste | about a minute, two cores |
-# | `laptop` | MNIST | all experiments, the ablation over three seeds | 27 minutes in all, two cores shared with other work: joint training 6, the ablation 17 |
+# | `laptop` | MNIST | all experiments, the ablation over three seeds | 45 minutes in all on one of two busy cores: joint training 16, the ablation 26 |
 # | `full` | CIFAR-10 | ResNet-18 without norm, long training | a day, one GPU (not yet measured) |
 
 # %% tags=["remove-cell"]
