@@ -35,7 +35,7 @@
 # | profile | data | what happens | time |
 # |---|---|---|---|
 # | `quick` | drawn cartoon faces | every cell runs, training is a taste | about a minute, two cores |
-# | `laptop` | Bitmoji, 3,150 faces | 40 epochs in bfloat16, the variations, one seed | 19 minutes on one of two busy cores, nine of them the main training |
+# | `laptop` | Bitmoji, 3,150 faces | 40 epochs in bfloat16, the variations over three seeds | about an hour on one of two busy cores, eleven minutes of it the main training |
 # | `full` | Bitmoji | wider networks, 400 epochs, variations over three seeds | an hour or two, one GPU (not yet measured) |
 
 # %% tags=["remove-cell"]
@@ -1052,7 +1052,9 @@ if ship:
 # ## Reported, shipped, this run
 
 # %% tags=["hide-input"]
-three = report.comparison(kept_records, profile, form="{:.2f}")
+three = report.comparison(
+    kept_records, profile, form="{:.2f}", second="kept run"
+)
 table(
     [
         three("data", "data", "Bitmoji", "{}"),
@@ -1070,6 +1072,16 @@ table(
     ],
     "Distances are in the features of the named network; different networks are not comparable.",
 )  # fmt: skip
+if shipped is not None and kept is not None:
+    there, here = shipped.card["metrics"]["frechet_distance"]["value"], kept_records["frechet_fresh"]  # fmt: skip
+    same_run = shipped.card["commit"] == kept["commit"]
+    say(
+        f"The shipped generator's card says **{there:.1f}**, measured from its weights; the kept run ended at **{here:.1f}**. "
+        + ("They are one run." if same_run
+           else f"They are two runs with the same settings and the same seed, on two kinds of processor ({shipped.card['machine']['cpu']}; "
+                f"{kept['machine']['cpu']}): only rounding differs, and {shipped.card['steps']:,} steps of this game carry it that far. The better one "
+                "ships. So do not read a difference of this size between *single* runs as the effect of a setting.")
+    )  # fmt: skip
 record("notebook_seconds", time.perf_counter() - started)
 
 # %% [markdown]
