@@ -121,7 +121,7 @@ def bitmoji(root: str | None, n: int, seed: int) -> Contest:
         (
             Contender("ours, planned for 60 s", (30, 60), ours),
             Contender("ours, planned for 300 s", (60, 150, 300), ours),
-            Contender("as the assignment writes it", (60, 150, 300), written),
+            Contender("as the assignment writes it", (60, 300), written),
         ),
     )
 
@@ -172,7 +172,7 @@ def jem(root: str | None, n: int, seed: int) -> Contest:
         (
             Contender("ours, planned for 60 s", (30, 60), ours),
             Contender("ours, planned for 300 s", (90, 150, 300), ours),
-            Contender("JEM as published", (60, 150, 300, 600), published),
+            Contender("JEM as published", (60, 150, 300), published),
         ),
     )
 

@@ -105,8 +105,8 @@ settings = choose(
     quick=dict(
         data="avatars", size=32, batch_size=16,
         widths=(16, 32, 64, 64), stem=16, train_steps=40, chain_steps=10, looks=2,
-        written_steps=12, written_width=8, variation_steps=6, ablation_steps=6,
-        seeds=1, ablation_seeds=1, n_eval=48, n_small=32, final_chain=60, short_chain=30, n_shown=36,
+        written_steps=8, written_width=8, variation_steps=3, ablation_steps=3,
+        seeds=1, ablation_seeds=1, n_eval=40, n_small=24, final_chain=60, short_chain=30, n_shown=16,
     ),
     laptop=dict(
         data="bitmoji", size=32, batch_size=64,

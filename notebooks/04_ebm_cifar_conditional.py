@@ -98,21 +98,21 @@ settings = choose(
     profile,
     quick=dict(
         photos="shapes", digits="digits", batch_size=16,
-        width=8, stem_stride=2, train_steps=30, chain_steps=8, looks=2,
-        study_width=8, study_blocks=1, study_steps=5, study_epsilons=(0.0025, 0.01), study_lengths=(4, 8), seeds=1,
-        n_eval=64, n_study=32, final_chain=40, study_chain=20,
-        digit_width=16, digit_steps=160, label_steps=30, per_class=8, digit_chain=128,
+        width=8, stem_stride=2, train_steps=30, chain_steps=8, looks=2, n_shown=15,
+        study_width=8, study_blocks=1, study_steps=3, study_epsilons=(0.0025, 0.01), study_lengths=(4, 8), seeds=1,
+        n_eval=48, n_study=32, final_chain=40, study_chain=20,
+        digit_width=16, digit_steps=140, label_steps=12, per_class=8, digit_chain=128,
     ),
     laptop=dict(
         photos="cifar10", digits="mnist", batch_size=64,
-        width=32, stem_stride=2, train_steps=800, chain_steps=30, looks=8,
+        width=32, stem_stride=2, train_steps=800, chain_steps=30, looks=8, n_shown=60,
         study_width=16, study_blocks=1, study_steps=150, study_epsilons=(0.0025, 0.005, 0.01), study_lengths=(5, 10, 20), seeds=3,
         n_eval=1000, n_study=128, final_chain=400, study_chain=200,
         digit_width=16, digit_steps=3000, label_steps=250, per_class=100, digit_chain=256,
     ),
     full=dict(
         photos="cifar10", digits="mnist", batch_size=64,
-        width=128, stem_stride=1, train_steps=100_000, chain_steps=60, looks=10,
+        width=128, stem_stride=1, train_steps=100_000, chain_steps=60, looks=10, n_shown=60,
         study_width=64, study_blocks=3, study_steps=3000, study_epsilons=(0.0025, 0.005, 0.01), study_lengths=(10, 20, 40, 80), seeds=3,
         n_eval=10_000, n_study=1000, final_chain=1000, study_chain=400,
         digit_width=32, digit_steps=40_000, label_steps=4000, per_class=500, digit_chain=512,
@@ -165,11 +165,11 @@ else:
 # %% tags=["hide-input"]
 if photo_energy is not None:
     stream = torch.Generator().manual_seed(seed)
-    start = UniformStart((3, 32, 32)).draw(60, generator=stream)
+    start = UniformStart((3, 32, 32)).draw(settings.n_shown, generator=stream)  # fmt: skip
     pictures = sample(photo_energy, start, descent, 400, generator=stream, fast=True).x  # fmt: skip
     image_grid(
         pictures,
-        f"Shipped energy of photographs ({photo_energy.card['data']}): 60 chains from noise, 400 steps, not selected",
+        f"Shipped energy of photographs ({photo_energy.card['data']}): {settings.n_shown} chains from noise, 400 steps, not selected",
         columns=15,
     )
 

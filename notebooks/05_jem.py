@@ -120,7 +120,7 @@ settings = choose(
         data="digits", judge="digit_classifier", outliers=("fashion_mnist", "persian_digits"), width=8, resnet=None,
         batch_size=32, classifier_steps=250, flip=False, crop=0,
         train_steps=240, chain_steps=6, lr=1e-3, warmup=20, capacity=256, looks=4,
-        study_steps=24, study_looks=3, study_n=64, seeds=1, rescue_steps=30,
+        study_steps=15, study_looks=3, study_n=64, seeds=1, rescue_steps=30,
         n_eval=150, per_class=8, sample_steps=20, n_outliers=100, n_attack=40, attack_steps=8, resamples=20,
     ),
     laptop=dict(

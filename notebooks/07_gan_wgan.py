@@ -116,7 +116,7 @@ ship = False  # True writes the trained model to checkpoints/
 settings = choose(
     profile,
     quick=dict(
-        width=12, critic_width=12, latent_dim=32, batch_size=32, budget=3500, headline_budget=6000, ema=0.95,
+        width=12, critic_width=12, latent_dim=32, batch_size=32, budget=1800, headline_budget=3600, ema=0.95,
         penalised_init="he", seeds=1, looks=4, look_n=150, n_eval=300,
         ring_steps=120, ring_batch=64, ring_seeds=1, slope_steps=30,
     ),

@@ -112,8 +112,8 @@ ship = False  # True writes the trained model to checkpoints/
 settings = choose(
     profile,
     quick=dict(
-        limit=640, width=12, batch_size=32, lr=1e-3, ema=0.98, epochs=20, looks=5, n_eval=200, resamples=20, precision="32-true",
-        study_epochs=3, study_n=120, seeds=1, resume_steps=6, film=13, n_damage=150,
+        limit=640, width=12, batch_size=32, lr=1e-3, ema=0.98, epochs=12, looks=5, n_eval=160, resamples=20, precision="32-true",
+        study_epochs=1, study_n=120, seeds=1, resume_steps=6, film=13, n_damage=90,
     ),
     laptop=dict(
         limit=None, width=32, batch_size=32, lr=6e-4, ema=0.995, epochs=40, looks=8, n_eval=1000, resamples=200, precision="bf16-mixed",

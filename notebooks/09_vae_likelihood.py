@@ -102,9 +102,9 @@ settings = choose(
     profile,
     quick=dict(
         faces="avatars", sprites="sprites", digits="digits", side=32, batch_size=32,
-        study_steps=40, main_latent=32, main_steps=120, draw_steps=80, n_draws=200, sprite_steps=60, digit_steps=150, long_steps=150, looks=3, n_held=100, n_bound=8,
-        n_images=3, n_digits=8, n_long=16, k=200, k_long=300, draws=48, warmup=15, leapfrog=3, chains=4, face_temperatures=4, temperatures=10,
-        anneal_all=False, n_factors=800, trees=6, oracle_draws=400,
+        study_steps=24, main_latent=32, main_steps=120, draw_steps=40, n_draws=120, sprite_steps=30, digit_steps=150, long_steps=100, looks=3, n_held=100, n_bound=8,
+        n_images=3, n_digits=8, n_long=16, k=120, k_long=200, draws=48, warmup=10, leapfrog=3, chains=4, face_temperatures=4, temperatures=10,
+        anneal_all=False, n_factors=500, trees=6, oracle_draws=200,
     ),
     laptop=dict(
         faces="celeba", sprites="dsprites", digits="mnist", side=64, batch_size=64,

@@ -123,11 +123,11 @@ settings = choose(
     profile,
     quick=dict(
         digits="digits", faces="avatars", stacks="stacked_digits", sprites="sprites", seeds=1, looks=3, batch_size=32,
-        hidden=[128, 64], latent=8, vae_steps=600, energy_width=8, energy_steps=80, chain_steps=6, eta=0.01, lr=1e-3,
+        hidden=[128, 64], latent=8, vae_steps=400, energy_width=8, energy_steps=80, chain_steps=6, eta=0.01, lr=1e-3,
         face_widths=[8, 16, 32, 32], face_latent=16, face_vae_steps=400, face_energy=[8, 16, 32], face_steps=40, face_eta=0.01, face_lr=3e-3,
-        n_eval=200, toy_chains=1000, budget=192, n_chains=4, leapfrog=6, warmup=25, study_steps=25, rescue_steps=24,
-        stack_vae_steps=800, stack_steps=30, gan_width=8, gan_steps=40, n_modes=600,
-        sprite_steps=400, sprite_energy=[4, 8, 16, 16], sprite_energy_steps=12, n_factors=500, trees=6,
+        n_eval=200, toy_chains=1000, budget=128, n_chains=4, leapfrog=6, warmup=25, study_steps=12, rescue_steps=24,
+        stack_vae_steps=500, stack_steps=30, gan_width=8, gan_steps=40, n_modes=400,
+        sprite_steps=250, sprite_energy=[4, 8, 16, 16], sprite_energy_steps=12, n_factors=500, trees=6,
     ),
     laptop=dict(
         digits="mnist", faces="celeba", stacks="stacked_mnist", sprites="dsprites", seeds=3, looks=6, batch_size=64,
