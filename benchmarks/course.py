@@ -58,6 +58,13 @@ def import_seconds(rounds: int = 7) -> tuple[float, float]:
     return statistics.median(alone), statistics.median(added)
 
 
+def keep(found: dict, path: Path) -> None:
+    """Write one profile's results beside the others'."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kept = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps({**kept, found["profile"]: found}, indent=1, ensure_ascii=False) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--profile", default="quick")
@@ -72,15 +79,14 @@ def main() -> None:
             seconds, memory = run("run", part, "--profile", args.profile, "--force", *more, **fresh)
             rows.append({"part": part, "seconds": round(seconds, 1), "peak_gb": round(memory, 2)})
             print(rows[-1], flush=True)
-    html, _ = run("book", "--profile", args.profile, *more)
     torch_alone, added = import_seconds()
     found = {
-        **provenance(), "profile": args.profile, "rows": rows, "html_seconds": round(html, 1),
+        **provenance(), "profile": args.profile, "rows": rows, "html_seconds": None,
         "import_seconds": {"torch": round(torch_alone, 2), "gen_utils beyond torch": round(added, 3)}, "bars": BARS,
     }  # fmt: skip
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    kept = json.loads(args.out.read_text()) if args.out.exists() else {}
-    args.out.write_text(json.dumps({**kept, args.profile: found}, indent=1, ensure_ascii=False) + "\n")
+    keep(found, args.out)  # the parts took long: a book that cannot be built must not lose them
+    html, _ = run("book", "--profile", args.profile, *more)
+    keep({**found, "html_seconds": round(html, 1)}, args.out)
     print(f"together {sum(r['seconds'] for r in rows):.0f} s; HTML {html:.0f} s; import {added:.2f} s beyond torch")
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from gen_utils.performance import SECTIONS, machine_words, measured  # noqa: E402
+from gen_utils.performance import PICTURE, SECTIONS, machine_words, measured  # noqa: E402
 from gen_utils.workbook import SHIPPED_BY  # noqa: E402
 
 
@@ -76,7 +76,7 @@ def curves() -> None:
         ax.set(xlabel="seconds of training", yscale="log", title=found["title"])
         ax.legend(fontsize=7)
     axes[0, 0].set_ylabel("Fréchet distance")
-    fig.savefig(ROOT / "book" / "_static" / "time_to_quality.png", dpi=110)
+    fig.savefig(PICTURE, dpi=110)
 
 
 def picture() -> None:
