@@ -1079,7 +1079,7 @@ if shipped is not None and kept is not None:
         f"The shipped generator's card says **{there:.1f}**, measured from its weights; the kept run ended at **{here:.1f}**. "
         + ("They are one run." if same_run
            else f"They are two runs with the same settings and the same seed, on two kinds of processor ({shipped.card['machine']['cpu']}; "
-                f"{kept['machine']['cpu']}): only rounding differs, and {shipped.card['steps']:,} steps of this game carry it that far. The better one "
+                f"{kept['machine']['cpu']}): nothing that was meant to matter differs (the commits do), and {shipped.card['steps']:,} steps of this game carry rounding far. The better one "
                 "ships. So do not read a difference of this size between *single* runs as the effect of a setting.")
     )  # fmt: skip
 record("notebook_seconds", time.perf_counter() - started)
