@@ -1,10 +1,11 @@
 """What does the whole course cost? Seconds and peak memory of each part, of the import and of the book.
 
-    python benchmarks/course.py                     # quick, about ten minutes; writes results/course.json
+    python benchmarks/course.py                     # quick, twenty minutes; writes results/course.json
     python benchmarks/course.py --profile laptop    # hours, on real data; finished trainings are not repeated
 
 Each part runs as ``python -m gen_utils run PART`` does, in a process of its own; its memory is the largest resident
-set of that process and of its kernel, whichever is larger. The HTML is built from the notebooks that are there.
+set of that process and of its kernel, whichever is larger. Quick then runs once more as ``make book`` runs it, with a
+part on each core; that memory is of all processes together. The HTML is built from the notebooks that are there.
 """
 
 from __future__ import annotations
@@ -19,10 +20,13 @@ import tempfile
 import time
 from pathlib import Path
 
+import psutil
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from gen_utils.provenance import provenance  # noqa: E402
+from gen_utils.side_by_side import usual_jobs  # noqa: E402
 from gen_utils.workbook import parts  # noqa: E402
 
 BARS = {"all parts, quick (s)": 480, "import beyond torch (s)": 0.3, "HTML (s)": 90, "peak of a part (GB)": 4.0}
@@ -42,6 +46,36 @@ def run(*arguments: str, **environment: str) -> tuple[float, float]:
     if done.returncode:
         raise RuntimeError(f"{' '.join(arguments)} failed:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
     return time.perf_counter() - begin, int(done.stdout.rsplit("PEAK", 1)[1]) / 2**20  # Linux counts in KiB
+
+
+def all_at_once(**environment: str) -> tuple[int, float, float]:
+    """``run all`` in quick: parts at a time, seconds, and the largest memory (GB) of all its processes together."""
+    command = [sys.executable, "-m", "gen_utils", "run", "all", "--force"]
+    begin, peak = time.perf_counter(), 0
+    with tempfile.TemporaryFile("w+") as said:
+        running = psutil.Popen(command, cwd=ROOT, env={**os.environ, **environment}, stdout=said, stderr=said)
+        while running.poll() is None:
+            peak = max(peak, sum(_resident(each) for each in [running, *_descendants(running)]))
+            time.sleep(0.2)
+        if running.returncode:
+            said.seek(0)
+            raise RuntimeError(f"run all failed:\n{said.read()[-4000:]}")
+    return usual_jobs("quick"), time.perf_counter() - begin, peak / 2**30
+
+
+def _descendants(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.NoSuchProcess:  # it has just ended
+        return []
+
+
+def _resident(process: psutil.Process) -> int:
+    """Bytes of its own and of shared libraries: these are counted once for each process, so the sum is a bound."""
+    try:
+        return process.memory_info().rss
+    except psutil.NoSuchProcess:
+        return 0
 
 
 def import_seconds(rounds: int = 7) -> tuple[float, float]:
@@ -79,15 +113,19 @@ def main() -> None:
             seconds, memory = run("run", part, "--profile", args.profile, "--force", *more, **fresh)
             rows.append({"part": part, "seconds": round(seconds, 1), "peak_gb": round(memory, 2)})
             print(rows[-1], flush=True)
+    found = {**provenance(), "profile": args.profile, "rows": rows, "bars": BARS}
+    keep(found, args.out)  # the parts took long: a step that fails later must not lose them
+    if args.profile == "quick":
+        with tempfile.TemporaryDirectory() as runs:
+            jobs, seconds, memory = all_at_once(GEN_RUNS=runs)
+        found["together"] = {"jobs": jobs, "seconds": round(seconds, 1), "peak_gb": round(memory, 2)}
+        print(found["together"], flush=True)
     torch_alone, added = import_seconds()
-    found = {
-        **provenance(), "profile": args.profile, "rows": rows, "html_seconds": None,
-        "import_seconds": {"torch": round(torch_alone, 2), "gen_utils beyond torch": round(added, 3)}, "bars": BARS,
-    }  # fmt: skip
-    keep(found, args.out)  # the parts took long: a book that cannot be built must not lose them
+    found["import_seconds"] = {"torch": round(torch_alone, 2), "gen_utils beyond torch": round(added, 3)}
+    keep(found, args.out)
     html, _ = run("book", "--profile", args.profile, *more)
     keep({**found, "html_seconds": round(html, 1)}, args.out)
-    print(f"together {sum(r['seconds'] for r in rows):.0f} s; HTML {html:.0f} s; import {added:.2f} s beyond torch")
+    print(f"one by one {sum(r['seconds'] for r in rows):.0f} s; HTML {html:.0f} s; import {added:.2f} s beyond torch")
 
 
 if __name__ == "__main__":

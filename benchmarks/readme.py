@@ -60,6 +60,8 @@ def curves() -> None:
     import matplotlib
 
     matplotlib.use("Agg")
+    from matplotlib.ticker import LogFormatter, ScalarFormatter
+
     from gen_utils.plotting import plt, use_style
 
     contests = measured("time_to_quality")
@@ -67,13 +69,15 @@ def curves() -> None:
         return
     use_style()
     fig, axes = plt.subplots(1, len(contests), figsize=(3.6 * len(contests), 3.4), squeeze=False)
-    for ax, found in zip(axes[0], contests.values(), strict=True):
+    for ax, found in zip(axes[0], sorted(contests.values(), key=lambda each: each["title"]), strict=True):
         for name, points in found["curves"].items():
             seen = [point for point in points if "frechet" in point]
             ax.plot([p["seconds"] for p in seen], [p["frechet"] for p in seen], "o-", ms=4, label=name)
         if found["goal"] is not None:
             ax.axhline(found["goal"], color="black", lw=0.8, ls="--")
         ax.set(xlabel="seconds of training", yscale="log", title=found["title"])
+        ax.yaxis.set_major_formatter(ScalarFormatter())  # 100 and not 10²
+        ax.yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
         ax.legend(fontsize=7)
     axes[0, 0].set_ylabel("Fréchet distance")
     fig.savefig(PICTURE, dpi=110)

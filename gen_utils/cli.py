@@ -26,6 +26,7 @@ Profile = Annotated[str, typer.Option(help="quick, laptop or full")]
 DataRoot = Annotated[str | None, typer.Option("--data", help="where datasets live; else $GEN_DATA_ROOT, else ./data")]
 Seed = Annotated[int, typer.Option(help="of everything random")]
 Force = Annotated[bool, typer.Option("--force", help="run again even when nothing changed")]
+Jobs = Annotated[int | None, typer.Option(help="parts at a time; else one for each core in quick (4 at most), or one")]
 
 
 def _root(data: str | None) -> str:
@@ -195,18 +196,23 @@ def run(
     data: DataRoot = None,
     seed: Seed = 0,
     force: Force = False,
+    jobs: Jobs = None,
     keep: Annotated[bool, typer.Option("--keep", help="write the numbers to results/PART.PROFILE.json")] = False,
 ) -> None:
-    """Run a part headless; the executed notebook goes to _build/PROFILE/notebooks."""
+    """Run a part headless, or all; the executed notebook goes to _build/PROFILE/notebooks."""
     from . import workbook
+    from .side_by_side import execute_all
 
-    _headless()
-    for name in workbook.parts() if part == "all" else [workbook.find_part(part)]:
-        out = workbook.BUILD / profile / "notebooks"
-        path, ran = workbook.execute(name, profile=profile, data_root=_root(data), seed=seed, out=out, force=force)
+    def told(name: str, path: Path, ran: bool) -> None:
         typer.echo(f"{'wrote' if ran else 'up to date:'} {path.relative_to(workbook.ROOT)}")
         if keep:
             typer.echo(f"wrote {workbook.keep_results(path).relative_to(workbook.ROOT)}")
+
+    _headless()
+    names = workbook.parts() if part == "all" else [workbook.find_part(part)]
+    out = workbook.BUILD / profile / "notebooks"
+    settings = dict(profile=profile, data_root=_root(data), seed=seed, out=out, force=force)
+    execute_all(names, jobs=jobs, told=told, **settings)
 
 
 @app.command()
@@ -215,13 +221,25 @@ def book(
     data: DataRoot = None,
     seed: Seed = 0,
     force: Force = False,
+    jobs: Jobs = None,
     out: Annotated[Path | None, typer.Option(help="build somewhere else than _build")] = None,
 ) -> None:
     """Run what changed and build the HTML book."""
+    import json
+
     from . import workbook
+    from .side_by_side import execute_all
+
+    def told(name: str, path: Path, ran: bool) -> None:
+        seconds = json.loads(path.read_text())["metadata"]["gen_utils"]["seconds"]
+        typer.echo(f"{name} ({profile}): {f'ran in {seconds:.0f} s' if ran else 'up to date'}")
 
     _headless()
-    page = workbook.build_book(profile=profile, data_root=_root(data), seed=seed, out=out, force=force)
+    root = _root(data)
+    stage = (out or workbook.BUILD) / profile / "notebooks"
+    settings = dict(profile=profile, data_root=root, seed=seed, out=stage, force=force)
+    executed = execute_all(workbook.parts(), jobs=jobs, told=told, **settings)
+    page = workbook.build_book(executed, profile=profile, data_root=root, out=out)
     typer.echo(f"\nThe book is ready. Open {page}")
 
 

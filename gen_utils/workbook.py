@@ -215,21 +215,16 @@ def kept_results(part: str) -> dict | None:
     return None
 
 
-def build_book(*, profile: str, data_root: str, seed: int, out: Path | None = None, force: bool = False) -> Path:
-    """Execute what changed, then build the HTML; returns the page to open.
+def build_book(executed: dict[str, Path], *, profile: str, data_root: str, out: Path | None = None) -> Path:
+    """Build the HTML from executed notebooks (part -> file); returns the page to open.
 
-    Each profile has its own stage under ``_build/PROFILE``, so building one never undoes another.
+    Each profile has its own stage under ``_build/PROFILE``, so building one never undoes another. The notebooks are
+    expected in ``notebooks/`` there.
     """
     from .book_pages import fill
     from .gallery import write_page  # brings matplotlib: only for this
 
-    stage, executed = (out or BUILD) / profile, {}
-    for part in parts():
-        print(f"{part} ({profile}) … ", end="", flush=True)
-        path, ran = execute(part, profile=profile, data_root=data_root, seed=seed, out=stage / "notebooks", force=force)
-        executed[part] = path
-        seconds = json.loads(path.read_text())["metadata"]["gen_utils"]["seconds"]
-        print(f"ran in {seconds:.0f} s" if ran else "up to date")
+    stage = (out or BUILD) / profile
     for name in ("_config.yml", "_toc.yml"):
         _copy_if_changed(ROOT / name, stage / name)
     for path in sorted((ROOT / "book").rglob("*")):

@@ -55,7 +55,8 @@ def built(tmp_path_factory) -> tuple[Path, str]:
     printed = out / "printed.txt"
     with FileLock(f"{out}.lock"):
         if not printed.exists():
-            command = [sys.executable, "-m", "gen_utils", "book", "--profile", "quick", "--out", str(out)]
+            options = ["--profile", "quick", "--jobs", "1", "--out", str(out)]  # the other process is at work too
+            command = [sys.executable, "-m", "gen_utils", "book", *options]
             env = {**os.environ, "GEN_RUNS": str(out / "runs"), "GEN_DATA_ROOT": str(out / "no_data")}
             answer = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
             assert answer.returncode == 0, answer.stdout + answer.stderr

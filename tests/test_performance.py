@@ -55,10 +55,13 @@ def test_the_course_is_added_up(results):
     bars = {"all parts, quick (s)": 480, "import beyond torch (s)": 0.3, "HTML (s)": 90, "peak of a part (GB)": 4.0}
     found = {"machine": MACHINE, "rows": rows, "html_seconds": 50.0, "bars": bars}
     found["import_seconds"] = {"torch": 1.0, "gen_utils beyond torch": 0.2}
-    (results / "course.json").write_text(json.dumps({"quick": found}))
-    page = performance.page()
-    assert "| **together, largest** | **40** | **5.0** |" in page
-    assert "peak of a part (GB): 5, bar 4, **missed**" in page and "HTML (s): 50, bar 90, met" in page
+    quick = {**found, "together": {"jobs": 2, "seconds": 25.0, "peak_gb": 5.5}}
+    (results / "course.json").write_text(json.dumps({"quick": quick, "laptop": found}))
+    quick, laptop = performance.page().split("Profile `laptop`")
+    assert "| **one after the other** | **40** | **5.0** |" in quick
+    assert "| **2 at a time** | **25** | **5.5** |" in quick and "all parts, quick (s): 25, bar 480, met" in quick
+    assert "peak of a part (GB): 5, bar 4, **missed**" in quick and "HTML (s): 50, bar 90, met" in quick
+    assert "at a time" not in laptop and "bar 480" not in laptop
 
 
 def test_recorded_chains_are_held_to_their_bar(results):

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, effective_n_jobs
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -53,8 +53,8 @@ def sweep(
     the first cell that was not finished.
 
     With $GEN_JOBS above 1 so many cells run at once, in processes of their own that share the cores (joblib). Inside
-    ``joblib.parallel_config(backend="ray")`` or ``"dask"`` they run on that cluster, if the engine is installed and the
-    folder of results is shared.
+    ``joblib.parallel_config(backend="ray", n_jobs=-1)``, or ``"dask"``, they run on that cluster, as many at once as it
+    has cores (or as $GEN_JOBS says), if the engine is installed and the folder of results is shared.
 
     Args:
         name: of the sweep; its results lie in ``runs/sweeps/NAME/``, or under $GEN_RUNS.
@@ -72,12 +72,11 @@ def sweep(
     paths = [folder / _key(settings) for _, _, settings in plan]
     done = [_read(path, label, seed) for (label, seed, _), path in zip(plan, paths, strict=True)]
     waiting = [i for i, cell in enumerate(done) if cell is None]
-    jobs = min(int(os.environ.get("GEN_JOBS", "1")), len(waiting))
+    engine = _engine(os.environ.get("GEN_JOBS"))
     finish = partial(_finish, experiment)
     with tqdm(total=len(plan), initial=len(plan) - len(waiting), desc=name, disable=not interactive()) as bar:
-        if jobs > 1:
-            # Unordered: the bar moves as soon as any cell is done. Each is written by the process that ran it.
-            engine = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1, pre_dispatch="n_jobs")
+        if len(waiting) > 1 and effective_n_jobs(engine.n_jobs) > 1:
+            # Each cell is written by the process that ran it.
             found = engine(delayed(finish)(i, *plan[i], paths[i]) for i in waiting)
         else:
             found = (finish(i, *plan[i], paths[i]) for i in waiting)
@@ -112,6 +111,15 @@ def summary(cells: Sequence[Cell], columns: Mapping[str, str], form: str = "{:.3
 def _spread(values: Sequence[float], form: str) -> str:
     mean = form.format(statistics.fmean(values))
     return mean if len(values) == 1 else f"{mean} ± {form.format(statistics.stdev(values))}"
+
+
+def _engine(jobs: str | None) -> Parallel:
+    # None: what the surrounding parallel_config says, all of a cluster's cores for instance; 1 where there is none.
+    settings = dict(n_jobs=None if jobs is None else int(jobs), batch_size=1, pre_dispatch="n_jobs")
+    try:
+        return Parallel(return_as="generator_unordered", **settings)  # the bar moves as soon as any cell is done
+    except ValueError:  # Ray's backend gives everything at the end
+        return Parallel(return_as="list", **settings)
 
 
 def _key(settings: Mapping) -> str:

@@ -7,6 +7,8 @@ import statistics
 
 import pytest
 import torch
+from joblib import parallel_config, register_parallel_backend
+from joblib.parallel import ThreadingBackend
 
 from gen_utils.samplers import ChainDiverged
 from gen_utils.training import TrainingDiverged
@@ -195,3 +197,67 @@ def test_cells_side_by_side_give_what_one_after_the_other_gives(tmp_path, monkey
     calls = [line.split() for line in (tmp_path / "calls").read_text().splitlines()]
     assert sorted(call[1:] for call in calls) == sorted([str(w), s] for w in (1, 2, 3) for s in "01")  # each once
     assert str(os.getpid()) not in {call[0] for call in calls}
+
+
+class Cluster(ThreadingBackend):
+    """Stands in for a cluster's backend: three cores, used when no number is given, and results only at the end."""
+
+    supports_return_generator = False
+    asked = ()
+
+    def effective_n_jobs(self, n_jobs):
+        return 3 if n_jobs == -1 else n_jobs
+
+    def configure(self, n_jobs=1, parallel=None, **settings):
+        Cluster.asked = (*Cluster.asked, n_jobs)
+        return super().configure(n_jobs, parallel, **settings)
+
+
+@pytest.mark.parametrize(("given", "jobs"), [(None, -1), ("2", 2)])
+def test_a_surrounding_cluster_is_used(given, jobs, monkeypatch):
+    register_parallel_backend("a cluster", Cluster)
+    if given:
+        monkeypatch.setenv("GEN_JOBS", given)
+    Cluster.asked, experiment = (), Experiment()
+    with parallel_config(backend="a cluster", n_jobs=-1):
+        cells = sweep("trial", experiment, CELLS, seeds=(0, 1))
+    assert Cluster.asked == (jobs,)
+    assert [cell.values["score"] for cell in cells] == [1.0, 2.0, 3.0, 4.0] and len(experiment.calls) == 4
+    assert_equal(cells, sweep("trial", Experiment(), CELLS, seeds=(0, 1)))
+
+
+def processes(seed, width):
+    return {"score": width + seed, "process": os.getpid(), "drawn": torch.randn(3), "states": torch.zeros(width)}
+
+
+@pytest.mark.slow
+def test_dask_runs_the_cells_and_each_once(folder):
+    distributed = pytest.importorskip("distributed", reason="Dask is not installed (it need not be)")
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.Client(cluster),
+        parallel_config(backend="dask", n_jobs=-1),
+    ):
+        assert_spread(folder)
+
+
+@pytest.mark.slow
+def test_ray_runs_the_cells_and_each_once(folder):
+    ray = pytest.importorskip("ray", reason="Ray is not installed (it need not be)")
+    from ray.util.joblib import register_ray
+
+    ray.init(num_cpus=2, include_dashboard=False)
+    try:
+        register_ray()
+        with parallel_config(backend="ray", n_jobs=-1):
+            assert_spread(folder)
+    finally:
+        ray.shutdown()
+
+
+def assert_spread(folder):
+    cells = sweep("trial", processes, CELLS, seeds=(0, 1, 2))
+    assert [cell.values["score"] for cell in cells] == [1, 2, 3, 3, 4, 5]
+    assert os.getpid() not in {cell.values["process"] for cell in cells}
+    assert len(list(folder.glob("*.json"))) == 6  # one file a key
+    assert_equal(cells, sweep("trial", processes, CELLS, seeds=(0, 1, 2)))  # read, not run again
