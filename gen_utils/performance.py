@@ -58,7 +58,7 @@ def data() -> str:
 def time_to_quality() -> str:
     """The workbook's recipes against the original ones, by the clock."""
     sections = []
-    for found in measured("time_to_quality").values():
+    for found in sorted(measured("time_to_quality").values(), key=lambda each: each["title"]):
         told = (
             f"**{found['title']}.** {found['told']}; features of `{found['judge']}`. One run of "
             f"`python benchmarks/time_to_quality.py`, one training after the other ({machine_words(found['machine'])})."

@@ -169,7 +169,9 @@ def capture(work: Callable[[], object], stream: torch.Generator) -> tuple[Callab
         # Libraries set themselves up at their first call, which must not be recorded. And what a recording cannot hold
         # should fail now: older versions of PyTorch do not get over a recording that was broken off.
         strictness = torch.cuda.get_sync_debug_mode()
-        torch.cuda.set_sync_debug_mode("error")
+        with warnings.catch_warnings():  # that the mode is a prototype is not the student's concern
+            warnings.simplefilter("ignore", UserWarning)
+            torch.cuda.set_sync_debug_mode("error")
         try:
             with torch.cuda.stream(side):
                 work()
