@@ -1,8 +1,9 @@
 """What does the whole course cost? Seconds and peak memory of each part, of the import and of the book.
 
-    python benchmarks/course.py                     # quick, twenty minutes; writes results/course.json
-    python benchmarks/course.py --profile laptop    # hours, on real data; finished trainings are not repeated
+    python benchmarks/course.py                           # quick, twenty minutes; writes results/course.json
+    python benchmarks/course.py --profile laptop 02 03    # the memory of these parts on real data, or of all: hours
 
+In longer profiles finished trainings are not repeated, so their seconds would say nothing and are not kept.
 Each part runs as ``python -m gen_utils run PART`` does, in a process of its own; its memory is the largest resident
 set of that process and of its kernel, whichever is larger. Quick then runs once more as ``make book`` runs it, with a
 part on each core; that memory is of all processes together. The HTML is built from the notebooks that are there.
@@ -28,7 +29,7 @@ sys.path.insert(0, str(ROOT))
 
 from gen_utils.provenance import provenance  # noqa: E402
 from gen_utils.side_by_side import usual_jobs  # noqa: E402
-from gen_utils.workbook import BUILD, parts  # noqa: E402
+from gen_utils.workbook import BUILD, find_part, parts  # noqa: E402
 
 BARS = {"all parts, quick (s)": 480, "import beyond torch (s)": 0.3, "HTML (s)": 90, "peak of a part (GB)": 4.0}
 CHILD = """
@@ -108,30 +109,49 @@ def keep(found: dict, path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "parts", nargs="*", help="in longer profiles: these parts only, such as 02; the others' rows stay"
+    )
     parser.add_argument("--profile", default="quick")
     parser.add_argument("--data", help="where datasets live; else $GEN_DATA_ROOT, else ./data")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "course.json")
     args = parser.parse_args()
     more = [] if args.data is None else ["--data", args.data]
+    if args.profile == "quick":
+        quick(args.out, more)
+    else:
+        memory(args.profile, [find_part(part) for part in args.parts] or parts(), args.out, more)
+
+
+def memory(profile: str, names: list[str], out: Path, more: list[str]) -> None:
+    """Peak memory of some parts in a long profile, each written as soon as it is known."""
+    for part in names:
+        row = {"part": part, "peak_gb": round(run("run", part, "--profile", profile, "--force", *more)[1], 2)}
+        print(row, flush=True)
+        kept = json.loads(out.read_text()).get(profile, {"rows": []}) if out.exists() else {"rows": []}
+        rows = sorted([row, *(r for r in kept["rows"] if r["part"] != part)], key=lambda each: each["part"])
+        keep({**provenance(), "profile": profile, "rows": rows, "bars": BARS}, out)
+
+
+def quick(out: Path, more: list[str]) -> None:
+    """Everything about the quick profile; all is trained anew, as in CI."""
     rows = []
     with tempfile.TemporaryDirectory() as runs:
-        fresh = {"GEN_RUNS": runs} if args.profile == "quick" else {}  # quick trains anew, as in CI
         for part in parts():
-            seconds, memory = run("run", part, "--profile", args.profile, "--force", *more, **fresh)
-            rows.append({"part": part, "seconds": round(seconds, 1), "peak_gb": round(memory, 2)})
+            seconds, peak = run("run", part, "--profile", "quick", "--force", *more, GEN_RUNS=runs)
+            rows.append({"part": part, "seconds": round(seconds, 1), "peak_gb": round(peak, 2)})
             print(rows[-1], flush=True)
-    found = {**provenance(), "profile": args.profile, "rows": rows, "bars": BARS}
-    keep(found, args.out)  # the parts took long: a step that fails later must not lose them
-    if args.profile == "quick":
-        with tempfile.TemporaryDirectory() as runs:
-            jobs, seconds, memory = all_at_once(GEN_RUNS=runs)
-        found["together"] = {"jobs": jobs, "seconds": round(seconds, 1), "peak_gb": round(memory, 2)}
-        print(found["together"], flush=True)
+    found = {**provenance(), "profile": "quick", "rows": rows, "bars": BARS}
+    keep(found, out)  # the parts took long: a step that fails later must not lose them
+    with tempfile.TemporaryDirectory() as runs:
+        jobs, seconds, peak = all_at_once(GEN_RUNS=runs)
+    found["together"] = {"jobs": jobs, "seconds": round(seconds, 1), "peak_gb": round(peak, 2)}
+    print(found["together"], flush=True)
     torch_alone, added = import_seconds()
     found["import_seconds"] = {"torch": round(torch_alone, 2), "gen_utils beyond torch": round(added, 3)}
-    keep(found, args.out)
-    html = html_seconds(args.profile, *more)
-    keep({**found, "html_seconds": round(html, 1)}, args.out)
+    keep(found, out)
+    html = html_seconds("quick", *more)
+    keep({**found, "html_seconds": round(html, 1)}, out)
     print(f"one by one {sum(r['seconds'] for r in rows):.0f} s; HTML {html:.0f} s; import {added:.2f} s beyond torch")
 
 

@@ -109,29 +109,43 @@ def _verdict(found: dict) -> str:
 
 def course() -> str:
     """Seconds and memory of every part."""
-    sections = []
-    for profile, found in measured("course").items():
-        told = f"Profile `{profile}`, one run of `python benchmarks/course.py` ({machine_words(found['machine'])})."
-        rows = [[r["part"], f"{r['seconds']:.0f}", f"{r['peak_gb']:.1f}"] for r in found["rows"]]
-        total, peak = sum(r["seconds"] for r in found["rows"]), max(r["peak_gb"] for r in found["rows"])
-        rows.append(["**one after the other**", f"**{total:.0f}**", f"**{peak:.1f}**"])
-        together = found.get("together")  # quick only, as `make book` runs it
-        if together:
-            done, memory = f"{together['seconds']:.0f}", f"{together['peak_gb']:.1f}"
-            rows.append([f"**{together['jobs']} at a time**", f"**{done}**", f"**{memory}**"])
-        values = {
-            "all parts, quick (s)": together and together["seconds"],
-            "import beyond torch (s)": found.get("import_seconds", {}).get("gen_utils beyond torch"),
-            "HTML (s)": found.get("html_seconds"), "peak of a part (GB)": peak,
-        }  # fmt: skip
-        bars = found["bars"]
-        against = "; ".join(
-            f"{name}: {value:.3g}, bar {bars[name]:g}, {'met' if value <= bars[name] else '**missed**'}"
-            for name, value in values.items()
-            if value is not None
-        )
-        sections.append(told + "\n\n" + _table(["part", "seconds", "peak memory (GB)"], rows) + f"\n\n{against}.")
-    return "\n\n".join(sections)
+    return "\n\n".join(
+        _quick_course(found) if profile == "quick" else _long_course(profile, found)
+        for profile, found in measured("course").items()
+    )
+
+
+def _quick_course(found: dict) -> str:
+    told = f"Profile `quick`, one run of `python benchmarks/course.py` ({machine_words(found['machine'])})."
+    rows = [[r["part"], f"{r['seconds']:.0f}", f"{r['peak_gb']:.1f}"] for r in found["rows"]]
+    total, peak = sum(r["seconds"] for r in found["rows"]), max(r["peak_gb"] for r in found["rows"])
+    together = found["together"]  # as `make book` runs it
+    done, memory = f"{together['seconds']:.0f}", f"{together['peak_gb']:.1f}"
+    rows.append(["**one after the other**", f"**{total:.0f}**", f"**{peak:.1f}**"])
+    rows.append([f"**{together['jobs']} at a time**", f"**{done}**", f"**{memory}**"])
+    values = {
+        "all parts, quick (s)": together["seconds"],
+        "import beyond torch (s)": found["import_seconds"]["gen_utils beyond torch"],
+        "HTML (s)": found["html_seconds"],
+        "peak of a part (GB)": peak,
+    }
+    against = "; ".join(f"{name}: {value:.3g}, {_held(value, found['bars'][name])}" for name, value in values.items())
+    return f"{told}\n\n{_table(['part', 'seconds', 'peak memory (GB)'], rows)}\n\n{against}."
+
+
+def _long_course(profile: str, found: dict) -> str:
+    told = (
+        f"Profile `{profile}`, by `python benchmarks/course.py --profile {profile}` "
+        f"({machine_words(found['machine'])}). How long it takes is said at the head of each chapter."
+    )
+    largest = max(r["peak_gb"] for r in found["rows"])
+    verdict = f"The largest: {largest:.1f} GB, {_held(largest, found['bars']['peak of a part (GB)'])}."
+    rows = [[r["part"], f"{r['peak_gb']:.1f}"] for r in found["rows"]]
+    return f"{told}\n\n{_table(['part', 'peak memory (GB)'], rows)}\n\n{verdict}"
+
+
+def _held(value: float, bar: float) -> str:
+    return f"bar {bar:g}, {'met' if value <= bar else '**missed**'}"
 
 
 def growth() -> str:

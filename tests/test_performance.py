@@ -56,12 +56,13 @@ def test_the_course_is_added_up(results):
     found = {"machine": MACHINE, "rows": rows, "html_seconds": 50.0, "bars": bars}
     found["import_seconds"] = {"torch": 1.0, "gen_utils beyond torch": 0.2}
     quick = {**found, "together": {"jobs": 2, "seconds": 25.0, "peak_gb": 5.5}}
-    (results / "course.json").write_text(json.dumps({"quick": quick, "laptop": found}))
+    bare = {"machine": MACHINE, "rows": [{"part": "02_b", "peak_gb": 2.5}], "bars": bars}
+    (results / "course.json").write_text(json.dumps({"quick": quick, "laptop": bare}))
     quick, laptop = performance.page().split("Profile `laptop`")
     assert "| **one after the other** | **40** | **5.0** |" in quick
     assert "| **2 at a time** | **25** | **5.5** |" in quick and "all parts, quick (s): 25, bar 480, met" in quick
     assert "peak of a part (GB): 5, bar 4, **missed**" in quick and "HTML (s): 50, bar 90, met" in quick
-    assert "at a time" not in laptop and "bar 480" not in laptop
+    assert "| 02_b | 2.5 |" in laptop and "The largest: 2.5 GB, bar 4, met." in laptop and "480" not in laptop
 
 
 def test_recorded_chains_are_held_to_their_bar(results):
