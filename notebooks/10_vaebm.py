@@ -387,11 +387,11 @@ def noise_energy(energy, decode, eps_x, eps_z):
 # ```
 
 # %% tags=["check"]
-checks.epsilon_energy(noise_energy)
+checks.noise_energy(noise_energy)
 
 # %% [markdown]
 # The paper writes the Langevin step as $\varepsilon \leftarrow \varepsilon - \frac{\eta}{2} \nabla U(\varepsilon) + \sqrt{\eta}\,\xi$.
-# Its temperature is $T = \sigma_\xi^2 / 2\eta' = \eta / (2 \cdot \eta/2) = 1$: unlike JEM and the energies of Part B, this chain
+# In Part S's terms its step is $\eta/2$ and its noise $\sqrt\eta$, so its temperature is $T = (\sqrt\eta)^2 / (2 \cdot \eta/2) = 1$: unlike JEM and the energies of Part B, this chain
 # claims to sample what it says.
 
 # %% [markdown]
@@ -490,7 +490,7 @@ def pair_energy(energy, mean, sigma, x, z):
 # ```
 
 # %% tags=["check"]
-checks.xz_energy(pair_energy)
+checks.pair_energy(pair_energy)
 
 # %% [markdown]
 # ### A term that went missing
@@ -528,7 +528,6 @@ axis = torch.linspace(-6, 6, 601)
 grid = torch.cartesian_prod(axis, axis)
 weight = torch.softmax(-xz_energy(well, toy)(grid).detach().double(), 0)
 exact_mean = weight @ grid.double()
-exact_sd = (weight @ (grid.double() - exact_mean).square()).sqrt()
 stream = torch.Generator().manual_seed(seed)
 clouds, toy_rows = {}, []
 for name, space in toy_energies.items():
@@ -699,7 +698,8 @@ chain_strip(torch.stack([joint.images(states[i]) for i in shown]), shown, f"The 
 # **The question.** The same energy, the same number of gradient calls, four ways to walk: in ε; in $(x, z)$; among the pixels of
 # a draw of the VAE, along $E$ alone; and among pixels from uniform noise, which is what an ordinary energy-based model does.
 # Each space gets several step sizes around the one that moves pixels as far as the ε-chain does, $\eta\sigma^2$, since a step of
-# the ε-chain moves a pixel by σ times its own step; $(x, z)$ is tried up to where it diverges.
+# the ε-chain moves a pixel by σ times its own step; $(x, z)$ is also tried with much larger steps, up to near $4\sigma^2$, where its
+# springs would make it diverge.
 
 # %%
 n_space = settings.n_eval
@@ -754,8 +754,13 @@ table(
 record("spaces", space_rows)
 
 
+def least(space, key):
+    """The smallest distance over the step sizes."""
+    return min((r[key] for r in space_rows if r["space"] == space and isinstance(r[key], float)), default=math.inf)  # fmt: skip
+
+
 def best_of(space, key):
-    """The smallest distance over the step sizes and whether it lies at the end of those tried, as words."""
+    """The same, and whether it lies at the end of those tried, as words."""
     rows = [r for r in space_rows if r["space"] == space]
     found = [
         (r[key], i) for i, r in enumerate(rows) if isinstance(r[key], float)
@@ -779,6 +784,8 @@ say(
     + f" (no chain: {start_distance['means']:.0f}). In (x, z) the code is tied to a noisy picture by springs: their stiffness is 1/σ² = {1 / sigma**2:.0f} for a pixel, "
     "and for the code about 1/σ² times the squared slope of the decoder, on top of its own 1. The stiffest spring sets the largest step. Among pixels the code does not "
     "exist at all, and noise is far from any picture."
+    + (" By x the pair is ahead of ε here, by the means it is behind: with large steps the pixels follow E, and the code lags."
+       if least("(x, z)", "Fréchet, x") < least("ε", "Fréchet, x") and least("(x, z)", "Fréchet, means") > least("ε", "Fréchet, means") else "")
 )  # fmt: skip
 
 # %% [markdown]
@@ -791,7 +798,7 @@ say(
 # ```{exercise-start} Acceptance
 # :label: ex-acceptance
 # ```
-# Return Metropolis's probability for each chain: the one that leaves $e^{-U}$ as it is. A trajectory that ends in NaN or infinity
+# Return Metropolis's probability for each chain: the one that leaves $e^{-U}$ as it is. A trajectory whose $H$ ends as NaN or $+\infty$
 # has probability zero.
 
 
@@ -959,6 +966,7 @@ said_of_noise = (
     + ("at this length it pays." if by_name["clean data"]["means"] > 1.2 * by_name["fresh chains, σ on the data"]["means"] else "at this length it hardly matters.")
     if {"clean data", "fresh chains, σ on the data"} <= by_name.keys() else ""
 )  # fmt: skip
+flat = [c.name for c in good if c.values["largest"] < 0.01]
 least, most = min(good, key=lambda c: c.values["means"]), max(good, key=lambda c: c.values["means"])  # fmt: skip
 say(
     f"Means: from {least.values['means']:.0f} (*{least.name}*) to {most.values['means']:.0f} (*{most.name}*), one seed, so that small differences mean nothing. "
@@ -969,7 +977,9 @@ say(
         else ""
     )
     + said_of_noise
-)
+    + (f" With *{', '.join(flat)}* the contrast hardly leaves zero: the penalty has flattened this small energy, and the distance is the VAE's own. "
+       "The weight of a penalty has to suit the network and the length of the run." if flat else "")
+)  # fmt: skip
 
 # %% [markdown]
 # **And when it does explode?** We provoke it: a learning rate thirty times as large, and 100 nats of contrast count as a divergence.
@@ -1218,8 +1228,9 @@ begin = to_epsilon(
 moved = torch.cat([sample(sprite_space, part, half_step_langevin(settings.eta), settings.chain_steps, generator=stream, fast=True).x for part in begin.split(250)])  # fmt: skip
 log_weights = -level.double()
 effective = weight_ess(log_weights).item()
-weights = (log_weights - log_weights.max()).exp()  # only their ratios matter
-keep_rate = (weights / weights.quantile(0.75)).clamp(max=1)
+keep_rate = (
+    (log_weights - log_weights.quantile(0.75)).clamp(max=0).exp()
+)  # only their ratios matter
 kept_rows = (torch.rand(len(held), generator=stream) < keep_rate).nonzero().flatten()  # fmt: skip
 random_rows = torch.randperm(len(held), generator=stream)[: len(kept_rows)]
 disentangled = []
@@ -1240,6 +1251,7 @@ record("effective_share", effective / len(held))
 change = float(disentangled[3]["MIG"]) - float(disentangled[0]["MIG"])
 say(
     f"The chain changes the MIG by {change:+.3f}, from {disentangled[0]['MIG']}; thinning by the energy gives {disentangled[1]['MIG']}, thinning at random {disentangled[2]['MIG']}. "
+    f"Informativeness goes from {disentangled[0]['informativeness']} to {disentangled[3]['informativeness']} along the chain. "
     f"Uncut, the weights would be worth {effective:.0f} independent images of {len(held)}"
     + (": the energy hardly tells these sprites apart. " if effective > 0.5 * len(held) else ": the energy prefers some sprites strongly. ")
     + "The energy acts on pictures, not on axes; nothing in it rewards a code for following one factor."
@@ -1325,9 +1337,9 @@ table(
         three("data", "data_names", "CIFAR-10, CelebA-64, stacked MNIST", "{}"),
         three("optimiser steps of stage 2", "train_steps", "30,000", "{:,}"),
         three("… seconds", "train_seconds", form="{:.0f}"),
-        three("Fréchet distance, digits: VAE", "digits_vae"),
+        three("Fréchet distance, digits, first seed: VAE", "digits_vae"),
         three("… VAEBM", "digits_vaebm"),
-        three("Fréchet distance, faces: VAE", "faces_vae"),
+        three("Fréchet distance, faces, first seed: VAE", "faces_vae"),
         three("… VAEBM", "faces_vaebm", "about 5.31 (CelebA-64), 12.19 (CIFAR-10, persistent): Inception"),
         three("modes of 1,000", "vaebm_modes", "about 1,000", "{:,}"),
         three("… KL to uniform (nats)", "vaebm_kl", "about 0.087", "{:.3f}"),
@@ -1348,7 +1360,7 @@ record("notebook_seconds", time.perf_counter() - started)
 # - **The VAE changed although it was frozen.** Batch norm in training mode updates its averages without any gradient. `VAEBM.train()` leaves
 #   the VAE in evaluation mode.
 # - **HMC accepts nothing.** An energy in reduced precision is too rough for an acceptance test. Use `fast=True` for Langevin only.
-# - **Chains in $(x, z)$ hardly move.** The spring 1/σ². Walk in ε.
+# - **In $(x, z)$ the pixels move and the code lags behind.** The spring 1/σ². Walk in ε.
 #
 # ## Questions
 #
@@ -1357,7 +1369,8 @@ record("notebook_seconds", time.perf_counter() - started)
 # 3. The energy is trained on noisy pictures, and decoder means are shown. What density do the means have, and is it $h$'s?
 # 4. Let the VAE be perfect. What does {eq}`eq-vaebm-gradient` do, with exact samples and with short chains that begin at the VAE?
 # 5. A GAN's discriminator could weigh a VAE's draws as well. What would rejection sampling with $e^{-E}$ cost, and why is a chain cheaper?
-# 6. Joint training would need $\nabla_\theta \log Z$. Write it down. Which of its samples does stage 2 already have?
+# 6. The text gives $\nabla_\theta \log Z$ with $x$ and $z$ held fixed. Write it with ε held fixed. Which of its samples does stage 2 already have,
+#    and where does this gradient push the VAE's draws?
 #
 # ## Further reading
 #

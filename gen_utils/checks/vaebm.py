@@ -31,9 +31,9 @@ def _half(*noises: Tensor) -> Tensor:
     return sum(0.5 * e.square().sum(1) for e in noises)
 
 
-def epsilon_energy(student: Callable) -> Result:
-    """Check ``epsilon_energy(energy, decode, eps_x (B, D), eps_z (B, d)) -> (B,)``: E(x(ε)) + ½‖ε‖²."""
-    name = "epsilon_energy"
+def noise_energy(student: Callable) -> Result:
+    """Check ``noise_energy(energy, decode, eps_x (B, D), eps_z (B, d)) -> (B,)``: E(x(ε)) + ½‖ε‖²."""
+    name = "noise_energy"
     stream = torch.Generator().manual_seed(0)
     eps_x, eps_z = torch.randn(5, 4, generator=stream), torch.randn(5, 3, generator=stream)
     cases = [(_bowl, _decode, eps_x, eps_z), (_bowl, _decode_fixed, eps_x.flip(0), eps_z)]
@@ -110,8 +110,8 @@ def langevin_step(student: Callable) -> Result:
     return compare("langevin_step", student, step(down, math.sqrt), cases, slips)
 
 
-def xz_energy(student: Callable) -> Result:
-    """Check ``xz_energy(energy, mean (B, D), sigma, x (B, D), z (B, d)) -> (B,)``: E(x) + ‖x - μ‖²/2σ² + ½‖z‖²."""
+def pair_energy(student: Callable) -> Result:
+    """Check ``pair_energy(energy, mean (B, D), sigma, x (B, D), z (B, d)) -> (B,)``: E(x) + ‖x - μ‖²/2σ² + ½‖z‖²."""
     stream = torch.Generator().manual_seed(2)
     mean, x, z = (torch.randn(5, n, generator=stream) for n in (4, 4, 3))
     cases = [(_bowl, mean, 0.5, x, z), (_bowl, mean, 1.7, x, z)]
@@ -129,7 +129,7 @@ def xz_energy(student: Callable) -> Result:
         Slip("noise space", "‖x‖² is not ‖ε_x‖²: the distance to the decoder's mean, in units of σ, is.", lambda e, m, s, x, z: e(x) + _half(x, z)),
         Slip("mean for sum", "the squares are averaged over the coordinates; sum them.", lambda e, m, s, x, z: e(x) + (x - m).square().mean(1) / (2 * s**2) + 0.5 * z.square().mean(1)),
     ]  # fmt: skip
-    return compare("xz_energy", student, right, cases, slips)
+    return compare("pair_energy", student, right, cases, slips)
 
 
 def acceptance(student: Callable) -> Result:
