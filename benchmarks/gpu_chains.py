@@ -45,6 +45,9 @@ def compare(batch: int, fast: bool) -> dict:
     stream = torch.Generator("cuda").manual_seed(0)
     x = UniformStart((1, 28, 28)).draw(batch, generator=torch.Generator().manual_seed(0)).cuda()
     first = [seconds(energy, x, stream, fast) for _ in range(graphs.RECORD_AT)]  # plain, plain, recorded
+    recordings = [held for held in graphs._seen[energy].values() if isinstance(held, graphs._Recording)]
+    if len(recordings) != 1:
+        raise RuntimeError("the chain was not recorded; the warning above says why")
     plain, replayed = [], []
     for _ in range(ROUNDS):
         with graphs.plain_chains():
@@ -58,9 +61,12 @@ def compare(batch: int, fast: bool) -> dict:
         else:
             with graphs.plain_chains():
                 ends.append(sample(energy, x, KERNEL, N_STEPS, generator=stream, fast=fast).x)
+    if recordings[0] not in graphs._seen[energy].values():
+        raise RuntimeError("the recording was given up during the measurement; the warning above says why")
     return {
         "batch": batch, "arithmetic": "fast=True" if fast else "float32", "plain": statistics.median(plain),
-        "replayed": statistics.median(replayed), "recording": first[-1],
+        "replayed": statistics.median(replayed), "recording": first[-1], "spread": [min(replayed), max(replayed)],
+        "tf32": torch.backends.cudnn.conv.fp32_precision == "tf32", "reserved_gb": torch.cuda.memory_reserved() / 2**30,
         "apart": (ends[0] - ends[1]).abs().max().item(),
     }  # fmt: skip
 

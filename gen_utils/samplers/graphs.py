@@ -8,8 +8,8 @@ for less time than its launch takes. A graph holds the launches of the whole cha
 - from then on it is replayed, with the network's present weights and the caller's own random numbers.
 
 A kind is a network, a kernel with its settings, a number of steps, a shape and a dtype. Whatever cannot be recorded
-safely (see ``_kind``) or fails to be runs plainly, always. So do chains whose path is kept, and energies under labels
-(``energy.given(labels)`` is a new network each time).
+safely (see ``_kind``) or fails to be runs plainly, always. So do chains whose path is kept, and energies that are made
+anew for each chain: under labels (``energy.given(labels)``), and in the training of a VAEBM.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
+import gc
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -25,12 +26,14 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.torch_version import TorchVersion
 
 from .kernels import State, energy_only
 
 RECORD_AT = 3  # the how-manieth chain of a kind
 MOST_RECORDINGS = 4  # of one network; each holds memory of its own
 MOST_KINDS = 64  # of one network, recorded or counted: a step size that changes with every call makes many
+MOST_GRADIENTS = 2000  # of one chain: a graph's memory, and the time to build it, grow with them
 
 
 class Walk(NamedTuple):
@@ -46,6 +49,8 @@ class Walk(NamedTuple):
 Steps = Callable[[Callable, State, torch.Generator | None], Walk]  # energy, where it begins, random numbers
 
 _enabled = True
+_counting = threading.Lock()
+_capturing = threading.Lock()  # PyTorch takes one recording at a time, and what is set for it is the whole process's
 _seen: WeakKeyDictionary[nn.Module, dict] = WeakKeyDictionary()
 
 
@@ -78,16 +83,17 @@ def replayed(
     key = _kind(energy, state, *kind)
     if key is None:
         return None
-    kinds = _seen.setdefault(energy, {})
-    if key not in kinds and len(kinds) >= MOST_KINDS:
-        return None
-    held = kinds.get(key, 0)
-    recorded = isinstance(held, _Recording)
-    if not recorded:
-        kinds[key] = held + 1  # a kind that failed is beyond RECORD_AT, and not tried again
-        full = sum(isinstance(value, _Recording) for value in kinds.values()) >= MOST_RECORDINGS
-        if held + 1 != RECORD_AT or full:
+    with _counting:
+        kinds = _seen.setdefault(energy, {})
+        if key not in kinds and len(kinds) >= MOST_KINDS:
             return None
+        held = kinds.get(key, 0)
+        recorded = isinstance(held, _Recording)
+        if not recorded:
+            kinds[key] = held + 1  # a kind that failed is beyond RECORD_AT, and not tried again
+            full = sum(isinstance(value, _Recording) for value in kinds.values()) >= MOST_RECORDINGS
+            if held + 1 != RECORD_AT or full:
+                return None
     generator = _generator(state.x, generator)
     begin = generator.get_state()
     try:
@@ -95,7 +101,7 @@ def replayed(
             return held(energy, state, generator)
         recording = _Recording(energy, prepare, steps, state)
         walk = recording.checked(energy, steps, state, generator)
-    except (RuntimeError, ValueError, TypeError, AttributeError) as error:
+    except Exception as error:  # whatever it is: the plain chain does not need the recording
         warnings.warn(f"this chain runs without a CUDA graph, which could not be used: {error}", stacklevel=3)
         kinds[key] = RECORD_AT
         generator.set_state(begin)
@@ -135,10 +141,11 @@ class _Recording:
             self.stream.set_state(generator.get_state())
             self.replay()
             generator.set_state(self.stream.get_state())
+            found = Walk(*(None if value is None else value.clone() for value in self.walk))  # replays write there
             away = (self.first - state.energy).abs().max() - 1e-2 * state.energy.abs().max()
-            if not away.item() <= 1e-3:
+            if not away.item() <= 1e-3:  # waits for the GPU, so the copies are finished before another replay begins
                 raise ValueError("the recorded network is not the present one")
-            return Walk(*(None if value is None else value.clone() for value in self.walk))  # replays write there
+            return found
 
     def checked(self, energy: nn.Module, steps: Steps, state: State, generator: torch.Generator) -> Walk:
         """The first replay, which must be what the plain chain is, and use up as many random numbers.
@@ -163,28 +170,67 @@ def capture(work: Callable[[], object], stream: torch.Generator) -> tuple[Callab
     Raises:
         RuntimeError: ``work`` reads a value from the GPU, or does something else that a recording cannot hold.
     """
-    with torch.cuda.device(stream.device), torch.random.fork_rng(devices=[stream.device]):
+    old = TorchVersion(torch.__version__) < (2, 14)
+    device = stream.device
+    with _capturing, _no_collection(), torch.cuda.device(device), torch.random.fork_rng(devices=[device]):
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
-        # Libraries set themselves up at their first call, which must not be recorded. And what a recording cannot hold
-        # should fail now: older versions of PyTorch do not get over a recording that was broken off.
-        strictness = torch.cuda.get_sync_debug_mode()
-        with warnings.catch_warnings():  # that the mode is a prototype is not the student's concern
-            warnings.simplefilter("ignore", UserWarning)
-            torch.cuda.set_sync_debug_mode("error")
         try:
-            with torch.cuda.stream(side):
+            # Libraries set themselves up at their first call, which must not be recorded. And what a recording cannot
+            # hold should fail now: older versions of PyTorch do not get over a recording that was broken off.
+            with _no_waiting() if old else contextlib.nullcontext(), torch.cuda.stream(side):
                 work()
         finally:
-            torch.cuda.set_sync_debug_mode(strictness)
-        torch.cuda.current_stream().wait_stream(side)
+            torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        if hasattr(graph, "register_generator_state"):  # newer versions find the generators themselves
+        if old:  # later versions find the generators themselves
             graph.register_generator_state(stream)
-        # Other threads may go on using the GPU meanwhile, such as one that brings data.
-        with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
-            found = work()
+        _clear_workspaces()  # the graph would use one that Lightning frees at the end of any training
+        try:
+            # A thread that only brings data may go on meanwhile; one that waits for the GPU breaks the recording.
+            with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
+                found = work()
+        except BaseException:
+            if old:  # a recording that was broken off leaves PyTorch's own generator unusable
+                own, fresh = torch.cuda.default_generators[device.index], torch.Generator(device)
+                fresh.set_state(own.get_state())
+                own.graphsafe_set_state(fresh)
+            raise
+        finally:
+            _clear_workspaces()
     return graph.replay, found
+
+
+@contextlib.contextmanager
+def _no_waiting() -> Iterator[None]:
+    """Whatever makes Python wait for the GPU is an error within it, in the whole process."""
+    before = torch.cuda.get_sync_debug_mode()
+    with warnings.catch_warnings():  # that the mode is a prototype is not the student's concern
+        warnings.simplefilter("ignore", UserWarning)
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """No garbage is collected within it: a graph that dies during a recording breaks that recording."""
+    before = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
+
+
+def _clear_workspaces() -> None:
+    """Forget the scratch memory that matrix products share, so that the next one takes memory where it is."""
+    if hasattr(torch._C, "_cuda_clearCublasWorkspaces"):
+        torch._C._cuda_clearCublasWorkspaces()
 
 
 def _on_device(x: Tensor, generator: torch.Generator | None) -> bool:
@@ -212,6 +258,8 @@ def _kind(energy: Callable, state: State, kernel, n_steps: int, *more) -> tuple 
     """
     if not isinstance(energy, nn.Module) or type(energy).__hash__ is None or not dataclasses.is_dataclass(kernel):
         return None
+    if n_steps * getattr(kernel, "n_leapfrog", 1) > MOST_GRADIENTS:
+        return None
     network = []
     for name, module in energy.named_modules():
         if any(getattr(module, hooks, None) for hooks in _HOOKS):
@@ -231,7 +279,10 @@ def _kind(energy: Callable, state: State, kernel, n_steps: int, *more) -> tuple 
     if rules is None:
         return None
     x = state.x
-    arithmetic = (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32)
+    cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    # (The older names of these settings raise an error once a program has used the newer ones.)
+    arithmetic = (products.fp32_precision, cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision)
+    arithmetic += (cudnn.enabled, cudnn.benchmark, cudnn.deterministic)
     exact = torch.are_deterministic_algorithms_enabled()
     return (*network, *rules, n_steps, *more, x.shape, x.dtype, x.device, x.stride(), *arithmetic, exact)
 

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import gc
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -16,7 +17,8 @@ KERNELS = [
     Langevin(0.5, noise=0.01, grad_clip=0.03, bounds=BOX),
     Langevin(power_decay(0.1, 0.5)),
     ProximalLangevin(1.0, max_step=0.1, noise=0.01, bounds=BOX),
-    MALA(0.001, bounds=BOX),
+    MALA(0.001, bounds=BOX),  # in 784 dimensions every proposal leaves the box: nothing moves
+    MALA(0.001),
     HMC(0.01, 3, jitter=0.2),
 ]
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -288,6 +290,96 @@ def test_recordings_are_few_and_go_with_their_network(recorder):
     del energy
     gc.collect()
     assert len(graphs._seen) == before - 1
+
+
+def test_precision_set_by_the_newer_names_is_no_error_and_another_kind(recorder):
+    conv, energy, stream = torch.backends.cudnn.conv, network(), stream_on("cpu")
+    before = conv.fp32_precision
+    try:
+        for conv.fp32_precision in ("ieee", "tf32"):  # the older getters raise now
+            for _ in range(3):
+                draw(energy, KERNELS[0], stream)
+    finally:
+        conv.fp32_precision = before
+    assert recorder.recordings == 2
+
+
+@pytest.mark.parametrize("kernel", [KERNELS[0], HMC(0.01, 3)])
+def test_very_long_chains_run_plainly(kernel, recorder, monkeypatch):
+    monkeypatch.setattr(graphs, "MOST_GRADIENTS", 5 * getattr(kernel, "n_leapfrog", 1))
+    energy, stream = network(), stream_on("cpu")
+    for n_steps in (5, 6):
+        for _ in range(3):
+            draw(energy, kernel, stream, n_steps=n_steps)
+    assert recorder.recordings == 1
+
+
+def test_any_error_of_a_recording_means_the_plain_chain(recorder, monkeypatch):
+    def capture(work, stream):
+        raise AssertionError("not today")
+
+    monkeypatch.setattr(graphs, "capture", capture)
+    energy, a, b = network(), stream_on("cpu"), stream_on("cpu")
+    with pytest.warns(UserWarning, match="not today"):
+        found = [draw(energy, KERNELS[0], a) for _ in range(4)]
+    with graphs.plain_chains():
+        assert all(same(each, draw(energy, KERNELS[0], b)) for each in found)
+
+
+def test_two_threads_make_one_recording(recorder):
+    energy = network()
+    with ThreadPoolExecutor(2) as pool:
+        chains = list(pool.map(lambda i: draw(energy, KERNELS[0], stream_on("cpu", i)), range(12)))
+    assert recorder.recordings == 1
+    with graphs.plain_chains():
+        for i, chain in enumerate(chains):
+            assert same(chain, draw(energy, KERNELS[0], stream_on("cpu", i)))
+
+
+class Peeking(nn.Module):
+    """Reads a value from the GPU, which no recording can hold."""
+
+    event_shape = (1, 28, 28)
+
+    def forward(self, x):
+        return x.square().flatten(1).sum(1) * (1.0 if x.sum().item() < 1e9 else 2.0)
+
+
+@cuda
+def test_on_cuda_what_cannot_be_recorded_runs_plainly_and_breaks_nothing():
+    energy, stream, before = Peeking(), stream_on("cuda"), torch.cuda.get_sync_debug_mode()
+    draw(energy, Langevin(0.1), stream, "cuda", n_steps=2)
+    draw(energy, Langevin(0.1), stream, "cuda", n_steps=2)
+    with pytest.warns(UserWarning, match="without a CUDA graph"):
+        draw(energy, Langevin(0.1), stream, "cuda", n_steps=2)
+    assert torch.cuda.get_sync_debug_mode() == before
+    torch.rand(1, device="cuda").item()  # PyTorch's own generator still works
+    good = network().cuda()
+    for _ in range(3):
+        draw(good, Langevin(0.1), stream, "cuda")
+    assert any(isinstance(held, graphs._Recording) for held in graphs._seen[good].values())
+
+
+@cuda
+def test_on_cuda_a_recording_outlives_the_end_of_a_training_and_ends_with_its_network(recwarn):
+    energy, stream = network().cuda(), torch.Generator("cuda")
+    torch.cuda.manual_seed(5)
+    for _ in range(4):
+        draw(energy, KERNELS[0], None, "cuda")
+    graphs._clear_workspaces()  # as Lightning does at the end of every training
+    torch.cuda.empty_cache()
+    filler = torch.full((2**24,), float("nan"), device="cuda")
+    found = draw(energy, KERNELS[0], stream.manual_seed(1), "cuda")
+    with graphs.plain_chains():
+        plain = draw(energy, KERNELS[0], stream.manual_seed(1), "cuda")
+    torch.testing.assert_close(found.x, plain.x, atol=2e-3, rtol=2e-3)
+    assert not list(recwarn)
+    del filler, found, plain
+    gc.collect()
+    held = torch.cuda.memory_allocated()
+    del energy
+    gc.collect()
+    assert torch.cuda.memory_allocated() < held
 
 
 @cuda
