@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -74,6 +75,10 @@ def execute_all(
         try:
             for future in as_completed(waiting):
                 done(waiting[future], *future.result())
+        except BrokenProcessPool as error:
+            raise RuntimeError(
+                "a part's process was killed, perhaps for want of memory; try again with --jobs 1"
+            ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

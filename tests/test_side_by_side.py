@@ -106,6 +106,15 @@ def test_nothing_goes_on_when_the_command_is_killed(project):
         time.sleep(0.1)
 
 
+@pytest.mark.slow
+def test_a_process_that_is_killed_is_one_clear_error(project):
+    folder, write = project
+    write("01_one", "time.sleep(600)\n")
+    write("02_two", "import psutil\npsutil.Process(os.getppid()).kill()\ntime.sleep(600)\n")
+    answer = subprocess.run(**command(folder, "--jobs", "2"), timeout=120)
+    assert answer.returncode == 1 and "--jobs 1" in answer.stderr and "Traceback" not in answer.stderr
+
+
 def alive(pid):
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
