@@ -35,7 +35,7 @@
 # | profile | data | what happens | time |
 # |---|---|---|---|
 # | `quick` | built-in digits | every cell runs, training is a taste | about a minute, two cores |
-# | `laptop` | MNIST | all experiments, the ablation over three seeds | 45 minutes in all on one of two busy cores: joint training 16, the ablation 26 |
+# | `laptop` | MNIST | all experiments, the ablation over three seeds | about 42 minutes in all on one of two busy cores: joint training 16, the ablation about 24 |
 # | `full` | CIFAR-10 | ResNet-18 without norm, long training | a day, one GPU (not yet measured) |
 
 # %% tags=["remove-cell"]
@@ -421,8 +421,8 @@ record("plain_gap", real_level - made_level)
 #
 # JEM uses $\lambda = 1$. Why split at all, when $E(x, y)$ of data and of samples would do? At $\lambda = 1$ the two data terms even
 # add up to $E(x^+, y^+)$, as without the split. What the split changes: negatives come from $p(x)$ and need no labels; and
-# $\lambda$ can be turned down, so that the classifier hangs less on a gradient that short chains make biased. The second is the
-# paper's reason.
+# the bias of short chains sits in one term alone, while $p(y \mid x)$ keeps an exact gradient. Having the terms apart also
+# lets one turn $\lambda$ down, which JEM does not do.
 
 # %% [markdown]
 # ```{exercise-start} The joint loss
@@ -465,7 +465,7 @@ checks.joint_loss(joint_loss)
 
 # %% [markdown]
 # The samples $x^-$ come from short chains $x \leftarrow x - \eta \nabla E(x) + \sigma \xi$. At temperature one the noise
-# would be $\sigma = \sqrt{2\eta}$. Nobody does that. What the authors run is far colder, $T = \sigma^2 / 2\eta$:
+# would be $\sigma = \sqrt{2\eta}$. Neither JEM nor JEM++ does that. What their authors run is far colder, $T = \sigma^2 / 2\eta$:
 #
 # | | η | σ | steps | bounds | chains begin | T |
 # |---|---|---|---|---|---|---|
@@ -579,7 +579,8 @@ record("gaussians_frechet", raw_distance)
 # ```
 #
 # The outer clamp is the proximal operator of the box: the nearest point of the box. The inner one is a trust region: no
-# pixel moves further than $c$ in one step.
+# pixel moves further than $c$ in one step. (The published code clamps the gradient at $\pm a$ and multiplies afterwards: the same
+# step, with $c = \eta a$. The next section follows the code.)
 
 # %% [markdown]
 # ```{exercise-start} The proximal step
@@ -629,13 +630,13 @@ checks.proximal_step(proximal_step)
 # ```{prf:theorem} The inner loop
 # :label: thm-inner
 # Let the first layer be affine, $h = Wx + b$, and let $x_0$ be in the box. The $N$ inner steps
-# $x_{i+1} = \mathrm{clamp}_{[-1,1]}(x_i - \eta\, \mathrm{clamp}_{\pm c}(u_i))$, where $u_i$ is the gradient of $g^\top (W x + b)$ at
+# $x_{i+1} = \mathrm{clamp}_{[-1,1]}(x_i - \eta\, \mathrm{clamp}_{\pm a}(u_i))$, where $u_i$ is the gradient of $g^\top (W x + b)$ at
 # $x_i$, end where one step of size $N \eta$ ends.
 # ```
 #
 # ```{prf:proof}
 # The gradient of $g^\top (W x + b)$ with respect to $x$ is $W^\top g$. It does not contain $x$, so all $u_i$ are the same, and
-# so are the clamped steps $d = \eta\, \mathrm{clamp}_{\pm c}(W^\top g)$. Look at one pixel. It moves by $-d$ every time, always in
+# so are the clamped steps $d = \eta\, \mathrm{clamp}_{\pm a}(W^\top g)$. Look at one pixel. It moves by $-d$ every time, always in
 # one direction, until it meets the wall and stays there. After $N$ steps it is at $x_0 - N d$ or at the wall, whichever
 # comes first, which is $\mathrm{clamp}_{[-1,1]}(x_0 - N d)$.
 # ```
@@ -1041,7 +1042,7 @@ if good:
         f"(distance {mean_of(best, 'frechet'):.0f}, accuracy {mean_of(best, 'accuracy'):.1f} %); the paper's combination has {mean_of(full_name, 'frechet'):.0f} "
         f"and {mean_of(full_name, 'accuracy'):.1f} %, JEM's start and kernel at the same M {mean_of('noise, SGLD', 'frechet'):.0f} and {mean_of('noise, SGLD', 'accuracy'):.1f} %. "
         f"With proximal steps, the class Gaussians change the distance by {start_effect:+.0f} and the accuracy by {mean_of(full_name, 'accuracy') - mean_of('noise, proximal', 'accuracy'):+.1f} points: "
-        + ("they buy accuracy, not closer samples. " if start_effect > 0 else "they help, though the raw Gaussians "
+        + (("they buy accuracy, not closer samples. " if mean_of(full_name, "accuracy") > mean_of("noise, proximal", "accuracy") else "they do not help here. ") if start_effect > 0 else "they help, though the raw Gaussians "
            f"already have {raw_distance:.0f} ({len(raw)} images), so that part of it is given before any training. ")
         + "The paper's own figures are for photographs, where class Gaussians are blurs of colour."
     )  # fmt: skip
@@ -1050,7 +1051,7 @@ if good:
 # ## A run that diverges, and is rescued
 #
 # **What does it look like?** We provoke it: a learning rate twenty-five times ours, and SGLD without bounds. A
-# contrast beyond 500 nats is called a divergence here.
+# contrast beyond 500 nats is called a divergence here (elsewhere beyond 1,000).
 
 # %%
 try:
@@ -1077,8 +1078,15 @@ record("provoked", None if wild is None else len(wild))
 # ### Calibration
 #
 # **When it says 90 %, is it right nine times in ten?** Sort the test images by confidence into bins, and compare in each
-# bin the mean confidence with the share that is right {cite}`guo2017calibration`. The mean gap, weighted by the bins' shares, is
-# the expected calibration error, {term}`ECE`. A small test set makes it too high, because a bin of few pictures has a gap by
+# bin the mean confidence with the share that is right {cite}`guo2017calibration`. The expected calibration error, {term}`ECE`, is
+# the mean size of this gap over the bins, each weighted by its share of the $N$ pictures:
+#
+# ```{math}
+# :label: eq-ece
+# \mathrm{ECE} = \sum_k \frac{n_k}{N}\, \bigl| \mathrm{acc}_k - \mathrm{conf}_k \bigr| ,
+# ```
+#
+# with $n_k$ pictures in bin $k$, $\mathrm{acc}_k$ the share of them that is right, and $\mathrm{conf}_k$ their mean confidence. A small test set makes it too high, because a bin of few pictures has a gap by
 # chance, however well {term}`calibrated <calibration>` the classifier is. Our bootstrap interval corrects for this, so it
 # may lie below the ECE.
 
@@ -1086,7 +1094,7 @@ record("provoked", None if wild is None else len(wild))
 # ```{exercise-start} The expected calibration error
 # :label: ex-ece
 # ```
-# Bins are $[\frac{k}{n}, \frac{k+1}{n})$, the last one closed. Empty bins count nothing.
+# Write {eq}`eq-ece`. Its $n$ = `n_bins` bins are $[\frac{k}{n}, \frac{k+1}{n})$, the last one closed. Empty bins count nothing.
 
 
 # %% tags=["exercise"]
@@ -1185,8 +1193,8 @@ say(
 # ### Outliers
 #
 # **Does $p(x)$ know when a picture does not belong?** Three scores: $\log p(x)$ up to its constant; the confidence
-# $\max_y p(y \mid x)$, which every classifier has; and minus the length of $\nabla \log p(x)$, JEM's proposal, since near
-# a mode the density is flat. The AUROC is the chance that a test image scores higher than an outlier: 1 is perfect, ½
+# $\max_y p(y \mid x)$, which every classifier has; and minus the length of $\nabla \log p(x)$, JEM's proposal: a picture of high
+# density with little mass around it sits where the density changes fast. The AUROC is the chance that a test image scores higher than an outlier: 1 is perfect, ½
 # is blind.
 
 # %%
@@ -1253,17 +1261,17 @@ down = [
 ]
 say(
     f"**Does joint training make log p(x) a better alarm?** With intervals that do not touch, it is better on {', '.join(up) or 'no set'} and worse on {', '.join(down) or 'no set'}. "
-    + ("That is against what the paper reports for photographs. A likelihood rewards what is simple and common in the data, strokes on a dark ground, and a short training "
+    + ("The paper compares log p(x) with other densities, not with the plain classifier's logsumexp; this comparison is ours. A likelihood rewards what is simple and common in the data, strokes on a dark ground, and a short training "
        "has taught it little else; the classifier's logsumexp is a confidence in disguise." if len(down) > len(up) else "")
 )  # fmt: skip
 
 # %% [markdown]
 # ### Attacks
 #
-# **Is it harder to fool?** A projected gradient attack {cite}`madry2018towards` changes each picture within a ball so as to
+# **Is it harder to fool?** A projected gradient attack (PGD) {cite}`madry2018towards` changes each picture within a ball so as to
 # make the classifier wrong. Two balls: each pixel may change by at most $r$ ($\ell_\infty$), or the whole change has length at
 # most $r$ ($\ell_2$). Radii are in the units of pixels in $[-1, 1]$; half of them are the usual units of $[0, 1]$.
-# The attack climbs the *margin*, not the cross-entropy, whose gradient vanishes in floating point where a network is
+# The attack climbs the *margin* (the largest wrong logit minus the right one), not the cross-entropy, whose gradient vanishes in floating point where a network is
 # very sure: otherwise a steep model would look robust by hiding its gradient {cite}`athalye2018obfuscated`.
 
 # %%
@@ -1376,7 +1384,7 @@ table(
         three("accuracy of the joint model", "joint_accuracy", "0.929 (JEM); about 0.935 (JEM++, M = 10)", "{:.4f}"),
         three("optimiser steps", "train_steps", "200 epochs, about 150,000 (JEM)", "{:,}"),
         three("training time (s)", "train_seconds", "36 GPU-hours (JEM)", "{:.0f}"),
-        three("Fréchet distance, on request", "samples_frechet", "about 38 (JEM), 37 (JEM++): Inception, not comparable"),
+        three("Fréchet distance, on request", "samples_frechet", "about 38 (JEM), 37 (JEM++, of the buffer): Inception, not comparable"),
         three("… of the class Gaussians alone", "gaussians_frechet"),
         three("samples seen as asked", "samples_as_asked", form="{:.3f}"),
         three("… class Gaussians alone", "gaussians_as_asked", form="{:.3f}"),
@@ -1384,7 +1392,8 @@ table(
         three("ECE, joint model", "ece/JEM", form="{:.4f}"),
         three("… logits scaled", "ece/JEM, scaled", form="{:.4f}"),
         three("AUROC of log p(x), Fashion-MNIST: classifier", lambda r: next((v for k, v in r.items() if k.startswith("auroc/Fashion") and k.endswith("/classifier/log p(x)")), None), form="{:.3f}"),
-        three("… joint model", lambda r: next((v for k, v in r.items() if k.startswith("auroc/Fashion") and k.endswith("/JEM/log p(x)")), None), "about 0.89 (JEM), 0.94 (JEM++): CIFAR-10 against SVHN", "{:.3f}"),
+        three("… joint model", lambda r: next((v for k, v in r.items() if k.startswith("auroc/Fashion") and k.endswith("/JEM/log p(x)")), None), form="{:.3f}"),
+        three("AUROC of max p(y|x), Fashion-MNIST: joint model", lambda r: next((v for k, v in r.items() if k.startswith("auroc/Fashion") and k.endswith("/JEM/max p(y|x)")), None), "about 0.89 (JEM), 0.94 (JEM++): CIFAR-10 against SVHN", "{:.3f}"),
         three("inner loop against one step, largest difference", "inner_gap", form="{:.1e}"),
     ],
     f"Fréchet distances here are in {settings.judge} features. The papers' are in Inception features on photographs and stand here for scale only.",

@@ -30,7 +30,7 @@
 # ```
 #
 # **Before you start.** You need convolutions and backpropagation, and you should know what an {term}`auto-encoder` is. Nothing
-# of the earlier chapters is required.
+# of the earlier chapters is required; terms that others teach are linked to the glossary.
 #
 # **Time and hardware.**
 #
@@ -365,7 +365,7 @@ checks.straight_through(straight_through)
 # e_k = \frac{m_k}{\tilde n_k} .
 # ```
 #
-# $\gamma = 0.99$. A code that nobody chooses sees both $n_k$ and $m_k$ shrink to nothing, so the count is smoothed first:
+# Here $i$ runs over all vectors of the batch, and $\gamma = 0.99$. A code that nobody chooses sees both $n_k$ and $m_k$ shrink to nothing, so the count is smoothed first:
 # with $n = \sum_k n_k$, $\tilde n_k = (n_k + \epsilon)\, n / (n + K\epsilon)$.
 #
 # **Where do the averages start?** At $n_k = 1$ and $m_k = e_k$: then {eq}`eq-vq-ema` holds from the beginning.
@@ -394,7 +394,7 @@ def ema_update(counts, sums, vectors, tokens, decay, eps):
 # :class: dropdown
 # ```
 # `one_hot` turns the tokens into a table of zeros and ones, $N \times K$. Its column sums are the counts of the batch, and its
-# transpose times the vectors is the sum a code. Codes that nobody chose get zeros from both, and fade.
+# transpose times the vectors gives the sum of the vectors of each code. Codes that nobody chose get zeros from both, and fade.
 
 
 # %% tags=["solution"]
@@ -805,8 +805,9 @@ say(
 
 # %% [markdown]
 # Training starts at $\tau = 1$ and cools to $1/16$, as the published dVAE does {cite}`ramesh2021dalle`. The loss is the
-# negative evidence lower bound: squared error over $2\sigma^2$, plus the divergence of the posterior over codes from the uniform
-# prior, whose weight rises from 0. (σ is 0.1 in pixels from −1 to 1: it says how many nats a squared error is worth against the divergence.) To judge the model, and to make tokens, we take the largest logit.
+# negative {term}`evidence lower bound <ELBO>`: squared error over $2\sigma^2$, plus $w$ times the divergence
+# $\sum_{ij} \mathrm{KL}(\mathrm{softmax}(a_{ij}) \,\Vert\, \text{uniform})$ of the encoder's probabilities over codes from equal ones. Its weight $w$ rises from 0 to 1; only
+# at 1 is the loss the bound. (σ is 0.1 in pixels from −1 to 1: it says how many nats a squared error is worth against the divergence.) To judge the model, and to make tokens, we take the largest logit.
 #
 # The encoder's logits pass through a batch norm before anything else, so that at the start every code is chosen about equally often. Further down
 # is a run without it.
@@ -874,7 +875,7 @@ say(
         f"{score['codes']} with a perplexity of {score['perplexity']:.0f} ({titles[name]})"
         for name, score in gumbel_scores.items()
     )
-    + ": as τ falls and the divergence's weight rises, codes that few places want fall away. The rest of the chapter uses the VQ-VAE's tokens."
+    + ". The rest of the chapter uses the VQ-VAE's tokens."
 )
 
 # %% [markdown]
@@ -1011,7 +1012,7 @@ else:
 #
 # - **quantised latents**: the 49 code vectors in a row, $49 \times 16$ numbers;
 # - **token histogram**: how often each code occurs, wherever it is (square roots, so that the background does not drown the rest);
-# - **one-hot tokens**: 49 blocks of $K$ zeros with a single 1; the distance counts the places where two grids differ;
+# - **one-hot tokens**: 49 blocks of $K$ numbers, one of them 1 and the rest 0; the squared distance is twice the number of places where two grids differ;
 # - and, as baselines, **raw pixels** and their **first 50 principal components**.
 
 
@@ -1132,12 +1133,12 @@ record(
 # :label: ex-hungarian
 # ```
 # Return the share of points that are right under the best one-to-one matching. The numbers of clusters and of classes may differ; points
-# of an unmatched cluster are wrong. `linear_sum_assignment` of SciPy is imported.
+# of an unmatched cluster are wrong. `linear_sum_assignment` of SciPy is imported; `.tolist()` turns a tensor into plain numbers.
 
 
 # %% tags=["exercise"]
 def hungarian_accuracy(clusters, labels):
-    """Two lists of whole numbers (N,), (N,) -> a share in [0, 1]."""
+    """Tensors (N,), (N,) of whole numbers -> a share in [0, 1]."""
     raise NotImplementedError
 
 
@@ -1155,7 +1156,7 @@ def hungarian_accuracy(clusters, labels):
 
 # %% tags=["solution"]
 def hungarian_accuracy(clusters, labels):
-    """Two lists of whole numbers (N,), (N,) -> a share in [0, 1]."""
+    """Tensors (N,), (N,) of whole numbers -> a share in [0, 1]."""
     counts = np.zeros((int(clusters.max()) + 1, int(labels.max()) + 1))
     for cluster, label in zip(clusters, labels, strict=True):
         counts[cluster, label] += 1
@@ -1171,7 +1172,7 @@ def hungarian_accuracy(clusters, labels):
 checks.hungarian_accuracy(hungarian_accuracy)
 
 # %% [markdown]
-# Two more scores need no matching: **{term}`NMI`**, the information that cluster and class share, scaled to [0, 1], and
+# Two more scores need no matching: **{term}`NMI`**, the information $I$ that cluster and class share, scaled to [0, 1] as $2I / (H_{\text{cluster}} + H_{\text{class}})$, and
 # **ARI**, the agreement over pairs of points, 0 for chance. We take scikit-learn's.
 #
 # **Which representation clusters best?** Ten clusters each, compared with the true labels.
@@ -1451,7 +1452,7 @@ for name, (i, j) in mistakes.items():
 record("confused", {titles[name]: [int(v) for v in pair] for name, pair in mistakes.items()})  # fmt: skip
 
 # %% [markdown]
-# **What does it look like?** t-SNE {cite}`maaten2008tsne` draws the quantised latents in the plane so that neighbours stay neighbours. It knows neither labels nor clusters; we only
+# **What does it look like?** t-SNE {cite}`maaten2008tsne` draws the first 30 principal components of the quantised latents in the plane so that neighbours stay neighbours. It knows neither labels nor clusters; we only
 # colour its points. Distances between far groups mean nothing in such a picture.
 
 # %% tags=["hide-input"]
@@ -1485,7 +1486,8 @@ for row, name in zip(axes, settings.data, strict=True):
 # ## A classifier without labels (E4)
 #
 # Train the same network for as many steps on the true labels, and again on the pseudo-labels, with the rule's K and with ten. Then ask each about held-out
-# images. Clusters are translated into classes by what they hold in the *training* set.
+# images. Clusters are translated into classes by what they hold in the *training* set. K clusters name at most K classes: with K = 2 no more than about 20 % can be right,
+# however good the clusters are. Read that row by its agreement column.
 
 
 # %%
@@ -1583,7 +1585,7 @@ for row, name in zip(axes, settings.data, strict=True):
 
 # %% [markdown]
 # A classifier trained on pseudo-labels copies its teacher, errors included. It cannot learn from the labels what the clusters do not know. What it may add is its own prior, that
-# small shifts of an image do not matter; whether that helps here, the two columns of the table say.
+# small shifts of an image do not matter; whether that helps here, the columns *accuracy* and *nearest centroid's accuracy* say.
 #
 # ## How few labels are enough?
 #
@@ -1704,7 +1706,7 @@ priors = {name: run.module.prior for name, run in prior_runs.items()}
 
 # %% [markdown]
 # **How much does a token know about the next?** Four distributions over grids, from ignorant to informed: all codes equally likely; one histogram of codes for all places; a histogram for every
-# place; the transformer. The figure is the mean of $-\log p(t)$ over held-out images. Each is fitted on the training tokens.
+# place; the transformer. The figure is the mean of $-\log p(t)$ over held-out images. All but the first are fitted on the training tokens.
 
 
 # %%
@@ -1752,7 +1754,7 @@ for name in settings.data:
             kind: torch.cat([to_uint8(vq[name].decode_tokens(t)) for t in tokens.split(500)])
             for kind, tokens in token_draws.items()
         }  # fmt: skip
-    drawn[name]["reconstructions"] = reconstruct(vq[name], held_out[name].images[:n])  # fmt: skip
+    drawn[name]["reconstructions"] = reconstruct(vq[name], held_out[name].images[n : 2 * n])  # fmt: skip
     drawn[name]["other real images"] = data[name].images[:n]
 
 # %% tags=["hide-input"]
@@ -1766,8 +1768,8 @@ _ = fig.suptitle(
 )
 
 # %% [markdown]
-# To measure the pictures we use the classifier that this chapter trained on true labels: the Fréchet distance {cite}`heusel2017fid` between generated and held-out images in its features. Compare
-# it only with figures of the same classifier and the same number of images. The reconstructions show about what a perfect prior would reach with this decoder.
+# To measure the pictures we use the classifier that this chapter trained on true labels: the {term}`Fréchet distance` {cite}`heusel2017fid` between generated and held-out images in its features. Compare
+# it only with figures of the same classifier and the same number of images. The reconstructions, of other held-out images than those they are compared with, show about what a perfect prior would reach with this decoder.
 
 # %%
 generation = []
@@ -1928,7 +1930,7 @@ for i, original in enumerate(about):
             for r, t in pairs
         ],
     )
-    add("prior: Fréchet distance", "–", [find(row_of(r, "generation", data=t, pictures="the transformer"), "Fréchet distance", form="{:.3g}") for r, t in pairs])  # fmt: skip
+    add("prior: Fréchet distance (each run's own classifier and number of images: do not compare across)", "–", [find(row_of(r, "generation", data=t, pictures="the transformer"), "Fréchet distance", form="{:.3g}") for r, t in pairs])  # fmt: skip
 if kept is None:
     say("*No longer run has been kept yet.*")
 else:
