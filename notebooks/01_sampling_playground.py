@@ -275,7 +275,8 @@ record("landscapes", rows)
 # :label: ex-s-langevin
 # ```
 # Write {eq}`eq-s-langevin`. `energy` maps $(B, \dots)$ to $(B,)$, one number a chain; compute its gradient
-# with autograd. `xi` is the noise $\xi$, given so that the check can be exact. The result must carry no graph.
+# with autograd. `xi` is the noise $\xi$, given so that the check can be exact. The result must carry no graph. Leave the
+# arguments as they were.
 
 
 # %% tags=["exercise"]
@@ -352,7 +353,7 @@ say(
 # v = \frac{1}{\lambda}\cdot\frac{1}{1 - \eta\lambda/2} .
 # ```
 #
-# The walk is too wide, by a factor that tends to 1 with the step, and that is infinite at $\eta = 2/\lambda$. **Is it
+# The walk is too wide, by a factor that tends to 1 as the step shrinks and becomes infinite at $\eta = 2/\lambda$. **Is it
 # so?** We measure on a Gaussian with one steep direction ($\lambda = 1$) and one flat ($\lambda = 1/4$).
 
 # %%
@@ -447,7 +448,7 @@ except ChainDiverged as error:
     say(f"> {error}")
 
 # %% [markdown]
-# That is the friendly kind of failure: loud and early. The double well has a worse one. Its walls grow like
+# That is the friendly kind of failure: on average every chain grows by half in every step, and soon the numbers overflow. The double well has a worse one. Its walls grow like
 # $x^4$, so the slope grows like $x^3$, and *every* step size is too large somewhere. For small steps
 # that place is so improbable that no chain ever gets there. **Where is the border?** The *place of no return* in the table is
 # where a step without noise first leads further out than it started.
@@ -483,7 +484,7 @@ record("double_well_divergence", rows)
 # By the third column, almost none of these chains should ever get there: a place is visited about as often as
 # $e^{-\text{energy}}$. But that holds for the *right* density. A large step widens the density, as
 # {eq}`eq-s-ula-variance` says, and from a little inside the border one overshoots to the other side of it. So the end comes
-# sooner than the energies promise, and a chain can look healthy for hundreds of steps before. The bounds on gradient and state in Part B are there
+# sooner than the energies promise, and until then a chain looks healthy. The bounds on gradient and state in Part B are there
 # for this.
 
 # %% [markdown]
@@ -587,8 +588,8 @@ table(rows, "The double well at three temperatures")
 record("temperatures", rows)
 
 # %% [markdown]
-# Hot chains cross the pass freely, cold ones almost never. (At $T = 4$ the chains also climb the walls, where the slope is large
-# and a step of 0.02 is no longer small: the bias shows.) At $T = 0.25$ the right half and the left half of the picture
+# Hot chains cross the pass freely, cold ones almost never. (At $T = 1$ and $T = 4$ the chains are on the pass about a tenth too
+# often. That is ULA's bias: the wells are steep along this coordinate, $\lambda = 10.7$, so $\eta\lambda/2 = 0.11$.) At $T = 0.25$ the right half and the left half of the picture
 # agree only because *we* put half of the chains on each side. Nobody can do that for images. And the image samplers of Part B,
 # $\eta = 10$ and $\sigma = 0.005$, run at $T \approx 10^{-6}$.
 #
@@ -853,7 +854,7 @@ say(
 # :label: ex-s-leapfrog
 # ```
 # Write the leapfrog part of {prf:ref}`alg-s-hmc`: return $(x', p')$ after `n_steps` steps. `gradient(energy, x)` is there for
-# you. Do not turn the momentum round at the end.
+# you. Do not turn the momentum round at the end, and leave the arguments as they were.
 
 
 # %% tags=["exercise"]
@@ -1045,8 +1046,8 @@ show()
 say(
     f"At length π the fixed trajectory yields {worth[0.0][at_pi]:.2f} "
     f"effective draws per 1,000 gradients, the jittered one "
-    f"{worth[0.5][at_pi]:.1f}. The other dips belong to the narrow direction, "
-    "whose period is 0.6 π. A well-chosen fixed length can beat the jittered "
+    f"{worth[0.5][at_pi]:.1f}. At 2π, where the scan goes so far, the wide direction "
+    "is back at its start. The other dips are the narrow direction's: its half period is 0.3 π. A well-chosen fixed length can beat the jittered "
     "one, but in many dimensions there are many periods, and no length is "
     "good for all: jitter always."
 )
@@ -1258,19 +1259,19 @@ say(
 # same grid. Even exact samples do not reach zero, since a histogram of $N$ points is noisy; so exact samples are a
 # row of the table.
 #
-# **Can $\hat R$ be fooled?** Take the eight narrow valleys again.
+# **Can $\hat R$ be fooled?** Take eight valleys, still a little narrower, so that no chain leaves its own.
 
 # %% tags=["hide-input"]
 rows = []
-narrow = mixtures["narrow"]
+narrow = eight_gaussians(width=0.3)
 beginnings = {
     "all chains from one valley": narrow.means[:1].float().repeat(64, 1),
     "chains spread over the plane": spread_start(narrow, 64, stream(200)),
 }
 for name, start in beginnings.items():
     path = sample(
-        narrow, start, MALA(0.05), 400, keep_every=1, generator=stream(201)
-    ).path[200:]
+        narrow, start, MALA(0.05), 800, keep_every=1, generator=stream(201)
+    ).path[400:]
     flat = path.reshape(-1, 2)
     shares = narrow.nearest(flat).bincount(minlength=8) / len(flat)
     kl = grid_kl(flat, narrow, narrow.extent, log_z=narrow.log_z)
@@ -1285,7 +1286,9 @@ for name, start in beginnings.items():
         }
     )
     record(f"rhat_{'one_start' if len(rows) == 1 else 'spread'}", rhat)
-table(rows, "MALA with η = 0.05 on the narrow valleys, 200 steps of 64 chains")
+table(
+    rows, "MALA with η = 0.05 on valleys of width 0.3, 400 steps of 64 chains"
+)
 say(
     "Chains that all missed the same valleys agree with each other: R-hat is "
     f"{rows[0]['split R-hat']}, the effective draws are many, and seven "
@@ -1514,7 +1517,7 @@ say(
 # \mathbb E[w] = Z .
 # ```
 #
-# The mean is *exactly* $Z$, for any number of temperatures: with $T = 1$ this is plain importance sampling. More temperatures do not remove a bias of $w$; they
+# The mean is *exactly* $Z$, for any number of temperatures: with a single change of temperature, $T = 1$ in this formula, this is plain importance sampling. More temperatures do not remove a bias of $w$; they
 # tame its variance.
 #
 # ```{prf:algorithm} Annealed importance sampling
@@ -1666,7 +1669,6 @@ say(
 
 # %% tags=["hide-input"]
 group = 10
-log_norm = log_base
 rows, spreads = [], []
 for i, n in enumerate(settings.temperatures):
     z0 = torch.randn(
@@ -1757,7 +1759,7 @@ record("ais_worst", max(abs(e) for e in in_errors))
 # ## Play (S6)
 #
 # In JupyterLab the next cell shows sliders: landscape, kernel, step size, noise, number of steps. Every change runs 500
-# chains anew. On the printed page a kernel is missing, and the picture below it stands in.
+# chains anew. A printed page cannot run Python; there the picture below stands in.
 
 # %%
 if can_show_widgets():
@@ -1794,8 +1796,8 @@ show()
 say(
     "Rows are kernels, columns are step sizes (HMC's leapfrog step is √(2η)). "
     "Too small: the start is still to be seen. Too large: Langevin diverges "
-    "(its start is shown), MALA refuses most of its proposals and HMC all "
-    "of them, and ProximalLangevin walks off."
+    "(its start is shown), MALA refuses most of its proposals and HMC nearly "
+    "all, and ProximalLangevin walks off."
 )
 
 # %% [markdown]
@@ -1835,7 +1837,7 @@ table(
 # - **`ChainDiverged`.** The step is larger than twice the smallest squared length scale. Halve it; or bound the gradient or the state, and know that you then sample something else.
 # - **Acceptance is 0.** The step is too large, or the start is so far out that every proposal from it is refused. Warm up with small steps: `warm_up` does.
 # - **Acceptance is 1.** The step is too small. Enlarge it until about 0.6.
-# - **The variance is off by a half, at every step size.** A proposal density is missing from the ratio.
+# - **The variance tends to half of the right one as the step shrinks.** The proposal densities are missing from the ratio.
 # - **HMC's mean is perfect and its variance constant.** A trajectory near half a period. Jitter.
 # - **R-hat is 1.00 and the result is wrong.** All chains started in one valley. Spread the starts.
 # - **AIS gives another answer every time.** The weights are dominated by one chain. More temperatures first, then more chains.
@@ -1848,7 +1850,7 @@ table(
 # 3. Why must a rejected state be counted again? Design a two-state example in which leaving out repetitions gives the wrong answer.
 # 4. HMC with $L = 1$ is MALA. Derive {eq}`eq-s-mala` from $\Delta H$.
 # 5. Clamping after the test piles mass on the walls. Reflecting inside the proposal, before the test, does not. Why is reflection reversible and clamping not?
-# 6. A chain on the eight Gaussians, seen only through its first coordinate's square, mixes fast. Which questions can such a chain answer?
+# 6. Suppose that a chain on the eight Gaussians mixes fast as far as the square of its first coordinate is concerned. Which questions can it answer?
 # 7. AIS estimates $\log Z$ from below. How would you get an estimate from above? (You are allowed to start from exact samples of the target.)
 #
 # ## Further reading

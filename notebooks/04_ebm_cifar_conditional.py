@@ -34,7 +34,7 @@
 # | profile | data | what happens | time |
 # |---|---|---|---|
 # | `quick` | drawn shapes, built-in digits | every cell runs, training is a taste | about a minute and a half, two cores |
-# | `laptop` | CIFAR-10 and MNIST | coloured structure, digits on request, all studies over three seeds | 20 minutes for the photographs; about an hour in all, one core (the sum of its pieces, not timed whole) |
+# | `laptop` | CIFAR-10 and MNIST | coloured structure, digits on request, all studies over three seeds | 20 minutes for the photographs; about an hour in all, two cores (the sum of its pieces, not timed whole) |
 # | `full` | CIFAR-10 and MNIST | nine wide blocks at full resolution, long training | a day, one GPU (not yet measured) |
 
 # %% tags=["remove-cell"]
@@ -667,8 +667,8 @@ say(
 # a wall of the box. The features of the CIFAR classifier find such blobs nearer to photographs than noise is, so the first
 # column of the table mostly compares blobs. The negatives of training have not come that far, and their curve tells the
 # story: from noise, $T$ steps get nowhere near photographs, and the network only learns to recognise noise that has taken
-# $T$ steps; with the buffer the negatives come closer, update by update. The strip of the long run above shows the blobs
-# at its first look too, and when they turn into colours.
+# $T$ steps; with the buffer the negatives come closer, update by update. A long run begins with such blobs too; at `laptop`
+# the strip above shows when colours take their place.
 
 # %% [markdown]
 # ## A label in the energy (C6)
@@ -762,15 +762,16 @@ checks.draw_starts(draw_starts)
 #
 # Contrastive divergence for $p(x \mid y)$ compares real sevens with drawn sevens, real threes with drawn threes. It never
 # compares a seven's energy *as a seven* with the same picture's energy *as a three*: each class has its own {term}`normaliser`,
-# and a constant added to one class's energy changes no loss. If the energy shall also classify, something must compare
-# labels. The natural term is the cross-entropy of
+# and a constant added to one class's energy changes no contrast (the penalty alone notices it). If the energy shall also classify, something must compare
+# labels. So read $E(x, y)$ as a *joint* energy, $p(x, y) = \exp(-E(x, y)) / Z$ with one $Z$ for all classes. The natural term is the cross-entropy of
 #
 # ```{math}
 # :label: eq-label-posterior
 # p(y \mid x) = \frac{\exp(-E(x, y))}{\sum_k \exp(-E(x, k))} ,
 # ```
 #
-# in which the normaliser of $x$ cancels. Classifying is then taking the lowest energy:
+# in which $Z$ cancels. (Here $E$ is the network's output itself; the cold sampler of $p(x \mid y)$ uses $E/\tau$. The lowest energy is the
+# same for both, the probabilities are not.) Classifying is then taking the lowest energy:
 
 # %% [markdown]
 # ```{exercise-start} Which label?
@@ -883,6 +884,18 @@ table(
     f"{settings.label_steps} optimiser steps each on {digits.title}, mean ± standard deviation over {settings.seeds} seed(s)",
 )
 record("weight_study", weight_rows)
+at = {
+    name: [c.values for c in by_weight if c.name == name and c.diverged is None]
+    for name in weights
+}
+if at["weight 0"] and at["weight 1"]:
+    mean_at = lambda name, key: sum(v[key] for v in at[name]) / len(at[name])  # noqa: E731
+    say(
+        "From weight 0 to weight 1 the accuracy goes from {:.0%} to {:.0%} and the samples as asked from {:.0%} to {:.0%}: ".format(
+            *(mean_at(name, key) for key in ("accuracy", "agreement") for name in ("weight 0", "weight 1")))
+        + ("it helps with both. " if all(mean_at("weight 1", key) > mean_at("weight 0", key) for key in ("accuracy", "agreement")) else "it does not help with both here. ")
+        + "Of realism such short runs say little. Where weight 0 is above chance (10 %), the likely reason is the penalty, which holds the energies of all classes near one level."
+    )  # fmt: skip
 
 # %%
 digit_run = train_digits(settings.digit_steps, name="ebm_digits_conditional")
@@ -1020,7 +1033,8 @@ record("notebook_seconds", time.perf_counter() - started)
 #
 # - **Chains shorter than the way from noise.** With noise starts and few steps the network learns to tell "almost noise"
 #   from photographs, and fresh chains stop half-way. Longer chains, or a buffer.
-# - **Steps too large.** Every pixel hits the clamp at every step and the samples are black and white. Halve ε.
+# - **Black and white samples.** Every pixel runs into a wall of the box: steps too large (halve ε), or an energy still young and
+#   steep (train on).
 # - **A diverging cell.** It is a row that says so; the sweep goes on. Lower the learning rate or raise the penalty.
 # - **The conditional model ignores the label.** All columns look alike: the buffer mixes classes, or the labels of the
 #   chains and of the loss differ. The judge's agreement is then a tenth.

@@ -159,6 +159,9 @@ def noise_reach(student: Callable) -> Result:
     _, failure = attempt(name, student, watched, 4)
     if failure is not None:
         return failure
+    if any(getattr(t, "ndim", 0) for t in asked):
+        return told(name, False, "ask the schedule for one step at a time, with t a whole number: a constant schedule gives a "
+                    "single number, not one for each t.", "all at once")  # fmt: skip
     if 0 in asked:
         return told(name, False, "your steps begin at t = 0; a schedule counts t = 1, …, n_steps. At 0 the decay a / t^b divides by zero.", "t from 0")  # fmt: skip
 

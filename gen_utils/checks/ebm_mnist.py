@@ -131,6 +131,7 @@ def langevin_step(student: Callable) -> Result:
         ),
     ]  # fmt: skip
     for case in cases:
+        case[0].centre.grad = stored = torch.ones_like(case[0].centre)
         given = case[1].clone()  # the student may do to it whatever the student does
         value, failure = attempt(name, student, case[0], given, *case[2:])
         if failure is not None:
@@ -138,9 +139,10 @@ def langevin_step(student: Callable) -> Result:
         if isinstance(value, Tensor) and value.requires_grad:
             return told(name, False, "the new state still carries the graph of the energy, so a chain would keep every "
                         "step in memory: detach it.", "graph through the chain")  # fmt: skip
-        if case[0].centre.grad is not None:
-            return told(name, False, "the step left a gradient on the energy's parameters, which the next training step "
-                        "would add to its own: use torch.autograd.grad(energy(x).sum(), x), not backward().", "backward")  # fmt: skip
+        now, case[0].centre.grad = case[0].centre.grad, None
+        if now is not stored or not torch.equal(now, torch.ones_like(now)):
+            return told(name, False, "the step changed the gradients stored on the energy's parameters, which a training step "
+                        "still needs, or would add to its own: use torch.autograd.grad(energy(x).sum(), x), not backward().", "backward")  # fmt: skip
         if given.requires_grad or not torch.equal(given, case[1]):
             return told(name, False, "your function changes the state it was given, which the caller still needs. Begin with "
                         "x = x.detach().clone().requires_grad_(), and return a new tensor.", "input changed")  # fmt: skip

@@ -126,6 +126,7 @@ METROPOLIS_SLIPS = {
     "x changed": [in_place],
 }
 REACH_SLIPS = {
+    "all at once": [lambda s, n: (2 * s(torch.arange(1, n + 1), n)).sum().sqrt()],
     "t from 0": [
         lambda s, n: math.sqrt(sum(2 * s(t, n) for t in range(n))),
         lambda s, n: math.sqrt(sum(variances(s, n, first=0))),
