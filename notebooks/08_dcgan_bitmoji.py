@@ -192,8 +192,8 @@ def output_size(size, kernel, stride, padding, output_padding):
 # ```{solution-start} ex-output-size
 # :class: dropdown
 # ```
-# The first patches of $n$ places begin $(n - 1) \cdot s$ apart from first to last, and the last one is a whole kernel
-# wide. With kernel 4, stride 2 and padding 1 this is exactly $2n$.
+# From the start of the first patch to the start of the last it is $(n - 1) \cdot s$ pixels, and the last is a whole kernel
+# wide; then the padding comes off twice, and the output padding is added. With kernel 4, stride 2 and padding 1 this is exactly $2n$.
 
 
 # %% tags=["solution"]
@@ -262,7 +262,7 @@ for name, (layers, _) in drawn.items():
 # ## First weights
 #
 # DCGAN draws every weight from $\mathcal N(0, 0.02)$ and the scales of {term}`batch norm` from $\mathcal N(1, 0.02)$. The second
-# number is a standard deviation, in this book and in the paper. Biases are zero.
+# number is a standard deviation here, as in that paper; elsewhere in this book that place holds a variance. Biases are zero.
 
 # %% [markdown]
 # ```{exercise-start} DCGAN's first weights
@@ -324,7 +324,7 @@ for norm in ("batch", "none"):
         spread_rows.append({"norm": norm, "first weights": {"dcgan": "N(0, 0.02)", "he": "He"}[init],
                             "standard deviation of a pixel": f"{pixels.std().item():.2g}", "… over different z": f"{between:.2g}"})  # fmt: skip
         record(f"first_spread/{norm}/{init}", between)
-table(spread_rows, "64 outputs of untrained generators")
+table(spread_rows, "64 outputs of untrained generators, in training mode")
 faded = report.recorded()["first_spread/none/dcgan"]
 say(
     f"Without normalisation, N(0, 0.02) lets the signal die on its way: different $z$ change a pixel by {faded:.1g}, which is "
@@ -399,7 +399,7 @@ def critic_step(generator, critic, real, z, optimiser):
 # :class: dropdown
 # ```
 # $-\log \sigma(a)$ is softplus$(-a)$, and $-\log(1 - \sigma(a))$ is softplus$(a)$. Without `detach` the gradient would run
-# through the generator too: twice the cost, and a gradient left in its weights that belongs to the wrong loss.
+# through the generator too: more work for nothing, and a gradient left in its weights that belongs to the wrong loss.
 
 
 # %% tags=["solution"]
@@ -660,7 +660,7 @@ say(
     + ("In this run both losses fall with the distance. But the learning rate falls too, and the discriminator trains on at the same time, so one run cannot tell a cause from a common trend. "
        if min(agreement.values()) > 0.7
        else "Here the generator's loss *rises* while its images improve. " if agreement["generator_loss"] < -0.5
-       else "Here it falls with the distance; see whether it does so for another seed. " if agreement["generator_loss"] > 0.5
+       else "Here the generator's loss falls with the distance. But the learning rate falls too, and the discriminator trains on, so one run cannot tell a cause from a common trend. " if agreement["generator_loss"] > 0.5
        else "Here the generator's loss says next to nothing about its images. ")
     + f"At the best look the losses are {losses_there[0]:.2f} and {losses_there[1]:.2f} nats: numbers that mean nothing by themselves, since another opponent would give others."
 )  # fmt: skip
@@ -733,7 +733,7 @@ say(
     f"The Fréchet distance of this run is **{this.frechet:.1f}** ({judge.label}, N = {n_eval:,}), {this.frechet / blurred:.2f} times that of the blurred means. "
     "The intervals cover other images from the same data and the same generator. They do not cover another training run. The kernel "
     "distance has no bias: for two sets of real faces it is near 0 and may be negative. "
-    + (f"(The untrained generator is further away than noise. Neither set has variety in these features; what differs is how far the mean is off, squared: {off['untrained']:.0f} against {off['noise']:.0f}.)"
+    + (f"(The untrained generator is further away than noise. Neither set has variety in these features: outside training batch norm uses running averages, which are 0 and 1 at first and rescale nothing, so these images are all grey, unlike those of the table of first weights. What differs is how far the mean is off, squared: {off['untrained']:.0f} against {off['noise']:.0f}.)"
        if measured["the generator, untrained"].frechet > measured["uniform noise"].frechet else "")
 )  # fmt: skip
 for name, m in measured.items():
@@ -774,7 +774,7 @@ image_grid(
 sample_gap = torch.cdist(extract_features(judge, samples[:300]), extract_features(judge, train_images.images)).amin(1)  # fmt: skip
 say(
     f"Median distance to the nearest training face: samples {sample_gap.median():.2f}, held-out faces {held_gaps.median():.2f}. "
-    + ("Samples are far from every training face: no copies, but hardly faces yet." if sample_gap.median() > 2 * held_gaps.median()
+    + ("Samples are far from every training face: no copies, and also further than new faces are, so they still differ from faces in something that the judge sees." if sample_gap.median() > 2 * held_gaps.median()
        else "Samples are no nearer to training faces than new faces are, so nothing speaks for copying." if sample_gap.median() >= 0.9 * held_gaps.median()
        else "Samples are nearer to training faces than new faces are: look at the rows above for copies.")
 )  # fmt: skip
@@ -851,16 +851,35 @@ def mean_of(name, key="frechet"):
 
 finished = [n for n in cells if not math.isnan(mean_of(n))]
 ranking = sorted(finished, key=mean_of)
-flat = [n for n in finished if mean_of(n, "variety") < 0.2]
-varied = [n for n in ranking if n not in flat]
+flat_seeds = {
+    n: sum(
+        c.values["variety"] < 0.2
+        for c in outcome
+        if c.name == n and c.diverged is None
+    )
+    for n in finished
+}
+varied, flat = (
+    [n for n in ranking if not flat_seeds[n]],
+    [n for n in ranking if flat_seeds[n]],
+)
+both = (
+    "as DCGAN: batch norm on both",
+    "batch norm on both, He",
+    "no norm",
+    "no norm, He",
+)
 say(
-    f"After {settings.study_epochs} epochs, of those that draw more than one face the order is: " + (", ".join(f"*{n}* ({mean_of(n):.0f})" for n in varied) or "there is none") + ". "
-    + (f"Hardly more than one face (variety below a fifth of the data's), collapsed or not begun: {', '.join(f'{n} ({mean_of(n):.0f})' for n in flat)}; a small distance means nothing there. " if flat else "No run has lost its variety. ")
+    f"After {settings.study_epochs} epochs, of those that draw more than one face in every seed the order is: " + (", ".join(f"*{n}* ({mean_of(n):.0f})" for n in varied) or "there is none") + ". "
+    + (f"Hardly more than one face in some seeds (variety below a fifth of the data's; collapsed, or not begun): {', '.join(f'{n} ({flat_seeds[n]} of {settings.seeds})' for n in flat)}; a mean distance over such seeds says little. " if flat else "No run has lost its variety. ")
     +
-    f"Norm on the generator alone {'beats' if mean_of('batch norm on G alone') < mean_of('batch norm on D alone') else 'does not beat'} norm on the discriminator alone. "
-    f"Instance norm in place of batch norm: {mean_of('as DCGAN: batch norm on both'):.0f} → {mean_of('instance norm on both'):.0f}. "
-    f"He's first weights: {mean_of('as DCGAN: batch norm on both'):.0f} → {mean_of('batch norm on both, He'):.0f} with batch norm, "
-    f"{mean_of('no norm'):.0f} → {mean_of('no norm, He'):.0f} without. "
+    f"Norm on the generator alone has distance {mean_of('batch norm on G alone'):.0f} and variety {mean_of('batch norm on G alone', 'variety'):.2f}, on the discriminator alone "
+    f"{mean_of('batch norm on D alone'):.0f} and {mean_of('batch norm on D alone', 'variety'):.2f}. "
+    f"Instance norm in place of batch norm: {mean_of(both[0]):.0f} → {mean_of('instance norm on both'):.0f}. "
+    "He's first weights, distance (variety): "
+    + "; ".join(f"{mean_of(a):.0f} ({mean_of(a, 'variety'):.2f}) → {mean_of(b):.0f} ({mean_of(b, 'variety'):.2f}) {how}" for a, b, how in ((*both[:2], "with batch norm"), (*both[2:], "without")))
+    + ". "
+    + ("So at the start He's rule keeps the signal alive without batch norm, but training does not follow. " if not mean_of("no norm, He", "variety") >= 0.2 else "")
     + ("One seed: these differences have no error bar, and details move such short runs a lot"
        + (f": the chapter's main run, the same rules and seed with a rate that falls later, had {watch.values[near(study_steps)]:.0f} after {watch.steps[near(study_steps)]} steps, this table's has {mean_of('as DCGAN: batch norm on both'):.0f} after {study_steps}. " if watch.steps else ". ")
        + "Nothing here supports a choice between neighbours in the order." if settings.seeds == 1 else f"{settings.seeds} seeds: hold the differences against the ± of the table.")
@@ -933,10 +952,13 @@ def sitting(steps, place, resume):
     return train_gan(*new_networks(), train_images, recipe=recipe(decay="constant"), config=config, resume=resume)  # fmt: skip
 
 
-def furthest(a, b):
-    """The largest difference of any weight or average, networks and moving average together."""
-    pairs = zip(a.module.state_dict().values(), b.module.state_dict().values(), strict=True)  # fmt: skip
-    return max((x.double() - y.double()).abs().max().item() for x, y in pairs)
+def furthest(a, b, statistics=True):
+    """The largest difference of any entry of the networks and their moving average; batch norm's statistics or not."""
+    pairs = zip(a.module.state_dict().items(), b.module.state_dict().values(), strict=True)  # fmt: skip
+    return max(
+        (x.double() - y.double()).abs().max().item() for (key, x), y in pairs
+        if statistics or not key.endswith(("running_mean", "running_var", "num_batches_tracked"))
+    )  # fmt: skip
 
 
 whole = sitting(2 * n, "whole", resume=None)
@@ -952,16 +974,16 @@ resume_rows = [
     {"run": "in one go", "furthest weight": "–", "random state": "–"},
     {"run": f"stopped after {n}, resumed", "furthest weight": f"{furthest(whole, resumed):.1g}",
      "random state": "equal" if torch.equal(whole.module.noise.get_state(), resumed.module.noise.get_state()) else "differs"},
-    {"run": "resumed without the discriminator's optimiser", "furthest weight": f"{furthest(whole, forgot):.1g}",
+    {"run": "resumed without the discriminator's optimiser", "furthest weight": f"{furthest(whole, forgot, statistics=False):.1g}",
      "random state": "equal" if torch.equal(whole.module.noise.get_state(), forgot.module.noise.get_state()) else "differs"},
 ]  # fmt: skip
 table(resume_rows, f"{2 * n} steps on {train_images.title}, compared with the run in one go")  # fmt: skip
 record("resume_gap", furthest(whole, resumed))
-record("lost_gap", furthest(whole, forgot))
+record("lost_gap", furthest(whole, forgot, statistics=False))
 say(
     f"The resumed run {'equals the uninterrupted one **bit for bit**' if furthest(whole, resumed) == 0 else 'differs from the uninterrupted one'}. "
     f"In the checkpoint: {len(halfway['optimizer_states'])} optimisers, step {halfway['global_step']}, the random streams, the moving average, the place in the "
-    f"epoch. Without Adam's memory of the discriminator the weights are {furthest(whole, forgot):.1g} off after {n} steps: training goes on, but another one."
+    f"epoch. Without Adam's memory of the discriminator the weights are up to {furthest(whole, forgot, statistics=False):.1g} off after {n} steps: training goes on, but another one."
 )  # fmt: skip
 
 # %% [markdown]
@@ -1106,7 +1128,7 @@ record("notebook_seconds", time.perf_counter() - started)
 # 3. We draw real and fake images in separate batches through a discriminator with batch norm. What would change if they
 #    shared one?
 # 4. Two sets of 1,000 images have Fréchet distance 3.0 and the bias is 1.2. What do you expect with 4,000 images?
-# 5. The judge learnt to see blur. A generator that were trained against the judge's features would soon have a wonderful
+# 5. The judge learnt to see blur. A generator trained against the judge's features would soon have a wonderful
 #    distance. Why would that mean nothing?
 # 6. The checkpoint holds the place in the epoch. What would be wrong with beginning the epoch anew?
 #

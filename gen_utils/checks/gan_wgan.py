@@ -103,6 +103,10 @@ def wgan_critic_step(student: Callable) -> Result:
             if clip_what == "weights":
                 for p in critic.parameters():
                     p.data.clamp_(-clip, clip)
+            if clip_what == "no biases":
+                for p in critic.parameters():
+                    if p.ndim > 1:
+                        p.data.clamp_(-clip, clip)
             if clip_what == "generator":
                 for p in generator.parameters():
                     p.data.clamp_(-clip, clip)
@@ -115,6 +119,7 @@ def wgan_critic_step(student: Callable) -> Result:
         Slip("gradients clipped", "you clipped the norm of the gradients. WGAN bounds the weights themselves, after the step.", wrong(clip_what="norm")),
         Slip("no clipping", "the weights are not clipped: without a bound on its slope the critic can make the difference as large as it likes.", wrong(clip_what="none")),
         Slip("no clipping", "you clipped the generator; the critic is the one that must be Lipschitz.", wrong(clip_what="generator")),
+        Slip("biases left", "the biases are parameters too, and WGAN clips them all.", wrong(clip_what="no biases")),
         Slip("clipped too early", "you clipped before the step; the step then leaves the bound again. Clip after it.", wrong(clip_what="before")),
         Slip("no detach", "the critic is right, but gradients ran on into the generator: detach the fakes, or make them under no_grad. It costs a backward pass, and a generator whose gradients are not cleared later steps the wrong way.", wrong(detach="none")),
         Slip("score detached", "the critic learns nothing from the fakes: their score is missing from the loss, or detached. Detach the images, before the critic sees them.", wrong(detach="score")),

@@ -26,6 +26,13 @@ def clip_weights(network, clip):
             weight.clamp_(-clip, clip)
 
 
+def clip_matrices(network, clip):
+    with torch.no_grad():
+        for weight in network.parameters():
+            if weight.ndim > 1:
+                weight.clamp_(-clip, clip)
+
+
 def step_with(
     *, sign=1, fake_of=lambda g, z: g(z).detach(), score_of=lambda c, x: c(x), zero=True, before=None,
     after=clip_weights, data_only=False,
@@ -133,6 +140,7 @@ SLIPS = {
         "sign": step_with(sign=-1),
         "gradients clipped": step_with(before=clip_gradients, after=None),
         "no clipping": step_with(after=None),
+        "biases left": step_with(after=clip_matrices),
         "clipped too early": step_with(before=clip_weights, after=None),
         "no detach": step_with(fake_of=lambda g, z: g(z)),
         "score detached": step_with(fake_of=lambda g, z: g(z), score_of=lambda c, x: c(x).detach()),
