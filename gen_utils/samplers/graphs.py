@@ -106,7 +106,8 @@ def replayed(
         kinds[key] = RECORD_AT
         generator.set_state(begin)
         return None
-    kinds[key] = recording
+    with _counting:
+        kinds[key] = recording
     return walk
 
 
