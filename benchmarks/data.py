@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader, Dataset  # noqa: E402
 from torchvision import datasets, transforms  # noqa: E402
 
 from gen_utils.data import ImageSet, load_images, to_float  # noqa: E402
-from gen_utils.provenance import busy_machine  # noqa: E402
+from gen_utils.base.machine import busy_machine  # noqa: E402
 
 KINDS = {"mnist": datasets.MNIST, "cifar10": datasets.CIFAR10}
 BAR = 10.0  # × the images per second of the DataLoader

@@ -3,7 +3,7 @@
     python benchmarks/gpu_chains.py     # needs a CUDA device, about a minute; writes results/gpu_chains.json
 
 60 Langevin steps on Part B's energy: the plain loop and the replayed recording take turns, batch by batch. The
-recording is what ``gen_utils.samplers.sample`` makes by itself at the third chain of a kind.
+recording is what ``gen_utils.samplers.graphs.sample_recorded`` makes at the third chain of a kind.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ import gen_utils  # noqa: E402, F401, I001
 import torch  # noqa: E402
 
 from gen_utils.models import SmallEnergy  # noqa: E402
-from gen_utils.provenance import provenance  # noqa: E402
-from gen_utils.samplers import Langevin, UniformStart, graphs, sample  # noqa: E402
+from gen_utils.base.machine import provenance  # noqa: E402
+from gen_utils.samplers import Langevin, UniformStart, graphs  # noqa: E402
+from gen_utils.samplers.graphs import sample_recorded  # noqa: E402
 
 KERNEL = Langevin(10.0, noise=0.005, grad_clip=0.03, bounds=(-1.0, 1.0))
 N_STEPS, ROUNDS = 60, 15
@@ -33,7 +34,7 @@ N_STEPS, ROUNDS = 60, 15
 def seconds(energy, x, stream, fast) -> float:
     torch.cuda.synchronize()
     begin = time.perf_counter()
-    sample(energy, x, KERNEL, N_STEPS, generator=stream, fast=fast)
+    sample_recorded(energy, x, KERNEL, N_STEPS, generator=stream, fast=fast)
     torch.cuda.synchronize()
     return time.perf_counter() - begin
 
@@ -57,10 +58,10 @@ def compare(batch: int, fast: bool) -> dict:
     for recorded in (False, True):
         stream.manual_seed(1)
         if recorded:
-            ends.append(sample(energy, x, KERNEL, N_STEPS, generator=stream, fast=fast).x)
+            ends.append(sample_recorded(energy, x, KERNEL, N_STEPS, generator=stream, fast=fast).x)
         else:
             with graphs.plain_chains():
-                ends.append(sample(energy, x, KERNEL, N_STEPS, generator=stream, fast=fast).x)
+                ends.append(sample_recorded(energy, x, KERNEL, N_STEPS, generator=stream, fast=fast).x)
     if recordings[0] not in graphs._seen[energy].values():
         raise RuntimeError("the recording was given up during the measurement; the warning above says why")
     return {

@@ -30,7 +30,7 @@ from gen_utils.data import ImageSet  # noqa: E402
 from gen_utils.evaluation.clustering import kmeans, silhouette  # noqa: E402
 from gen_utils.evaluation.frechet import frechet_distance  # noqa: E402
 from gen_utils.models import SmallEnergy, StridedEnergy  # noqa: E402
-from gen_utils.provenance import provenance  # noqa: E402
+from gen_utils.base.machine import provenance  # noqa: E402
 from gen_utils.samplers import GaussianStart, Langevin, ReplayBuffer, sample  # noqa: E402
 
 COVARIANCES = ("full", "low_rank", "diagonal")

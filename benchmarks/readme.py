@@ -14,8 +14,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from gen_utils.performance import PICTURE, SECTIONS, machine_words, measured  # noqa: E402
-from gen_utils.workbook import SHIPPED_BY  # noqa: E402
+from gen_utils.publishing.benchmark_tables import PICTURE, SECTIONS, machine_words, measured  # noqa: E402
+from gen_utils.shipped.registry import MODELS  # noqa: E402
 
 
 def results() -> str:
@@ -41,7 +41,7 @@ def performance() -> str:
 def gallery() -> str:
     """One strip a part: the pictures beside the cards, made by ``models evaluate --write``."""
     lines = []
-    for name, part in SHIPPED_BY.items():
+    for name, part in ((row.name, row.part) for row in MODELS.values() if row.part):
         path = ROOT / "checkpoints" / f"{name}.png"
         if path.exists():
             card = json.loads(path.with_suffix(".json").read_text())

@@ -33,7 +33,7 @@ from torch import Tensor, nn  # noqa: E402
 
 from gen_utils import checkpoints  # noqa: E402
 from gen_utils.models import SmallEnergy  # noqa: E402
-from gen_utils.provenance import busy_machine  # noqa: E402
+from gen_utils.base.machine import busy_machine  # noqa: E402
 from gen_utils.samplers import Langevin, ReplayBuffer, chain, sample  # noqa: E402
 
 N_STEPS = 60  # section B3

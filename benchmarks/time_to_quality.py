@@ -21,7 +21,7 @@ import gen_utils  # noqa: E402, F401, I001
 
 from contests import CONTESTS  # noqa: E402
 
-from gen_utils.provenance import provenance  # noqa: E402
+from gen_utils.base.machine import provenance  # noqa: E402
 
 
 def main() -> None:

@@ -15,19 +15,23 @@ from safetensors.torch import save as save_tensors
 from torch import nn
 
 from . import models
-from .disk import plainly
-from .provenance import provenance
+from .base.files import plain_write_errors, write_atomically
+from .base.machine import provenance
+from .base.places import CHECKPOINTS
 
-FOLDER = Path(__file__).resolve().parent.parent / "checkpoints"
 
-
-def names(folder: str | os.PathLike = FOLDER) -> list[str]:
+def names(folder: str | os.PathLike = CHECKPOINTS) -> list[str]:
     """The models that are here."""
     return sorted(path.stem for path in Path(folder).glob("*.json"))
 
 
 def save(
-    name: str, module: nn.Module, card: dict, *, folder: str | os.PathLike = FOLDER, dtype: torch.dtype | None = None
+    name: str,
+    module: nn.Module,
+    card: dict,
+    *,
+    folder: str | os.PathLike = CHECKPOINTS,
+    dtype: torch.dtype | None = None,
 ) -> Path:
     """Write ``NAME.safetensors`` and ``NAME.json``, so that a kill at any moment leaves the old model or the new one.
 
@@ -69,7 +73,7 @@ def save(
     text = (json.dumps(card, indent=2, ensure_ascii=False) + "\n").encode()
     folder = Path(folder)
     path, waiting = folder / f"{name}.safetensors", _waiting(folder, name, digest)
-    with plainly(path):
+    with plain_write_errors(path):
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(waiting, data)
         write_atomically(folder / f"{name}.json", text)
@@ -84,7 +88,7 @@ def command(name: str, profile: str = "laptop") -> str:
     return f"python -m gen_utils models train {name} --profile {profile} --data path/to/data"
 
 
-def rewrite_card(name: str, changes: dict, *, folder: str | os.PathLike = FOLDER) -> dict:
+def rewrite_card(name: str, changes: dict, *, folder: str | os.PathLike = CHECKPOINTS) -> dict:
     """Replace parts of a card, its weights left alone; returns the new card.
 
     Raises:
@@ -95,7 +99,7 @@ def rewrite_card(name: str, changes: dict, *, folder: str | os.PathLike = FOLDER
     return card
 
 
-def read_card(name: str, *, folder: str | os.PathLike = FOLDER) -> dict:
+def read_card(name: str, *, folder: str | os.PathLike = CHECKPOINTS) -> dict:
     """The card of one model, or an error that lists the known ones."""
     path = Path(folder) / f"{name}.json"
     if name not in names(folder):
@@ -107,7 +111,7 @@ def read_card(name: str, *, folder: str | os.PathLike = FOLDER) -> dict:
         raise ValueError(f"{path} is damaged ({error}); restore it from the repository") from None
 
 
-def load(name: str, *, folder: str | os.PathLike = FOLDER) -> nn.Module:
+def load(name: str, *, folder: str | os.PathLike = CHECKPOINTS) -> nn.Module:
     """The trained model in eval mode, its card as ``.card``.
 
     Raises:
@@ -127,24 +131,6 @@ def load(name: str, *, folder: str | os.PathLike = FOLDER) -> nn.Module:
         raise ValueError(f"{name}'s weights no longer fit {card['model']}; train it again: {again}. {error}") from None
     module.card = card
     return module.eval()
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write beside the target and rename, so that no reader ever sees half a file.
-
-    Raises:
-        CannotWrite: the disk is full or read-only; what was there before is still there.
-    """
-    partial = path.with_name(path.name + ".partial")
-    with plainly(path):
-        try:
-            with open(partial, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
 
 
 def _waiting(folder: Path, name: str, digest: str) -> Path:

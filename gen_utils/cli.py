@@ -125,27 +125,24 @@ def train(
     """Train a model (an unfinished run goes on), write it to checkpoints/ and its numbers to results/."""
     import importlib.util
 
-    from . import checkpoints, workbook
+    from . import checkpoints
+    from .base.places import BUILD
+    from .publishing.execute import execute, run_as_script
+    from .publishing.results import keep_records, keep_results
+    from .shipped.registry import lookup
 
-    judges = ("digit_classifier", "persian_classifier", "cifar_classifier", "face_features")
-    if name in judges:
-        from .training import classifier, face_features
-
-        home = face_features if name == "face_features" else classifier
-        getattr(home, f"train_{name}")(_root(data), seed=seed)
-    elif name in workbook.SHIPPED_BY:
+    model = lookup(name)
+    if model.part is None:
+        model.train(_root(data), seed=seed)
+    else:
         _headless()
-        out = workbook.BUILD / profile / "notebooks"
-        part = workbook.SHIPPED_BY[name]
         settings = dict(profile=profile, data_root=_root(data), seed=seed, ship=True)
         # Either way the model and the numbers shown beside it come from one run.
         if script or any(importlib.util.find_spec(need) is None for need in ("papermill", "jupytext", "ipykernel")):
-            workbook.keep_records(workbook.run_as_script(part, **settings))
+            keep_records(run_as_script(model.part, **settings))
         else:
-            path, _ = workbook.execute(part, out=out, force=True, **settings)
-            workbook.keep_results(path)
-    else:
-        raise ValueError(f"unknown model {name!r}; known: {', '.join((*judges, *workbook.SHIPPED_BY))}")
+            path, _ = execute(model.part, out=BUILD / profile / "notebooks", force=True, **settings)
+            keep_results(path)
     typer.echo(f"wrote checkpoints/{name}: {checkpoints.read_card(name)['metrics']}")
 
 
@@ -161,14 +158,18 @@ def evaluate(
 ) -> None:
     """Measure the figures of a model's card again, from its weights and real data, and compare."""
     from . import checkpoints
-    from .evaluation.shipped import compare, measure
-    from .evaluation.shipped_draws import save_picture
-    from .evaluation.shipped_measures import MEASURES
+    from .shipped.compare import compare, measure
+    from .shipped.pictures import save_picture
+    from .shipped.registry import MODELS
 
     if write and images is not None:
         raise ValueError("--write wants the full number of images; leave --images out")
     differ = 0
-    for each in [n for n in checkpoints.names() if n in MEASURES] if name == "all" else [name]:
+    wanted = checkpoints.names() if name == "all" else [name]
+    for stray in [each for each in wanted if each not in MODELS and name == "all"]:
+        typer.echo(f"{stray}: left out, it has no row in gen_utils/shipped/registry.py")
+        wanted.remove(stray)
+    for each in wanted:
         card = checkpoints.read_card(each)
         found = measure(each, _root(data), images=images, seed=seed)
         typer.echo(f"{each} ({card['data']})")
@@ -200,19 +201,20 @@ def run(
     keep: Annotated[bool, typer.Option("--keep", help="write the numbers to results/PART.PROFILE.json")] = False,
 ) -> None:
     """Run a part headless, or all; the executed notebook goes to _build/PROFILE/notebooks."""
-    from . import workbook
-    from .side_by_side import execute_all
+    from .base.places import BUILD, ROOT
+    from .publishing.parallel import execute_all
+    from .publishing.parts import find_part, parts
+    from .publishing.results import keep_results
 
-    def told(name: str, path: Path, ran: bool) -> None:
-        typer.echo(f"{'wrote' if ran else 'up to date:'} {path.relative_to(workbook.ROOT)}")
+    def on_done(name: str, path: Path, ran: bool) -> None:
+        typer.echo(f"{'wrote' if ran else 'up to date:'} {path.relative_to(ROOT)}")
         if keep:
-            typer.echo(f"wrote {workbook.keep_results(path).relative_to(workbook.ROOT)}")
+            typer.echo(f"wrote {keep_results(path).relative_to(ROOT)}")
 
     _headless()
-    names = workbook.parts() if part == "all" else [workbook.find_part(part)]
-    out = workbook.BUILD / profile / "notebooks"
-    settings = dict(profile=profile, data_root=_root(data), seed=seed, out=out, force=force)
-    execute_all(names, jobs=jobs, told=told, **settings)
+    names = parts() if part == "all" else [find_part(part)]
+    settings = dict(profile=profile, data_root=_root(data), seed=seed, out=BUILD / profile / "notebooks", force=force)
+    execute_all(names, jobs=jobs, on_done=on_done, **settings)
 
 
 @app.command()
@@ -227,19 +229,21 @@ def book(
     """Run what changed and build the HTML book."""
     import json
 
-    from . import workbook
-    from .side_by_side import execute_all
+    from .base.places import BUILD
+    from .publishing.book import build_book
+    from .publishing.parallel import execute_all
+    from .publishing.parts import parts
 
-    def told(name: str, path: Path, ran: bool) -> None:
-        seconds = json.loads(path.read_text())["metadata"]["gen_utils"]["seconds"]
+    def on_done(name: str, path: Path, ran: bool) -> None:
+        seconds = json.loads(path.read_text(encoding="utf-8"))["metadata"]["gen_utils"]["seconds"]
         typer.echo(f"{name} ({profile}): {f'ran in {seconds:.0f} s' if ran else 'up to date'}")
 
     _headless()
     root = _root(data)
-    stage = (out or workbook.BUILD) / profile / "notebooks"
-    settings = dict(profile=profile, data_root=root, seed=seed, out=stage, force=force)
-    executed = execute_all(workbook.parts(), jobs=jobs, told=told, **settings)
-    page = workbook.build_book(executed, profile=profile, data_root=root, out=out)
+    out = None if out is None else out.resolve()
+    settings = dict(profile=profile, data_root=root, seed=seed, out=(out or BUILD) / profile / "notebooks", force=force)
+    executed = execute_all(parts(), jobs=jobs, on_done=on_done, **settings)
+    page = build_book(executed, profile=profile, data_root=root, out=out)
     typer.echo(f"\nThe book is ready. Open {page}")
 
 
@@ -249,24 +253,25 @@ def lab() -> None:
     import jupytext
     import nbformat
 
-    from . import workbook
-    from .landing import landing_notebook
+    from .base.places import NOTEBOOKS
+    from .publishing.landing import landing_notebook
+    from .publishing.parts import parts
 
-    for name in workbook.parts():
-        if not (workbook.NOTEBOOKS / f"{name}.ipynb").exists():
-            source = workbook.NOTEBOOKS / f"{name}.py"
+    for name in parts():
+        if not (NOTEBOOKS / f"{name}.ipynb").exists():
+            source = NOTEBOOKS / f"{name}.py"
             subprocess.run([sys.executable, "-m", "jupytext", "--quiet", "--to", "ipynb", str(source)], check=True)
-    if workbook.parts():  # the student edition brings its own page
-        notebooks = {name: jupytext.read(workbook.NOTEBOOKS / f"{name}.py") for name in workbook.parts()}
-        nbformat.write(landing_notebook(notebooks), workbook.NOTEBOOKS / "start_here.ipynb")
+    if parts():  # the student edition brings its own page
+        notebooks = {name: jupytext.read(NOTEBOOKS / f"{name}.py") for name in parts()}
+        nbformat.write(landing_notebook(notebooks), NOTEBOOKS / "start_here.ipynb")
     command = [sys.executable, "-m", "jupyter", "lab", "start_here.ipynb"]
-    raise typer.Exit(subprocess.call(command, cwd=workbook.NOTEBOOKS))
+    raise typer.Exit(subprocess.call(command, cwd=NOTEBOOKS))
 
 
 @app.command()
 def student(out: Annotated[Path, typer.Argument(help="a folder that does not exist yet, or an empty one")]) -> None:
     """Write the student edition: notebooks without solutions, and all they need."""
-    from .student import write_student_edition
+    from .publishing.student import write_student_edition
 
     notebooks = write_student_edition(out)
     typer.echo(f"wrote {len(notebooks)} notebooks to {out}; README.md there says how to begin")
@@ -281,11 +286,11 @@ def checks(
     """Write what each check said last in the saved notebooks, for a teacher to collect."""
     import json
 
-    from . import workbook
-    from .checkpoints import write_atomically
-    from .gradebook import export_checks
+    from .base.files import write_atomically
+    from .base.places import NOTEBOOKS
+    from .publishing.gradebook import export_checks
 
-    found = export_checks(folder or workbook.NOTEBOOKS, name)
+    found = export_checks(folder or NOTEBOOKS, name)
     write_atomically(out, (json.dumps(found, indent=1, ensure_ascii=False) + "\n").encode())
     answers = [answer for part in found["parts"].values() for answer in part.values()]
     typer.echo(f"wrote {out}: {sum(answer['passed'] for answer in answers)} of {len(answers)} checks passed")
@@ -297,8 +302,8 @@ def gradebook(
     out: Annotated[Path, typer.Option(help="the table to write")] = Path("gradebook.csv"),
 ) -> None:
     """Gather students' check results in one table."""
-    from .checkpoints import write_atomically
-    from .gradebook import gradebook as gather
+    from .base.files import write_atomically
+    from .publishing.gradebook import gradebook as gather
 
     write_atomically(out, gather(files).encode())
     typer.echo(f"wrote {out}: {len(files)} students")

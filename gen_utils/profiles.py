@@ -15,6 +15,17 @@ class Settings(dict):
             raise AttributeError(f"no setting {name!r}; there are {', '.join(self)}") from None
 
 
+def checked(profile: str) -> str:
+    """The profile itself.
+
+    Raises:
+        ValueError: an unknown one; lists the known.
+    """
+    if profile not in PROFILES:
+        raise ValueError(f"unknown profile {profile!r}; known: {', '.join(PROFILES)}")
+    return profile
+
+
 def choose(profile: str, *, quick: dict, laptop: dict, full: dict) -> Settings:
     """The settings of one profile.
 
@@ -22,8 +33,7 @@ def choose(profile: str, *, quick: dict, laptop: dict, full: dict) -> Settings:
         ValueError: an unknown profile (lists the known), or columns that do not name the same settings.
     """
     columns = {"quick": quick, "laptop": laptop, "full": full}
-    if profile not in columns:
-        raise ValueError(f"unknown profile {profile!r}; known: {', '.join(columns)}")
+    checked(profile)
     for name, column in columns.items():
         if missing := (quick.keys() | laptop.keys() | full.keys()) - column.keys():
             raise ValueError(f"the {name} profile leaves out {', '.join(sorted(missing))}")

@@ -10,6 +10,9 @@ import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
+from .base.frontend import in_notebook
+from .base.places import RESULTS
+
 MIME = "application/vnd.gen-utils.record+json"
 _recorded: dict[str, object] = {}
 
@@ -28,7 +31,7 @@ def record(name: str, value) -> None:
     except TypeError:
         raise TypeError(f"{name} is a {type(value).__name__}; record numbers, strings, lists or dictionaries") from None
     _recorded[name] = plain
-    if _in_notebook():
+    if in_notebook():
         from IPython.display import display
 
         # Only the private type: the value travels with the notebook and nothing is drawn.
@@ -52,9 +55,18 @@ def records(notebook: Mapping) -> dict[str, object]:
     return found
 
 
+def kept(part: str) -> dict | None:
+    """The best profile's kept results of a part (full, else laptop), or None."""
+    for profile in ("full", "laptop"):
+        path = RESULTS / f"{part}.{profile}.json"
+        if path.exists():
+            return json.loads(path.read_text(encoding="utf-8"))
+    return None
+
+
 def say(text: str) -> None:
     """Show a computed sentence: rendered as Markdown in a notebook, printed in a script."""
-    if _in_notebook():
+    if in_notebook():
         from IPython.display import Markdown, display
 
         if "matplotlib.pyplot" in sys.modules:
@@ -116,7 +128,3 @@ def _plain(value):
     if hasattr(value, "item") and getattr(value, "size", None) is not None and getattr(value, "ndim", 1) == 0:
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _in_notebook() -> bool:
-    return "ipykernel" in sys.modules

@@ -91,19 +91,20 @@ from gen_utils.samplers import (
     sample,
     warm_up,
 )
-from gen_utils.samplers.kernels import energy_and_grad
-from gen_utils.widgets import (
+from gen_utils.samplers.protocol import energy_and_grad
+from gen_utils.base.frontend import can_show_widgets
+from gen_utils.explorers.sampler import (
     TARGETS,
-    can_show_widgets,
-    chain_film,
-    density_on,
-    draw_density,
-    draw_states,
     make_kernel,
     run_chains,
     sampler_explorer,
 )
-from gen_utils.workbook import kept_results
+from gen_utils.plotting.landscapes import (
+    chain_film,
+    density_on,
+    draw_density,
+    draw_states,
+)
 
 # %% tags=["parameters"]
 profile = "quick"  # quick, laptop or full
@@ -1804,7 +1805,7 @@ say(
 # ## Exact, kept, this run
 
 # %% tags=["hide-input"]
-kept = kept_results("01_sampling_playground")
+kept = report.kept("01_sampling_playground")
 kept_records = {} if kept is None else kept["records"]
 record("notebook_seconds", time.perf_counter() - started)
 three = report.comparison(

@@ -66,17 +66,7 @@ from gen_utils.data import load_images, to_float, to_uint8
 from gen_utils.evaluation import outliers
 from gen_utils.evaluation.frechet import extract_features, frechet_distance
 from gen_utils.models import SmallEnergy
-from gen_utils.plotting import (
-    animate_chain,
-    chain_strip,
-    curves,
-    display_html,
-    histograms,
-    image_grid,
-    mosaic,
-    plt,
-    use_style,
-)  # fmt: skip
+from gen_utils.plotting import (animate_chain, chain_strip, curves, display_html, histograms, image_grid, mosaic, plt, use_style)  # fmt: skip
 from gen_utils.profiles import choose
 from gen_utils.report import record, say, table
 from gen_utils.samplers import ChainDiverged, Langevin, UniformStart, sample
@@ -87,9 +77,7 @@ from gen_utils.training import (
     FitConfig,
     TrainingDiverged,
     fit,
-    run_folder,
 )
-from gen_utils.workbook import kept_results
 
 # %% tags=["parameters"]
 profile = "quick"  # quick, laptop or full
@@ -717,13 +705,6 @@ def train_energy(max_steps, *, name="ebm_mnist", watch_every=None, **changes):
     """Train one energy by the recipe with some settings changed; an unfinished run goes on, a finished one is loaded."""
     config = EBMConfig(**{**recipe, **changes})
     torch.manual_seed(config.seed)
-    folder = run_folder(
-        name,
-        config=config,
-        max_steps=max_steps,
-        width=settings.width,
-        data=train_images.title,
-    )
     watch = EBMWatch(watch_every, probes, n_chains=6) if watch_every else None
     run = fit(
         EBMTraining(SmallEnergy(width=settings.width), config),
@@ -732,7 +713,7 @@ def train_energy(max_steps, *, name="ebm_mnist", watch_every=None, **changes):
         config=FitConfig(
             max_steps,
             seed=config.seed,
-            run_dir=folder,
+            name=name,
             checkpoint_every=max(50, max_steps // 10),
             validate_every=watch_every,
         ),
@@ -1084,7 +1065,7 @@ _ = fig.suptitle(
 # table below, with care: a short budget, and (but in `full`) one seed.
 
 # %% tags=["hide-input"]
-kept = kept_results("02_ebm_mnist")
+kept = report.kept("02_ebm_mnist")
 if kept is None:
     say("*No longer run has been kept yet.*")
 else:

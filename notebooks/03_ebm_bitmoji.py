@@ -81,17 +81,10 @@ from gen_utils.plotting import (
 )
 from gen_utils.profiles import choose
 from gen_utils.report import record, say, table
-from gen_utils.samplers import (
-    MALA,
-    Langevin,
-    UniformStart,
-    power_decay,
-    sample,
-)
-from gen_utils.training import EBMConfig, EBMWatch, run_folder
-from gen_utils.training.sweep import summary, sweep
-from gen_utils.training.train_test import train_validate_test
-from gen_utils.workbook import kept_results
+from gen_utils.samplers import MALA, Langevin, UniformStart, power_decay, sample
+from gen_utils.training import EBMConfig, EBMWatch
+from gen_utils.experiments.sweep import summary, sweep
+from gen_utils.experiments.train_test import train_validate_test
 
 # %% tags=["parameters"]
 profile = "quick"  # quick, laptop or full
@@ -428,16 +421,10 @@ def train_written(kernel, chain_steps, *, max_steps, norm="batch", run_seed=seed
         arguments |= dict(width=settings.written_width, norm=norm)
     else:
         arguments |= dict(pretrained=profile != "quick")
-    folder = run_folder(
-        "ebm_bitmoji_written",
-        kernel=kernel, chain_steps=chain_steps, norm=norm, model=model, changes=changes, seed=run_seed,
-        steps=max_steps, data=data.title, n=len(data), size=settings.size, width=settings.written_width,
-        batch=settings.batch_size,
-    )  # fmt: skip
     return train_validate_test(
         getattr(models, model), arguments, data, validation_images, test_images,
         config=recipe_of(kernel, chain_steps, **changes), max_steps=max_steps,
-        batch_size=settings.batch_size, seed=run_seed, run_dir=folder,
+        batch_size=settings.batch_size, seed=run_seed, name="ebm_bitmoji_written",
     )  # fmt: skip
 
 
@@ -652,7 +639,7 @@ record("frechet_n", n_eval)
 
 
 # %%
-def variation(seed, kernel, chain_steps, steps, norm="batch", alpha=0.0, model="TenLayerEnergy", share=1.0, **_):  # fmt: skip
+def variation(seed, kernel, chain_steps, steps, norm="batch", alpha=0.0, model="TenLayerEnergy", share=1.0):  # fmt: skip
     """Train one variation of the assignment's model; what its energy knows, and what its chains draw."""
     data = train_images.take(torch.arange(int(share * len(train_images))))
     run, found = train_written(
@@ -669,7 +656,6 @@ def variation(seed, kernel, chain_steps, steps, norm="batch", alpha=0.0, model="
     }
 
 
-context = dict(data=data_title, size=settings.size, width=settings.written_width, n=settings.n_small)  # fmt: skip
 seeds = range(seed, seed + settings.seeds)
 repairs = {
     "as written": {},
@@ -683,7 +669,7 @@ repairs = {
 }  # fmt: skip
 repaired = sweep(
     "ebm_bitmoji_variations", variation, repairs,
-    seeds=seeds, kernel="MALA", chain_steps=5, steps=settings.variation_steps, context=context,
+    seeds=seeds, kernel="MALA", chain_steps=5, steps=settings.variation_steps,
 )  # fmt: skip
 columns = {
     "contrast at the end": "contrast",
@@ -742,7 +728,7 @@ say(
 
 
 # %%
-def crossed(seed, kernel, chain_steps, steps, **_):
+def crossed(seed, kernel, chain_steps, steps):
     """Train with one sampler, then draw with each of the three."""
     run, _ = train_written(kernel, chain_steps, max_steps=steps, norm="none", run_seed=seed, alpha=0.1)  # fmt: skip
     found = {}
@@ -754,7 +740,7 @@ def crossed(seed, kernel, chain_steps, steps, **_):
 
 crossings = sweep(
     "ebm_bitmoji_crossed", crossed, {k: dict(kernel=k) for k in ("MALA", "constant", "decaying")},
-    seeds=[seed], chain_steps=10, steps=settings.variation_steps, context=context,
+    seeds=[seed], chain_steps=10, steps=settings.variation_steps,
 )  # fmt: skip
 crossed_rows = summary(
     crossings,
@@ -809,14 +795,10 @@ def train_faces(max_steps, *, name, run_seed=seed, model="StridedEnergy", argume
     """Train by the recipe, some settings changed; a finished run is loaded, an unfinished one goes on."""
     chosen = {**recipe, **changes}
     arguments = {"size": settings.size, **(arguments or dict(widths=settings.widths, stem=settings.stem))}  # fmt: skip
-    folder = run_folder(
-        name, recipe=sorted(chosen.items()), model=model, arguments=sorted(arguments.items()), steps=max_steps,
-        seed=run_seed, batch=settings.batch_size, data=data_title, n=len(train_images),
-    )  # fmt: skip
     config = EBMConfig(**{**chosen, "kernel": make_kernel(chosen["kernel"])})
     run, found = train_validate_test(
         getattr(models, model), arguments, train_images, validation_images, test_images,
-        config=config, max_steps=max_steps, batch_size=settings.batch_size, seed=run_seed, run_dir=folder,
+        config=config, max_steps=max_steps, batch_size=settings.batch_size, seed=run_seed, name=name,
         flip=True, checkpoint_every=50, validate_every=max(1, max_steps // 20), callbacks=[watch] if watch else [],
     )  # fmt: skip
     return run, found
@@ -963,7 +945,6 @@ record("diagnosis", diagnosis)
 # %%
 def ingredient(seed, steps, leaky=False, ten_layers=False, **changes):
     """Train briefly by the recipe with one ingredient changed; the distances of its samples."""
-    changes.pop("context")
     arguments = dict(widths=list(settings.widths), stem=settings.stem, smooth=not leaky)  # fmt: skip
     if ten_layers:
         arguments = dict(width=settings.written_width, norm="none", smooth=True)
@@ -995,7 +976,7 @@ ingredients = {
 }
 ablation = sweep(
     "ebm_bitmoji_ablation", ingredient, ingredients,
-    seeds=seeds[: settings.ablation_seeds], steps=settings.ablation_steps, context=context | dict(chain=settings.chain_steps),
+    seeds=seeds[: settings.ablation_seeds], steps=settings.ablation_steps,
 )  # fmt: skip
 ablation_rows = summary(
     ablation,
@@ -1041,7 +1022,7 @@ if base is not None:
 # The results of the longer, kept run, so that a quick build can be compared with them:
 
 # %% tags=["hide-input"]
-kept = kept_results("03_ebm_bitmoji")
+kept = report.kept("03_ebm_bitmoji")
 kept_records = {} if kept is None else kept["records"]
 if kept is None:
     say("*No longer run has been kept yet.*")

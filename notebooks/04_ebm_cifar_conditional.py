@@ -65,13 +65,7 @@ from gen_utils.data import load_images, to_float, to_uint8
 from gen_utils.evaluation.frechet import extract_features, frechet_distance
 from gen_utils.models import ConditionalEnergy, ResidualEnergy
 from gen_utils.models.conditional_energy import classify
-from gen_utils.plotting import (
-    chain_strip,
-    curves,
-    image_grid,
-    plt,
-    use_style,
-)
+from gen_utils.plotting import chain_strip, curves, image_grid, plt, use_style
 from gen_utils.profiles import choose
 from gen_utils.report import record, say, table
 from gen_utils.samplers import Langevin, UniformStart, geometric, sample
@@ -81,11 +75,9 @@ from gen_utils.training import (
     EBMWatch,
     FitConfig,
     fit,
-    run_folder,
 )
-from gen_utils.training.quality_watch import QualityWatch
-from gen_utils.training.sweep import summary, sweep
-from gen_utils.workbook import kept_results
+from gen_utils.training.watches import QualityWatch
+from gen_utils.experiments.sweep import summary, sweep
 
 # %% tags=["parameters"]
 profile = "quick"  # quick, laptop or full
@@ -365,10 +357,6 @@ def named_epsilon(epsilon):
 def train_photos(max_steps, *, name, run_seed=seed, epsilon=0.005, width=settings.width, blocks=3, watchers=(), **changes):  # fmt: skip
     """Train a residual energy on the photographs; a finished run is loaded, an unfinished one goes on."""
     chosen = {**base, **changes}
-    folder = run_folder(
-        name, chosen=sorted(chosen.items()), epsilon=epsilon, width=width, stride=settings.stem_stride,
-        steps=max_steps, seed=run_seed, data=photos.title, n=len(photos), batch=settings.batch_size,
-    )  # fmt: skip
     config = EBMConfig(**chosen, kernel=epsilon_kernel(named_epsilon(epsilon)), seed=run_seed)  # fmt: skip
     torch.manual_seed(run_seed)
     network = ResidualEnergy(width=width, blocks=blocks, stem_stride=settings.stem_stride)  # fmt: skip
@@ -376,7 +364,7 @@ def train_photos(max_steps, *, name, run_seed=seed, epsilon=0.005, width=setting
         EBMTraining(network, config),
         photos,
         config=FitConfig(
-            max_steps, batch_size=settings.batch_size, seed=run_seed, run_dir=folder, flip=True,
+            max_steps, batch_size=settings.batch_size, seed=run_seed, name=name, flip=True,
             checkpoint_every=100, log_every=1 if max_steps <= 200 else 5,
         ),
         resume=True,
@@ -505,7 +493,7 @@ say(
 
 
 # %%
-def study(seed, epsilon, length, steps, restart, width, blocks, **_):
+def study(seed, epsilon, length, steps, restart, width, blocks):
     """Train briefly with one sampler; quality, convergence and stability."""
     looks = QualityWatch(max(1, steps // 5), photo_distance, settings.n_study)
     trained = train_photos(
@@ -535,7 +523,6 @@ measures = {
 }
 common = dict(
     seeds=range(seed, seed + settings.seeds), steps=settings.study_steps, width=settings.study_width, blocks=settings.study_blocks,
-    context=dict(data=photos.title, n=settings.n_study, chain=settings.study_chain, batch=settings.batch_size),
 )  # fmt: skip
 grid = {
     f"ε = {epsilon:g}, T = {length}": dict(epsilon=epsilon, length=length)
@@ -817,10 +804,6 @@ checks.predict(predict)
 # %%
 def train_digits(max_steps, *, name, run_seed=seed, weight=1.0, watchers=()):
     """Train a conditional energy of digits by Part B's recipe plus the cross-entropy of the labels."""
-    folder = run_folder(
-        name, steps=max_steps, seed=run_seed, weight=weight, width=settings.digit_width, data=digits.title,
-        n=len(digits),
-    )  # fmt: skip
     config = EBMConfig(
         n_steps=20, lr=5e-4, decay="cosine", grad_norm=1.0, classify=weight, seed=run_seed,
     )  # fmt: skip
@@ -830,7 +813,7 @@ def train_digits(max_steps, *, name, run_seed=seed, weight=1.0, watchers=()):
         digits,
         digits_test if max_steps >= 1000 else None,
         config=FitConfig(
-            max_steps, batch_size=64, seed=run_seed, run_dir=folder, checkpoint_every=max(50, max_steps // 10),
+            max_steps, batch_size=64, seed=run_seed, name=name, checkpoint_every=max(50, max_steps // 10),
             validate_every=max(1, max_steps // 10), log_every=1 if max_steps <= 200 else 10,
         ),
         resume=True,
@@ -855,7 +838,7 @@ def obedience(energy, rows, n_steps):
     return images, labels, seen
 
 
-def labelled(seed, weight, steps, **_):
+def labelled(seed, weight, steps):
     """Train briefly with one weight of the cross-entropy; accuracy and obedience."""
     trained = train_digits(steps, name="ebm_digits_study", run_seed=seed, weight=weight)  # fmt: skip
     model = trained.module.energy
@@ -872,7 +855,6 @@ weights = {f"weight {w:g}": dict(weight=w) for w in (0.0, 0.1, 1.0)}
 by_weight = sweep(
     "ebm_digits_weight", labelled, weights,
     seeds=range(seed, seed + settings.seeds), steps=settings.label_steps,
-    context=dict(data=digits.title, width=settings.digit_width, chain=settings.digit_chain),
 )  # fmt: skip
 weight_rows = summary(
     by_weight,
@@ -957,7 +939,7 @@ record("classes", class_rows)
 # ## The kept run
 
 # %% tags=["hide-input"]
-kept = kept_results("04_ebm_cifar_conditional")
+kept = report.kept("04_ebm_cifar_conditional")
 kept_records = {} if kept is None else kept["records"]
 if kept is None:
     say("*No longer run has been kept yet.*")

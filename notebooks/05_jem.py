@@ -67,25 +67,18 @@ from torch.nn import functional as F
 from gen_utils import checkpoints, report
 from gen_utils.checks import jem as checks
 from gen_utils.data import load_images, to_float, to_uint8
+from gen_utils.evaluation.intervals import bootstrap, wilson
 from gen_utils.evaluation.classification import (
-    bootstrap,
     fit_temperature,
     logits_of,
     outlier_scores,
     reliability,
-    robust_accuracy,
-    wilson,
 )
+from gen_utils.evaluation.attacks import robust_accuracy
 from gen_utils.evaluation.frechet import extract_features, frechet_distance
 from gen_utils.evaluation.outliers import auroc
 from gen_utils.models import JointEnergy, ResNetClassifier, SmoothClassifier
-from gen_utils.plotting import (
-    chain_strip,
-    curves,
-    image_grid,
-    plt,
-    use_style,
-)
+from gen_utils.plotting import chain_strip, curves, image_grid, plt, use_style
 from gen_utils.profiles import choose
 from gen_utils.report import record, say, table
 from gen_utils.samplers import (
@@ -100,12 +93,10 @@ from gen_utils.training import (
     FitConfig,
     TrainingDiverged,
     fit,
-    run_folder,
 )
 from gen_utils.training.jem import JEMConfig, train_jem
-from gen_utils.training.quality_watch import QualityWatch
-from gen_utils.training.sweep import summary, sweep
-from gen_utils.workbook import kept_results
+from gen_utils.training.watches import QualityWatch
+from gen_utils.experiments.sweep import summary, sweep
 
 # %% tags=["parameters"]
 profile = "quick"  # quick, laptop or full
@@ -233,8 +224,7 @@ classifier_run = fit(
     val_images,
     config=FitConfig(
         settings.classifier_steps, batch_size=128, seed=seed, flip=settings.flip, crop=settings.crop,
-        run_dir=run_folder("jem_classifier", steps=settings.classifier_steps, width=settings.width, resnet=settings.resnet,
-                           seed=seed, data=train_images.title, n=len(train_images)),
+        name="jem_classifier",
         checkpoint_every=500, validate_every=max(1, settings.classifier_steps // 6),
         log_every=1 if settings.classifier_steps <= 200 else 10,
     ),
@@ -757,16 +747,11 @@ STARTS = {"noise": UniformStart(shape), "class Gaussians": gaussians}
 def train_joint(max_steps, *, name, run_seed=seed, kernel="proximal", start="class Gaussians", watchers=(), forgiven=3, **changes):  # fmt: skip
     """Fine-tune the classifier jointly; a finished run is loaded, an unfinished one goes on, a diverging one is rescued."""
     chosen = {**recipe, **changes}
-    folder = run_folder(
-        name, chosen=sorted(chosen.items()), kernel=repr(KERNELS[kernel]), start=start, steps=max_steps, seed=run_seed,
-        width=settings.width, resnet=settings.resnet, before=settings.classifier_steps, classifier_seed=seed,
-        batch=settings.batch_size, data=train_images.title, n=len(train_images),
-    )  # fmt: skip
     return train_jem(
         classifier, train_images, val_images,
         recipe=JEMConfig(kernel=KERNELS[kernel], **chosen, seed=run_seed),
         config=FitConfig(
-            max_steps, batch_size=settings.batch_size, seed=run_seed, run_dir=folder, flip=settings.flip,
+            max_steps, batch_size=settings.batch_size, seed=run_seed, name=name, flip=settings.flip,
             checkpoint_every=max(10, max_steps // 10), validate_every=max(1, max_steps // settings.looks),
             log_every=1 if max_steps <= 200 else 10,
         ),
@@ -901,7 +886,7 @@ record("classes", class_rows)
 
 
 # %%
-def joint_study(seed, kernel, start, steps, chain, **_):
+def joint_study(seed, kernel, start, steps, chain):
     """Fine-tune briefly from one start with one kernel; accuracy, quality, speed, stability."""
     per_class = max(1, settings.study_n // n_classes)
     looks = QualityWatch(
@@ -942,8 +927,6 @@ cells["JEM's own: noise, SGLD, twice M"] = dict(
 )  # fmt: skip
 outcome = sweep(
     "jem_study", joint_study, cells, seeds=range(seed, seed + settings.seeds),
-    context=dict(data=train_images.title, lr=settings.lr, capacity=settings.capacity, warmup=settings.warmup, before=settings.classifier_steps, n=settings.study_n,
-                 sample_steps=settings.sample_steps, batch=settings.batch_size, width=settings.width, classifier_seed=seed),
 )  # fmt: skip
 columns = {
     "accuracy (%)": "accuracy", "Fréchet, on request": "frechet", "Fréchet, negatives": "negatives", "seen as asked (%)": "agreement",
@@ -1323,7 +1306,7 @@ say(
 # ## The kept run
 
 # %% tags=["hide-input"]
-kept = kept_results("05_jem")
+kept = report.kept("05_jem")
 kept_records = {} if kept is None else kept["records"]
 if kept is None:
     say("*No longer run has been kept yet.*")

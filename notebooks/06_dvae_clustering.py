@@ -71,7 +71,7 @@ from torch.nn import functional as F
 
 from gen_utils import checkpoints, report
 from gen_utils.checks import dvae_clustering as checks
-from gen_utils.codebook_explorer import (
+from gen_utils.explorers.codebook import (
     code_pictures,
     codebook_explorer,
     draw_tokens,
@@ -88,7 +88,7 @@ from gen_utils.evaluation.token_features import (
 from gen_utils.models import VQVAE, GumbelVAE, SmallClassifier, TokenPrior
 from gen_utils.models.vqvae import Decoder, Encoder
 from gen_utils.plotting import curves, image_grid, plt, use_style
-from gen_utils.plotting_clusters import (
+from gen_utils.plotting.clusters import (
     coloured_points,
     number_matrix,
     silhouette_curves,
@@ -102,11 +102,9 @@ from gen_utils.training import (
     TokenPriorTraining,
     VQVAETraining,
     fit,
-    run_folder,
     token_set,
 )
-from gen_utils.widgets import can_show_widgets
-from gen_utils.workbook import kept_results
+from gen_utils.base.frontend import can_show_widgets
 
 # %% tags=["parameters"]
 profile = "quick"  # quick, laptop or full
@@ -555,16 +553,13 @@ say(
 
 
 # %%
-def train(module, name, data, held_out, steps, batch_size=128, **key):
-    """Fit a module; an unfinished run goes on, a finished one is loaded. ``key`` tells one run's folder from another's."""
-    folder = run_folder(
-        f"{name}_{data.name}", images=len(data), steps=steps, batch_size=batch_size, seed=seed, **key
-    )  # fmt: skip
+def train(module, name, data, held_out, steps, batch_size=128):
+    """Fit a module; an unfinished run goes on, a finished one is loaded."""
     config = FitConfig(
         steps,
         batch_size=batch_size,
         seed=seed,
-        run_dir=folder,
+        name=f"{name}_{data.name}",
         checkpoint_every=100,
         validate_every=max(1, steps // 4),
     )
@@ -578,9 +573,7 @@ def train_vqvae(
     shape = {"n_codes": settings.n_codes, "width": settings.width, **changes}
     torch.manual_seed(seed)
     module = VQVAETraining(VQVAE(**shape), lr=2e-3)
-    return train(
-        module, "vqvae", data, held_out, steps, batch_size, lr=2e-3, **shape
-    )
+    return train(module, "vqvae", data, held_out, steps, batch_size)
 
 
 vq_runs = {
@@ -819,9 +812,7 @@ def train_gumbel(data, held_out, steps=settings.gumbel_steps, **changes):
     shape = {"n_codes": settings.n_codes, "width": settings.width, **changes}
     torch.manual_seed(seed)
     module = GumbelTraining(GumbelVAE(**shape), lr=3e-3)
-    return train(
-        module, "gumbel", data, held_out, steps, batch_size=64, lr=3e-3, **shape
-    )
+    return train(module, "gumbel", data, held_out, steps, batch_size=64)
 
 
 gumbel_runs = {
@@ -1497,9 +1488,7 @@ def train_classifier(images, held_out, steps, target):
     torch.manual_seed(seed)
     network = SmallClassifier(n_classes=n_classes, width=width)
     module = ClassifierTraining(network, lr=4e-3)
-    return train(
-        module, "classifier", images, held_out, steps, target=target, width=width, n_classes=n_classes
-    )  # fmt: skip
+    return train(module, f"classifier_{target}", images, held_out, steps)
 
 
 def guess(network, images):
@@ -1694,8 +1683,7 @@ def train_prior(tokens, held_out_tokens, steps=settings.prior_steps):
     shape = {"n_codes": settings.n_codes, "width": settings.prior_width, "n_layers": 2, "dropout": 0.0}  # fmt: skip
     torch.manual_seed(seed)
     module = TokenPriorTraining(TokenPrior(**shape), lr=4e-3)
-    total = int(tokens.images.long().sum())  # other tokens, another run
-    return train(module, "prior", tokens, held_out_tokens, steps, batch_size=64, lr=4e-3, total=total, **shape)  # fmt: skip
+    return train(module, "prior", tokens, held_out_tokens, steps, batch_size=64)
 
 
 grids = {n: token_set(vq[n], data[n]) for n in settings.data}
@@ -1833,7 +1821,7 @@ if ship:
 
 # %% tags=["hide-input"]
 record("notebook_seconds", time.perf_counter() - started)
-kept = kept_results("06_dvae_clustering")
+kept = report.kept("06_dvae_clustering")
 kept_records = {} if kept is None else kept["records"]
 now = report.recorded()
 

@@ -69,7 +69,8 @@ from torch.nn import functional as F
 from gen_utils import checkpoints, report
 from gen_utils.checks import gan_wgan as checks
 from gen_utils.data import load_images, stratified, to_float
-from gen_utils.evaluation.classification import logits_of, wilson
+from gen_utils.evaluation.classification import logits_of
+from gen_utils.evaluation.intervals import wilson
 from gen_utils.evaluation.coverage import class_coverage, precision_recall
 from gen_utils.evaluation.frechet import extract_features, frechet_distance
 from gen_utils.models import (
@@ -90,11 +91,10 @@ from gen_utils.plotting import (
 )
 from gen_utils.profiles import choose
 from gen_utils.report import record, say, table
-from gen_utils.training import FitConfig, run_folder
+from gen_utils.training import FitConfig
 from gen_utils.training.gan import (
     EnergyBased,
     GANConfig,
-    GeneratorWatch,
     NonSaturating,
     Relativistic,
     Wasserstein,
@@ -102,9 +102,9 @@ from gen_utils.training.gan import (
     binarise,
     train_gan,
 )
-from gen_utils.training.sweep import summary, sweep
-from gen_utils.widgets import chain_film, draw_states
-from gen_utils.workbook import kept_results
+from gen_utils.training.watches import GeneratorWatch
+from gen_utils.experiments.sweep import summary, sweep
+from gen_utils.plotting.landscapes import chain_film, draw_states
 
 # %% tags=["parameters"]
 profile = "quick"  # quick, laptop or full
@@ -433,7 +433,7 @@ RING_GAMES = {
 }  # fmt: skip
 
 
-def ring_study(seed, game, steps, **_):
+def ring_study(seed, game, steps):
     """Play once; islands at the end and, as games circle, the fewest over the last third."""
     states = play(RING_GAMES[game], steps, seed, max(1, steps // 30))
     counts = [islands(points)[0] for points in states]
@@ -442,7 +442,7 @@ def ring_study(seed, game, steps, **_):
 
 
 ring_cells = sweep("gan_ring", ring_study, {name: dict(game=name) for name in RING_GAMES}, seeds=range(seed, seed + settings.ring_seeds),
-                   steps=settings.ring_steps, context=dict(batch=settings.ring_batch, games=repr(RING_GAMES)))  # fmt: skip
+                   steps=settings.ring_steps)  # fmt: skip
 ring_rows = summary(ring_cells, {"islands at the end, of 8": "islands", "average over the run": "average", "fewest in the last third": "fewest", "points on an island (%)": "share"}, first="game")  # fmt: skip
 for row in ring_rows:
     row["each seed"] = ", ".join(str(c.values["islands"]) for c in ring_cells if c.name == row["game"])  # fmt: skip
@@ -911,15 +911,10 @@ def run_game(name, budget, run_seed, label, *, n_labels=0, **recipe):
     torch.manual_seed(run_seed)
     generator, critic = new_networks(name, n_labels)
     looks = GeneratorWatch(max(1, steps // settings.looks), watched_distance, settings.look_n, finish=binarise)  # fmt: skip
-    folder = run_folder(
-        label, game=repr(game), steps=steps, seed=run_seed, data=title, n=len(train_images), split=seed, width=settings.width,
-        critic=settings.critic_width, latent=settings.latent_dim, init=settings.penalised_init, batch=settings.batch_size, ema=settings.ema, recipe=sorted(recipe.items()),
-        labels=n_labels,
-    )  # fmt: skip
     run = train_gan(
         generator, critic, train_images,
         recipe=GANConfig(game, ema=settings.ema, seed=run_seed, **recipe),
-        config=FitConfig(steps, batch_size=settings.batch_size, seed=run_seed, run_dir=folder,
+        config=FitConfig(steps, batch_size=settings.batch_size, seed=run_seed, name=label,
                          checkpoint_every=max(10, steps // 4), log_every=max(1, steps // 100)),
         callbacks=[looks],
     )  # fmt: skip
@@ -931,7 +926,7 @@ def draw(sampler, n, stream_seed=seed + 7):
     return binarise(sampler.sample(n, torch.Generator().manual_seed(stream_seed)))  # fmt: skip
 
 
-def gan_study(seed, variant, budget, **_):
+def gan_study(seed, variant, budget):
     """One game with one seed: quality, coverage, curves, pictures, weights of the critic."""
     run, looks = run_game(variant, budget, seed, "gan_study")
     images, passes = draw(run.module.sampler, n_eval), GAMES[variant].passes
@@ -953,8 +948,6 @@ def gan_study(seed, variant, budget, **_):
 
 outcome = sweep(
     "gan_study", gan_study, {name: dict(variant=name) for name in GAMES}, seeds=range(seed, seed + settings.seeds), budget=settings.budget,
-    context=dict(games=repr(GAMES), init=settings.penalised_init, data=title, n=len(train_images), split=seed, width=settings.width, critic=settings.critic_width,
-                 latent=settings.latent_dim, batch=settings.batch_size, ema=settings.ema, looks=settings.looks, look_n=settings.look_n, n_eval=n_eval),
 )  # fmt: skip
 study_rows = summary(
     outcome, {**COLUMNS, "last look ÷ best look": "relapse", "generator steps": "steps", "seconds": "seconds"}, first="game",
@@ -1307,7 +1300,7 @@ record("nearest", apart)
 # ## The kept run
 
 # %% tags=["hide-input"]
-kept = kept_results("07_gan_wgan")
+kept = report.kept("07_gan_wgan")
 kept_records = {} if kept is None else kept["records"]
 if kept is None:
     say("*No longer run has been kept yet.*")

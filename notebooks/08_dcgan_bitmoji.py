@@ -70,10 +70,7 @@ from gen_utils import checkpoints, report
 from gen_utils.checks import dcgan_bitmoji as checks
 from gen_utils.data import load_images, to_float, to_uint8
 from gen_utils.evaluation.corruptions import distances_under_damage
-from gen_utils.evaluation.feature_networks import (
-    feature_network,
-    has_inception,
-)
+from gen_utils.evaluation.feature_networks import feature_network, has_inception
 from gen_utils.evaluation.frechet import (
     extract_features,
     frechet_distance,
@@ -89,18 +86,13 @@ from gen_utils.plotting import (
     plt,
     use_style,
 )
-from gen_utils.plotting_networks import draw_network, layer_rows, trace_layers
+from gen_utils.plotting.networks import draw_network, layer_rows, trace_layers
 from gen_utils.profiles import choose
 from gen_utils.report import record, say, table
-from gen_utils.training import FitConfig, run_folder
-from gen_utils.training.gan import (
-    GANConfig,
-    GeneratorWatch,
-    NonSaturating,
-    train_gan,
-)
-from gen_utils.training.sweep import summary, sweep
-from gen_utils.workbook import kept_results
+from gen_utils.training import FitConfig
+from gen_utils.training.gan import GANConfig, NonSaturating, train_gan
+from gen_utils.training.watches import GeneratorWatch
+from gen_utils.experiments.sweep import summary, sweep
 
 # %% tags=["parameters"]
 profile = "quick"  # quick, laptop or full
@@ -592,14 +584,9 @@ def recipe(run_seed=seed, decay="linear"):
 def train(steps, name, *, run_seed=seed, resume=True, watchers=(), every=None, **networks):  # fmt: skip
     """Adversarial training; a finished run is loaded, an unfinished one goes on."""
     pair = new_networks(seed=run_seed, **networks)
-    folder = run_folder(
-        name, steps=steps, seed=run_seed, networks=sorted(networks.items()), width=settings.width, batch=settings.batch_size,
-        lr=settings.lr, ema=settings.ema, precision=settings.precision, decay="linear",
-        data=train_images.title, n=len(train_images),
-    )  # fmt: skip
     return train_gan(
         *pair, train_images, recipe=recipe(run_seed), callbacks=list(watchers), resume=resume,
-        config=FitConfig(steps, batch_size=settings.batch_size, seed=run_seed, run_dir=folder, flip=True, precision=settings.precision,
+        config=FitConfig(steps, batch_size=settings.batch_size, seed=run_seed, name=name, flip=True, precision=settings.precision,
                          checkpoint_every=every or max(10, steps // 10), log_every=1 if steps <= 400 else 10),
     )  # fmt: skip
 
@@ -791,7 +778,7 @@ record("nearest", {"samples": sample_gap.median().item(), "held out": held_gaps.
 study_steps = settings.study_epochs * steps_per_epoch
 
 
-def variation(seed, norm_g, norm_d, init, steps, **_):
+def variation(seed, norm_g, norm_d, init, steps):
     """One short training with one choice of rules: quality, variety, and who is winning."""
     trained = train(steps, "dcgan_study", run_seed=seed, norm_g=norm_g, norm_d=norm_d, init=init)  # fmt: skip
     images = to_uint8(trained.module.sampler.sample(settings.study_n, torch.Generator().manual_seed(seed)))  # fmt: skip
@@ -820,8 +807,6 @@ cells = {
 }  # fmt: skip
 outcome = sweep(
     "dcgan_study", variation, cells, seeds=range(seed, seed + settings.seeds),
-    context=dict(data=train_images.title, n=settings.study_n, images=len(train_images), width=settings.width, batch=settings.batch_size, n_eval=n_eval, lr=settings.lr, ema=settings.ema, decay="linear",
-                 judge=judge.network.card["sha256"][:12]),
 )  # fmt: skip
 study_rows = summary(
     outcome,
@@ -942,12 +927,11 @@ checks.save_state(save_state)
 
 # %%
 n = settings.resume_steps
-folder = run_folder("dcgan_resume", decay="constant", n=n, seed=seed, lr=settings.lr, ema=settings.ema, width=settings.width, data=train_images.title, images=len(train_images))  # fmt: skip
 
 
-def sitting(steps, place, resume):
-    """Train to a number of steps in a folder of its own, from fresh objects."""
-    config = FitConfig(steps, batch_size=settings.batch_size, seed=seed, run_dir=folder / place, flip=True, checkpoint_every=n, log_every=1)  # fmt: skip
+def sitting(steps, resume, name="dcgan_resume"):
+    """Train to a number of steps, from fresh objects; the number is part of what a run is, so each has its folder."""
+    config = FitConfig(steps, batch_size=settings.batch_size, seed=seed, name=name, flip=True, checkpoint_every=n, log_every=1)  # fmt: skip
     # A falling rate depends on the planned end, and the first sitting is planned to end early: keep it constant here.
     return train_gan(*new_networks(), train_images, recipe=recipe(decay="constant"), config=config, resume=resume)  # fmt: skip
 
@@ -961,15 +945,15 @@ def furthest(a, b, statistics=True):
     )  # fmt: skip
 
 
-whole = sitting(2 * n, "whole", resume=None)
-sitting(n, "halves", resume=None)
-halfway = torch.load(folder / "halves" / "last.ckpt", weights_only=True)
-resumed = sitting(2 * n, "halves", resume=folder / "halves" / "last.ckpt")
+whole = sitting(2 * n, resume=None)
+stopped = sitting(n, resume=None).run_dir / "last.ckpt"
+halfway = torch.load(stopped, weights_only=True)
+resumed = sitting(2 * n, resume=stopped, name="dcgan_resumed")
 lost = copy.deepcopy(halfway)
 lost["optimizer_states"][0]["state"] = {}  # Adam's memory of the discriminator
-(folder / "lost").mkdir(parents=True, exist_ok=True)
-torch.save(lost, folder / "lost" / "lost.ckpt")
-forgot = sitting(2 * n, "lost", resume=folder / "lost" / "lost.ckpt")
+forgetful = stopped.with_name("without_the_optimiser.ckpt")
+torch.save(lost, forgetful)
+forgot = sitting(2 * n, resume=forgetful, name="dcgan_forgot")
 resume_rows = [
     {"run": "in one go", "furthest weight": "–", "random state": "–"},
     {"run": f"stopped after {n}, resumed", "furthest weight": f"{furthest(whole, resumed):.1g}",
@@ -1040,7 +1024,7 @@ say(
 # ## The kept run
 
 # %% tags=["hide-input"]
-kept = kept_results("08_dcgan_bitmoji")
+kept = report.kept("08_dcgan_bitmoji")
 kept_records = {} if kept is None else kept["records"]
 if kept is None:
     say("*No longer run has been kept yet.*")

@@ -80,16 +80,15 @@ from gen_utils.evaluation.likelihood import (
     posterior_log_ratios,
     weight_ess,
 )
-from gen_utils.latent_explorer import latent_explorer
+from gen_utils.explorers.latent import latent_explorer
 from gen_utils.models import MLPVAE, ConvVAE, LinearGaussianVAE
 from gen_utils.models.pixels import dequantise
 from gen_utils.plotting import curves, image_grid, plt, use_style
 from gen_utils.profiles import choose
 from gen_utils.report import record, say, table
-from gen_utils.training import FitConfig, VAETraining, fit, run_folder
-from gen_utils.training.sweep import sweep
-from gen_utils.widgets import can_show_widgets
-from gen_utils.workbook import kept_results
+from gen_utils.training import FitConfig, VAETraining, fit
+from gen_utils.experiments.sweep import sweep
+from gen_utils.base.frontend import can_show_widgets
 
 # %% tags=["parameters"]
 profile = "quick"  # quick, laptop or full
@@ -426,10 +425,6 @@ say(
 def train_faces(steps, *, name, run_seed=seed, latent=128, beta=1.0, objective="elbo", likelihood="gaussian", sigma=1.0):  # fmt: skip
     """Train a convolutional VAE on the faces; a finished run is loaded, an unfinished one goes on."""
     dequantised = likelihood == "gaussian"
-    folder = run_folder(
-        name, steps=steps, seed=run_seed, latent=latent, beta=beta, objective=objective, likelihood=likelihood,
-        sigma=sigma, batch=settings.batch_size, data=faces.title, side=settings.side, n=len(faces),
-    )  # fmt: skip
     torch.manual_seed(run_seed)
     model = ConvVAE(faces.shape, latent, likelihood=likelihood, sigma=sigma)
     return fit(
@@ -437,7 +432,7 @@ def train_faces(steps, *, name, run_seed=seed, latent=128, beta=1.0, objective="
         faces,
         faces_test.take(torch.arange(min(settings.n_held, len(faces_test)))),
         config=FitConfig(
-            steps, batch_size=settings.batch_size, seed=run_seed, run_dir=folder, flip=True,
+            steps, batch_size=settings.batch_size, seed=run_seed, name=name, flip=True,
             checkpoint_every=max(25, steps // 4), validate_every=max(1, steps // settings.looks), log_every=max(1, steps // 50),
         ),
         resume=True,
@@ -462,7 +457,7 @@ def look_at(model, images, stream_seed=seed + 5):
     return kl.mean().item(), square.mean().item(), int((means.var(0) > 0.01).sum())  # fmt: skip
 
 
-def face_cell(seed, beta, latent, steps, **_):
+def face_cell(seed, beta, latent, steps):
     """Train one model of the study; its curves, samples and reconstructions."""
     run = train_faces(steps, name="vae_faces_study", run_seed=seed, beta=beta, latent=latent, objective="mse")  # fmt: skip
     model = run.module.model
@@ -480,7 +475,6 @@ cells = {f"β = {b:g}": dict(beta=b, latent=128) for b in betas}
 cells |= {f"{n} latent": dict(beta=betas[-1], latent=n) for n in latents if n != 128}  # fmt: skip
 found = sweep(
     "vae_faces", face_cell, cells, seeds=(seed,), steps=settings.study_steps,
-    context=dict(data=faces.title, side=settings.side, batch=settings.batch_size),
 )  # fmt: skip
 study = {cell.name: cell for cell in found}
 by_beta = [f"β = {b:g}" for b in betas]
@@ -1152,7 +1146,7 @@ def prepared(images, likelihood, stream_seed=seed + 3):
     return to_float(images)
 
 
-def likelihood_cell(seed, likelihood, sigma, steps, latent, k, **_):
+def likelihood_cell(seed, likelihood, sigma, steps, latent, k):
     """Train with one likelihood; held-out ELBO and importance-weighted bound in bits/dim."""
     run = train_faces(steps, name="vae_faces_likelihood", run_seed=seed, latent=latent, likelihood=likelihood, sigma=sigma)  # fmt: skip
     model = run.module.model
@@ -1170,7 +1164,7 @@ def likelihood_cell(seed, likelihood, sigma, steps, latent, k, **_):
 
 by_likelihood = sweep(
     "vae_faces_likelihood", likelihood_cell, choices, seeds=(seed,), steps=settings.study_steps, latent=128,
-    k=min(100, settings.k), context=dict(data=faces.title, side=settings.side, batch=settings.batch_size),
+    k=min(100, settings.k),
 )  # fmt: skip
 likelihood_rows = [
     {
@@ -1457,7 +1451,7 @@ def estimate_rows(found, d, levels):
 x_main = prepared(faces_test.images[: settings.n_images], "gaussian")
 
 
-def estimate_cell(seed, latent, **_):
+def estimate_cell(seed, latent):
     """All estimates of one model, kept on disk: they take minutes."""
     if latent == 0:
         found = all_estimates(vae, x_main, base="posterior", temperatures=settings.face_temperatures, few=True)  # fmt: skip
@@ -1476,9 +1470,6 @@ estimated = {
     cell.name: cell.values["found"]
     for cell in sweep(
         "vae_estimates", estimate_cell, {"main": dict(latent=0), **{str(n): dict(latent=n) for n in latents}}, seeds=(seed,),
-        context=dict(data=faces.title, side=settings.side, batch=settings.batch_size, study=settings.study_steps, main=settings.main_steps, latent=settings.main_latent,
-                     images=settings.n_images, k=settings.k, draws=settings.draws, warmup=settings.warmup, leapfrog=settings.leapfrog, chains=settings.chains,
-                     temperatures=settings.face_temperatures, anneal_all=settings.anneal_all),
     )
 }  # fmt: skip
 main_found = estimated["main"]
@@ -1581,16 +1572,13 @@ image_grid(
 
 def train_flat(images, held, steps, *, name, latent, hidden=(512, 256), beta=1.0, run_seed=seed, redraw=False):  # fmt: skip
     """Train a dense VAE with a Bernoulli likelihood; ``redraw`` binarises the training images anew each time."""
-    folder = run_folder(
-        name, steps=steps, seed=run_seed, latent=latent, hidden=hidden, beta=beta, data=images.title, n=len(images), redraw=redraw,
-    )  # fmt: skip
     torch.manual_seed(run_seed)
     return fit(
         VAETraining(MLPVAE(images.shape, latent, hidden=hidden), beta=beta, dequantised=False, binarised=redraw, lr=1e-3),
         images,
         held.take(torch.arange(min(settings.n_held, len(held)))),
         config=FitConfig(
-            steps, batch_size=100, seed=run_seed, run_dir=folder, checkpoint_every=max(50, steps // 4),
+            steps, batch_size=100, seed=run_seed, name=name, checkpoint_every=max(50, steps // 4),
             validate_every=max(1, steps // settings.looks), log_every=max(1, steps // 50),
         ),
         resume=True,
@@ -1740,7 +1728,7 @@ checks.mig(mig)
 
 
 # %%
-def sprite_cell(seed, beta, steps, n, trees, **_):
+def sprite_cell(seed, beta, steps, n, trees):
     """Train on sprites with one β; KL, error and the scores on held-out sprites."""
     run = train_flat(sprites, sprites_test, steps, name="vae_sprites", latent=6, beta=beta * math.prod(sprites.shape), run_seed=seed)  # fmt: skip
     model = run.module.model
@@ -1761,7 +1749,7 @@ def sprite_cell(seed, beta, steps, n, trees, **_):
 
 by_sprite_beta = sweep(
     "vae_sprites", sprite_cell, {f"{b:g}": dict(beta=b) for b in betas}, seeds=(seed,),
-    steps=settings.sprite_steps, n=settings.n_factors, trees=settings.trees, context=dict(data=sprites.title),
+    steps=settings.sprite_steps, n=settings.n_factors, trees=settings.trees,
 )  # fmt: skip
 sprite_rows = [
     {
@@ -1853,7 +1841,7 @@ say(
 # ## The kept run
 
 # %% tags=["hide-input"]
-kept = kept_results("09_vae_likelihood")
+kept = report.kept("09_vae_likelihood")
 kept_records = {} if kept is None else kept["records"]
 if kept is None:
     say("*No longer run has been kept yet.*")

@@ -69,7 +69,7 @@ from gen_utils import checkpoints, report
 from gen_utils.checks import vaebm as checks
 from gen_utils.data import load_images, to_float, to_uint8
 from gen_utils.evaluation.chains import ess, split_rhat
-from gen_utils.evaluation.annealing import weight_ess
+from gen_utils.evaluation.intervals import weight_ess
 from gen_utils.evaluation.classification import logits_of
 from gen_utils.evaluation.coverage import class_coverage, stacked_modes
 from gen_utils.evaluation.disentanglement import dci, mutual_information_gap
@@ -100,17 +100,15 @@ from gen_utils.training import (
     TrainingDiverged,
     VAETraining,
     fit,
-    run_folder,
 )
 from gen_utils.training.gan import GANConfig, Relativistic, train_gan
-from gen_utils.training.sweep import summary, sweep
+from gen_utils.experiments.sweep import summary, sweep
 from gen_utils.training.vaebm import (
-    ChainWatch,
     VAEBMConfig,
     half_step_langevin,
     train_vaebm,
 )
-from gen_utils.workbook import kept_results
+from gen_utils.training.watches import ChainWatch
 
 # %% tags=["parameters"]
 profile = "quick"  # quick, laptop or full
@@ -297,10 +295,9 @@ def train_vae(kind, run_seed=seed):
     steps = settings[STEPS[kind]]
     torch.manual_seed(run_seed)
     model = make_vae(kind)
-    folder = run_folder("vaebm_vae", kind=kind, config=repr(model.config), steps=steps, seed=run_seed, data=images.title, n=len(images))  # fmt: skip
     return fit(
         VAETraining(model, lr=1e-3), images,
-        config=FitConfig(steps, batch_size=settings.batch_size if kind == "faces" else 2 * settings.batch_size, seed=run_seed, run_dir=folder, flip=kind == "faces",
+        config=FitConfig(steps, batch_size=settings.batch_size if kind == "faces" else 2 * settings.batch_size, seed=run_seed, name=f"vaebm_vae_{kind}", flip=kind == "faces",
                          checkpoint_every=1000, log_every=max(1, steps // 50)),
         resume=True,
     )  # fmt: skip
@@ -632,11 +629,9 @@ def train_energy(kind, model, steps, *, name="vaebm_energy", run_seed=seed, watc
     recipe = recipe_for(kind, model, run_seed, **changes)
     torch.manual_seed(run_seed)
     energy = make_energy(kind)
-    folder = run_folder(name, kind=kind, recipe=repr(recipe), vae=repr(model.config), vae_steps=settings[STEPS[kind]], steps=steps,
-                        energy=repr(energy.config), batch=settings.batch_size, data=images.title, n=len(images))  # fmt: skip
     return train_vaebm(
         model, energy, images, recipe=recipe,
-        config=FitConfig(steps, batch_size=settings.batch_size, seed=run_seed, run_dir=folder, flip=kind == "faces",
+        config=FitConfig(steps, batch_size=settings.batch_size, seed=run_seed, name=name, flip=kind == "faces",
                          checkpoint_every=max(10, steps // 10), log_every=1 if steps <= 200 else 10),
         callbacks=list(watchers), max_recoveries=max_recoveries,
     )  # fmt: skip
@@ -941,7 +936,7 @@ say(
 
 
 # %%
-def study_cell(seed, changes, steps, **_):
+def study_cell(seed, changes, steps):
     """One short second stage; distances and stability."""
     trained, rescued = train_energy("digits", vae, steps, name="vaebm_study", run_seed=seed, **changes)  # fmt: skip
     model = trained.module.joint.eval()
@@ -964,8 +959,6 @@ cells = {
 }
 outcome = sweep(
     "vaebm_study", study_cell, {name: dict(changes=c) for name, c in cells.items()}, seeds=(seed,), steps=settings.study_steps,
-    context=dict(data=digits.title, vae=settings.vae_steps, latent=latent, width=settings.energy_width, eta=settings.eta, lr=settings.lr,
-                 chain=settings.chain_steps, n=settings.n_eval, batch=settings.batch_size),
 )  # fmt: skip
 study_rows = summary(outcome, {"Fréchet, means": "means", "Fréchet, x": "x", "sd of ε_z": "spread", "largest logged contrast (nats)": "largest", "rescues": "rescues", "ms a step": "ms"})  # fmt: skip
 table(study_rows, f"{settings.study_steps} optimiser steps each on {digits.title}, one seed, {settings.n_eval} samples")  # fmt: skip
@@ -1019,7 +1012,7 @@ record("provoked", None if wild is None else len(wild))
 
 
 # %%
-def quality_cell(seed, kind, vae_steps, steps, n, chain, **_):
+def quality_cell(seed, kind, steps, n, chain):
     """Both stages from one seed; Fréchet distances before and after the chain."""
     model = train_vae(kind, seed).module.model.eval()
     trained, rescued = train_energy(kind, model, steps, run_seed=seed)
@@ -1042,11 +1035,8 @@ def quality_cell(seed, kind, vae_steps, steps, n, chain, **_):
 
 budgets = {"digits": (settings.vae_steps, settings.energy_steps), "faces": (settings.face_vae_steps, settings.face_steps)}  # fmt: skip
 quality = sweep(
-    "vaebm_quality", quality_cell, {kind: dict(kind=kind, vae_steps=a, steps=b) for kind, (a, b) in budgets.items()},
+    "vaebm_quality", quality_cell, {kind: dict(kind=kind, steps=b) for kind, (_, b) in budgets.items()},
     seeds=range(seed, seed + settings.seeds), n=settings.n_eval, chain=test_steps,
-    context=dict(digits=digits.title, faces=faces.title, hidden=settings.hidden, latent=latent, widths=settings.face_widths,
-                 face_latent=settings.face_latent, energy=[settings.energy_width, *settings.face_energy], eta=[settings.eta, settings.face_eta],
-                 lr=[settings.lr, settings.face_lr], training_chain=settings.chain_steps, batch=settings.batch_size),
 )  # fmt: skip
 quality_rows = summary(
     quality,
@@ -1126,8 +1116,7 @@ gan_run = train_gan(
     Generator(stacks.shape, 64, settings.gan_width), Critic(stacks.shape, settings.gan_width), stacks,
     recipe=GANConfig(objective=Relativistic(), seed=seed),
     config=FitConfig(settings.gan_steps, batch_size=settings.batch_size, seed=seed, checkpoint_every=1000, log_every=max(1, settings.gan_steps // 50),
-                     run_dir=run_folder("vaebm_gan", steps=settings.gan_steps, width=settings.gan_width, batch=settings.batch_size, seed=seed,
-                                        data=stacks.title, n=len(stacks))),
+                     name="vaebm_gan"),
 )  # fmt: skip
 
 
@@ -1210,8 +1199,7 @@ sprite_model = MLPVAE(sprites.shape, 6, tuple(settings.hidden), "gaussian", "cal
 sprite_fit = fit(
     VAETraining(sprite_model, beta=4.0, lr=1e-3), sprites,
     config=FitConfig(settings.sprite_steps, batch_size=2 * settings.batch_size, seed=seed, checkpoint_every=1000, log_every=max(1, settings.sprite_steps // 50),
-                     run_dir=run_folder("vaebm_sprites", steps=settings.sprite_steps, hidden=settings.hidden, batch=settings.batch_size, seed=seed,
-                                        data=sprites.title, n=len(sprites))),
+                     name="vaebm_sprites"),
     resume=True,
 )  # fmt: skip
 sprite_vae = sprite_fit.module.model.eval()
@@ -1221,9 +1209,7 @@ sprite_run, _ = train_vaebm(
     sprite_vae, StridedEnergy(1, 64, settings.sprite_energy), sprites,
     recipe=VAEBMConfig(kernel=half_step_langevin(settings.eta), n_steps=settings.chain_steps, lr=settings.lr, data_noise=sprite_sigma, seed=seed),
     config=FitConfig(settings.sprite_energy_steps, batch_size=settings.batch_size, seed=seed, checkpoint_every=max(10, settings.sprite_energy_steps // 4),
-                     log_every=1, run_dir=run_folder("vaebm_sprite_energy", steps=settings.sprite_energy_steps, vae=settings.sprite_steps, hidden=settings.hidden,
-                                                     energy=settings.sprite_energy, eta=settings.eta, chain=settings.chain_steps, batch=settings.batch_size,
-                                                     lr=settings.lr, seed=seed, data=sprites.title, n=len(sprites))),
+                     log_every=1, name="vaebm_sprite_energy"),
 )  # fmt: skip
 sprite_joint = sprite_run.module.joint.eval()
 sprite_space = sprite_joint.in_epsilon()
@@ -1294,7 +1280,7 @@ _ = fig.suptitle(f"Six codes (rows), from −2.5 to 2.5; decoder means ({sprites
 # ## The kept run
 
 # %% tags=["hide-input"]
-kept = kept_results("10_vaebm")
+kept = report.kept("10_vaebm")
 kept_records = {} if kept is None else kept["records"]
 if kept is None:
     say("*No longer run has been kept yet.*")

@@ -5,6 +5,8 @@ import torch
 from torch import nn
 
 from gen_utils import checkpoints
+from gen_utils.base import files
+from gen_utils.base.files import write_atomically
 from gen_utils.models import SmallClassifier, SmallEnergy
 
 
@@ -74,14 +76,14 @@ def test_only_the_packages_networks_can_be_named(tmp_path):
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "x"
-    checkpoints.write_atomically(path, b"old")
+    write_atomically(path, b"old")
 
     def full(*args):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(checkpoints.os, "fsync", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(OSError, match="no space"):
-        checkpoints.write_atomically(path, b"new")
+        write_atomically(path, b"new")
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
 
 

@@ -7,10 +7,11 @@ from functools import cache
 import jupytext
 import pytest
 
-from gen_utils import workbook
+from gen_utils.base.places import NOTEBOOKS, ROOT
+from gen_utils.publishing.parts import parts
 
-PARTS = workbook.parts()
-BOOK = workbook.ROOT / "book"
+PARTS = parts()
+BOOK = ROOT / "book"
 PAGES = sorted(path.name for path in BOOK.glob("*.md") if path.name != "glossary.md")
 LINK = re.compile(r"\{term\}`(?P<shown>[^`<\n]+?)(?: <(?P<entry>[^`<>\n]+)>)?`")
 OTHER_SENSE = {  # the word occurs before, but does not mean the entry there
@@ -29,7 +30,7 @@ def entries():
 
 @cache
 def markdown(part):
-    return [c for c in jupytext.read(workbook.NOTEBOOKS / f"{part}.py").cells if c.cell_type == "markdown"]
+    return [c for c in jupytext.read(NOTEBOOKS / f"{part}.py").cells if c.cell_type == "markdown"]
 
 
 def linked(text):
@@ -75,7 +76,7 @@ def test_links_lead_to_an_entry_and_each_entry_is_linked_once(name):
 
 @pytest.mark.parametrize("part", PARTS)
 def test_a_notebook_links_terms_in_its_running_text_where_they_first_occur(part):
-    source = (workbook.NOTEBOOKS / f"{part}.py").read_text(encoding="utf-8")
+    source = (NOTEBOOKS / f"{part}.py").read_text(encoding="utf-8")
     cells = [cell for cell in markdown(part) if not re.search(r"^```\{(exercise|solution)-", cell.source, re.M)]
     prose = running_text("\n\n".join(cell.source for cell in cells if "solution" not in cell.metadata.get("tags", ())))
     links = list(LINK.finditer(prose))

@@ -6,18 +6,19 @@ import re
 import jupytext
 import pytest
 
-from gen_utils import workbook
+from gen_utils.base.places import NOTEBOOKS
+from gen_utils.publishing.parts import parts
 
-PARTS = workbook.parts()
+PARTS = parts()
 
 
 def cells(part):
-    return jupytext.read(workbook.NOTEBOOKS / f"{part}.py").cells
+    return jupytext.read(NOTEBOOKS / f"{part}.py").cells
 
 
 @pytest.mark.parametrize("part", PARTS)
 def test_plain_python(part):
-    ast.parse((workbook.NOTEBOOKS / f"{part}.py").read_text())
+    ast.parse((NOTEBOOKS / f"{part}.py").read_text())
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -44,7 +45,7 @@ def test_stub_and_solution_have_one_signature(part):
 
 @pytest.mark.parametrize("part", PARTS)
 def test_every_exercise_has_a_solution_and_a_check(part):
-    text = (workbook.NOTEBOOKS / f"{part}.py").read_text()
+    text = (NOTEBOOKS / f"{part}.py").read_text()
     labels = re.findall(r"exercise-start\}.*\n# :label: (\S+)", text)
     assert labels and labels == re.findall(r"solution-start\} (\S+)", text)
     assert text.count("exercise-end") == text.count("solution-end") == len(labels)

@@ -1,7 +1,8 @@
 """Datasets, real and built in, all through ``load_images``."""
 
+from .batches import Batches
 from .catalog import CATALOG, DataError, Dataset, lookup
-from .image_set import Batches, ImageSet, to_float, to_uint8
+from .image_set import ImageSet, to_float, to_uint8
 from .load import data_root, load_images
 from .stratified import stratified
 

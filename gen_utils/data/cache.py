@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from .catalog import DataError
-from .files import reason
+from .readers.bytes import reason
 
 _VERSION = 1  # raise it when prepared images would come out differently
 _STALE = 3600.0  # seconds after which an unfinished file belongs to a process that was killed
@@ -36,7 +36,7 @@ def prepared(root: Path, source: Path, name: str, split: str, prepare: Callable[
     place = hashlib.sha256(os.fsencode(source.resolve())).hexdigest()[:8]
     stem = f"{name}-{split}-{place}"
     try:
-        file_name = f"{stem}-{_identity(source)}.safetensors"
+        file_name = f"{stem}-{source_identity(source)}.safetensors"
     except OSError as error:
         raise DataError(f"{source} cannot be read ({reason(error)}); check its permissions") from error
     folders = cache_folders(root)
@@ -75,7 +75,7 @@ def cache_folders(root: Path) -> list[Path]:
     return [root / "prepared", user] if writable else [user]
 
 
-def _identity(source: Path) -> str:
+def source_identity(source: Path) -> str:
     """Changes when the file does, or any file of the folder: names, sizes and times, not contents."""
     digest = hashlib.sha256(f"{_VERSION}".encode())
     files = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())

@@ -11,9 +11,9 @@ import time
 import urllib.error
 from pathlib import Path
 
-from ..disk import CannotWrite
+from ..base.files import CannotWrite
 from .catalog import Dataset
-from .cifar import ARCHIVE, MD5, URL
+from .readers.cifar import ARCHIVE, MD5, URL
 
 # What can be downloaded, with torchvision's class for it, if that is what downloads it.
 DOWNLOADS = {"mnist": "MNIST", "stacked_mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": None}

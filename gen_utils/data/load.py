@@ -10,15 +10,15 @@ import torch
 
 from .cache import Found, prepared
 from .catalog import DataError, Dataset, lookup
-from .cifar import read_cifar_binary, read_cifar_pickled
 from .download import DOWNLOADS
 from .download import download as _download
-from .dsprites import read_dsprites
-from .files import reason
-from .hoda import read_hoda
 from .image_set import ImageSet
-from .pictures import read_pictures
-from .readers import read_idx_pair
+from .readers.bytes import reason
+from .readers.cifar import read_cifar_binary, read_cifar_pickled
+from .readers.dsprites import read_dsprites
+from .readers.hoda import read_hoda
+from .readers.idx import read_idx_pair
+from .readers.pictures import read_pictures
 from .stacked import COUNT, stack
 from .stand_ins import BUILT_IN
 

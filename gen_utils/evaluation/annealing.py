@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from ..samplers import HMC, MALA
-from ..samplers.kernels import one_per_sample, sum_event
+from ..samplers.metropolis import sum_event
+from ..samplers.protocol import frozen, one_per_sample
 
 LogDensity = Callable[[Tensor], Tensor]
 
@@ -68,10 +69,11 @@ def annealed_importance(
             raise ValueError(f"betas must be {n_temperatures + 1} numbers rising from 0 to 1")
     z0 = z0.detach()
     path = _Tempered(log_joint, log_base or standard_normal)
-    if kernel is None:
-        # The pilot begins where the run begins, which cannot move the weights: one step size for all chains.
-        kernel = _tuned(path, z0, schedule, generator)
-    return _anneal(path, z0, schedule, kernel, generator)
+    with frozen(log_joint), frozen(path.log_base):
+        if kernel is None:
+            # The pilot begins where the run begins, which cannot move the weights: one step size for all chains.
+            kernel = _tuned(path, z0, schedule, generator)
+        return _anneal(path, z0, schedule, kernel, generator)
 
 
 def _anneal(path: _Tempered, z0: Tensor, betas: list[float], kernel: HMC | MALA, generator) -> Tensor:
@@ -135,41 +137,3 @@ def sigmoid_betas(n_temperatures: int, slope: float = 4.0) -> list[float]:
 def standard_normal(z: Tensor) -> Tensor:
     """log N(z; 0, I): (B, *event) -> (B,)."""
     return -0.5 * sum_event(z.square() + math.log(2 * math.pi))
-
-
-def log_mean_exp(log_weights: Tensor, dim: int = 0) -> Tensor:
-    """log of the mean of exp(log_weights) along ``dim``, without overflow."""
-    return torch.logsumexp(log_weights, dim) - math.log(log_weights.shape[dim])
-
-
-def weight_ess(log_weights: Tensor, dim: int = 0) -> Tensor:
-    """(Σw)²/Σw²: how many equal weights these are worth; 1 means one chain decides everything.
-
-    Source: Kong (1992); Neal (2001), section 4, reads 1 + var(w/mean w) the same way.
-    """
-    return torch.exp(2 * torch.logsumexp(log_weights, dim) - torch.logsumexp(2 * log_weights, dim))
-
-
-def log_mean_exp_error(log_weights: Tensor, dim: int = 0, *, n_chains: int | None = None) -> Tensor:
-    """The standard error of ``log_mean_exp``, in nats: that of the mean weight over the mean weight.
-
-    From the weights' own spread, so too small when the largest ones were never drawn; compare ``weight_ess``.
-
-    Args:
-        n_chains: None when the weights are independent. Weights of Markov chains are not; with rows (draw, chain) of so
-            many chains, chains fastest as ``posterior_log_ratios`` gives them, the error is that of the chains' means,
-            whatever the correlation inside a chain.
-
-    Raises:
-        ValueError: rows that are no multiple of ``n_chains``, or fewer than two chains.
-    """
-    if n_chains is not None:
-        if n_chains < 2 or log_weights.shape[dim] % n_chains:
-            raise ValueError(f"{log_weights.shape[dim]} weights are not so many draws of each of {n_chains} chains")
-        rows = log_weights.movedim(dim, 0)
-        log_weights, dim = log_mean_exp(rows.reshape(-1, n_chains, *rows.shape[1:])), 0
-        # The means are independent. Few of them: divide by n - 1, as below it does not matter.
-        n = n_chains
-        return (1 / weight_ess(log_weights) - 1 / n).clamp(min=0).mul(n / (n - 1)).sqrt()
-    n = log_weights.shape[dim]
-    return (1 / weight_ess(log_weights, dim) - 1 / n).clamp(min=0).sqrt()

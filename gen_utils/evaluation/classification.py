@@ -1,20 +1,17 @@
-"""What a classifier's probabilities are worth: calibration, outliers, attacks, and how sure we are of each figure."""
+"""What a classifier's probabilities are worth: calibration and outliers."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
-from scipy.stats import binomtest
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..data import ImageSet, to_float
-from ..samplers.kernels import energy_and_grad
+from ..samplers.protocol import energy_and_grad
 
 
 @torch.no_grad()
@@ -120,133 +117,3 @@ def outlier_scores(classifier: nn.Module, x: Tensor, *, batch_size: int = 250) -
     finally:
         classifier.train(was_training)
     return {name: torch.cat(parts).cpu() for name, parts in found.items()}
-
-
-# --- attacks ---------------------------------------------------------------------------------------------------------
-
-
-def pgd(
-    classifier: nn.Module,
-    x: Tensor,
-    labels: Tensor,
-    radius: float,
-    *,
-    norm: str = "linf",
-    n_steps: int = 20,
-    bounds: tuple[float, float] = (-1.0, 1.0),
-    generator: torch.Generator | None = None,
-) -> Tensor:
-    """Images (B, C, H, W) no further than ``radius`` from x that the classifier gets wrong, where the attack finds any.
-
-    Projected gradient ascent from a random point of the ball on the margin, max over wrong classes of f[y] - f[label].
-    Unlike the cross-entropy the margin does not go flat where the classifier is very sure, so that a confident network
-    does not look robust. An image keeps the first wrong answer; what was never fooled keeps its last state.
-
-    Args:
-        radius: in the units of x. Where x is in [-1, 1], half of it in the units of [0, 1].
-        norm: "linf" bounds each pixel's change, "l2" the change's length.
-        n_steps: steps of 2.5 · radius / n_steps.
-
-    Raises:
-        ValueError: an unknown norm or a negative radius.
-
-    Source: Madry et al. (2018), section 2.1; the margin is one of Carlini & Wagner's (2017).
-    """
-    if norm not in ("linf", "l2"):
-        raise ValueError(f'norm is "linf" or "l2", got {norm!r}')
-    if radius < 0:
-        raise ValueError(f"radius is zero or more, got {radius}")
-    was_training = classifier.training
-    classifier.eval()
-    own = F.one_hot(labels, classifier.config["n_classes"]).bool()
-
-    def minus_margin(images: Tensor) -> Tensor:
-        logits = classifier(images)
-        return logits[own] - logits.masked_fill(own, -math.inf).amax(1)
-
-    def back(images: Tensor) -> Tensor:
-        delta = images - x
-        if norm == "linf":
-            delta = delta.clamp(-radius, radius)
-        else:
-            length = delta.flatten(1).norm(dim=1).clamp(min=1e-12)
-            delta = delta * (radius / length).clamp(max=1).view(-1, 1, 1, 1)
-        return (x + delta).clamp(*bounds)  # x is in the box, so this step moves no pixel away from it
-
-    try:
-        noise = torch.rand(x.shape, generator=generator, device=None if generator is None else generator.device)
-        at = back(x + radius * (2 * noise - 1).to(x))
-        found, fooled = at.clone(), torch.zeros(len(x), dtype=torch.bool, device=x.device)
-        step = 2.5 * radius / n_steps
-        for i in range(n_steps + 1):
-            value, grad = energy_and_grad(minus_margin, at)
-            found = torch.where(fooled.view(-1, 1, 1, 1), found, at)
-            fooled |= value < 0
-            if i == n_steps or bool(fooled.all()):
-                break
-            if norm == "linf":
-                way = grad.sign()
-            else:
-                way = grad / grad.flatten(1).norm(dim=1).clamp(min=1e-12).view(-1, 1, 1, 1)
-            at = back(at - step * way)
-    finally:
-        classifier.train(was_training)
-    return found
-
-
-def robust_accuracy(
-    classifier: nn.Module, x: Tensor, labels: Tensor, radius: float, *, batch_size: int = 100, **settings
-) -> int:
-    """How many of the images (N, C, H, W) are right and stay right under ``pgd``; ``settings`` are its own."""
-    survived = 0
-    for images, truth in zip(x.split(batch_size), labels.split(batch_size), strict=True):
-        attacked = pgd(classifier, images, truth, radius, **settings) if radius else images
-        right = logits_of(classifier, images).argmax(1) == truth.cpu()
-        survived += int((right & (logits_of(classifier, attacked).argmax(1) == truth.cpu())).sum())
-    return survived
-
-
-# --- how sure --------------------------------------------------------------------------------------------------------
-
-
-def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's interval for a share, which is sensible near 0 and 1 too. Source: Wilson (1927), by SciPy."""
-    found = binomtest(int(successes), int(n)).proportion_ci(level, method="wilson")
-    return float(found.low), float(found.high)
-
-
-def bootstrap(
-    statistic: Callable[..., float],
-    *groups: tuple[Tensor, ...],
-    n: int = 200,
-    level: float = 0.95,
-    seed: int = 0,
-    bounds: tuple[float, float] = (-math.inf, math.inf),
-) -> tuple[float, float]:
-    """Basic bootstrap interval of a statistic: each group's rows are drawn anew with replacement, ``n`` times.
-
-    The interval is (2 θ - q_high, 2 θ - q_low), θ the statistic and q the quantiles of its resampled values. It
-    reflects the resampling at θ, and so takes out a bias that the percentiles themselves would double: an ECE is too
-    high in a small sample, and higher still in a resample. With a strong bias the interval may lie below θ.
-
-    Args:
-        statistic: called with the tensors of all groups in order.
-        groups: each a tuple of tensors whose rows belong together, such as (logits, labels).
-        bounds: what the statistic can be; the interval is cut there.
-
-    Raises:
-        ValueError: tensors of one group that differ in length.
-
-    Source: Davison & Hinkley (1997), section 5.2.
-    """
-    for group in groups:
-        if len({len(tensor) for tensor in group}) != 1:
-            raise ValueError(f"the tensors of a group have one length, got {[len(t) for t in group]}")
-    stream = torch.Generator().manual_seed(seed)
-    values = []
-    for _ in range(n):
-        index = [torch.randint(len(g[0]), (len(g[0]),), generator=stream) for g in groups]
-        values.append(statistic(*(t[i] for g, i in zip(groups, index, strict=True) for t in g)))
-    whole = statistic(*(t for g in groups for t in g))
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return tuple(float(min(max(2 * whole - q, bounds[0]), bounds[1])) for q in (high, low))

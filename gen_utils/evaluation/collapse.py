@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from ..data import to_uint8
 from ..samplers import sample
-from .outliers import auroc, energies, shift
+from .corruptions import shift
+from .outliers import auroc, energies
 
 
 def energy_report(energy: nn.Module, images: Tensor, generator: torch.Generator | None = None) -> dict[str, float]:

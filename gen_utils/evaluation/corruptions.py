@@ -1,7 +1,7 @@
-"""Known damage of known strength: what a distance between sets of images must put in order.
+"""Damaged images: by known strength, which a distance must put in order; and as outliers an energy should refuse.
 
-Each takes floats (B, C, H, W) in [-1, 1] and a strength in [0, 1], one number or one an image, and gives floats of the
-same shape in [-1, 1]. Strength 0 changes nothing.
+The functions of strength take floats (B, C, H, W) in [-1, 1] and a strength in [0, 1], one number or one an image, and
+give floats of the same shape in [-1, 1]. Strength 0 changes nothing.
 """
 
 from __future__ import annotations
@@ -133,3 +133,28 @@ def _squares(x: Tensor, share: Tensor, generator: torch.Generator | None) -> Ten
         return (i >= first[:, None]) & (i < (first + side)[:, None])
 
     return (within(h, u[0])[:, :, None] & within(w, u[1])[:, None, :]).unsqueeze(1)
+
+
+def corruptions(images: Tensor, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+    """Damaged versions of images in [-1, 1], (B, C, H, W) each, by name.
+
+    They go from what any model should refuse (noise) to what needs a real model of digits
+    (a digit upside down, or a few pixels away from where digits are).
+    """
+    noise = torch.rand(images.shape, generator=generator) * 2 - 1
+    wobble = torch.randn(images.shape, generator=generator)
+    return {
+        "uniform noise": noise,
+        "noisy (σ = 0.3)": (images + 0.3 * wobble).clamp(-1, 1),
+        "inverted": -images,
+        "upside down": images.flip(-2),
+        "mirrored": images.flip(-1),
+        "shifted by 6 pixels": shift(images, 6),
+    }
+
+
+def shift(images: Tensor, pixels: int) -> Tensor:
+    """Moved right, with the background (-1) coming in on the left."""
+    moved = torch.full_like(images, -1.0)
+    moved[..., pixels:] = images[..., :-pixels]
+    return moved

@@ -11,8 +11,8 @@ from scipy import linalg
 from torch import Tensor, nn
 
 from ..data import ImageSet, to_float
-from .classification import bootstrap
 from .feature_networks import FrozenFeatures, feature_network
+from .intervals import bootstrap
 from .kernel_distance import checked_features, kernel_interval
 
 

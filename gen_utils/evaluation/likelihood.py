@@ -17,15 +17,9 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from ..samplers import HMC, sample, warm_up
-from .annealing import (
-    annealed_importance,
-    log_mean_exp,
-    log_mean_exp_error,
-    sigmoid_betas,
-    standard_normal,
-    weight_ess,
-)
+from .annealing import annealed_importance, sigmoid_betas, standard_normal
 from .fitted_density import fit_density
+from .intervals import log_mean_exp, log_mean_exp_error, weight_ess
 from .latent_posterior import checked_posterior, log_joint, posterior_energy
 
 __all__ = [

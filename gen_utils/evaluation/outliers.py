@@ -6,32 +6,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.functional.classification import binary_auroc
 
-from ..samplers.kernels import energy_only
-
-
-def corruptions(images: Tensor, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-    """Damaged versions of images in [-1, 1], (B, C, H, W) each, by name.
-
-    They go from what any model should refuse (noise) to what needs a real model of digits
-    (a digit upside down, or a few pixels away from where digits are).
-    """
-    noise = torch.rand(images.shape, generator=generator) * 2 - 1
-    wobble = torch.randn(images.shape, generator=generator)
-    return {
-        "uniform noise": noise,
-        "noisy (σ = 0.3)": (images + 0.3 * wobble).clamp(-1, 1),
-        "inverted": -images,
-        "upside down": images.flip(-2),
-        "mirrored": images.flip(-1),
-        "shifted by 6 pixels": shift(images, 6),
-    }
-
-
-def shift(images: Tensor, pixels: int) -> Tensor:
-    """Moved right, with the background (-1) coming in on the left."""
-    moved = torch.full_like(images, -1.0)
-    moved[..., pixels:] = images[..., :-pixels]
-    return moved
+from ..samplers.protocol import energy_only
 
 
 @torch.no_grad()

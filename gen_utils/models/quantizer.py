@@ -125,3 +125,19 @@ class VectorQuantizer(nn.Module):
 def _rows(z: Tensor) -> Tensor:
     """(B, D, h, w) -> (B·h·w, D) in float32: moving averages of half-precision numbers would stand still."""
     return z.detach().movedim(1, -1).flatten(0, -2).float()
+
+
+def perplexity(counts: Tensor) -> Tensor:
+    """exp of the entropy of the codes' shares: how many codes, used evenly, would be as varied. In 1..K.
+
+    Args:
+        counts: (K,) how often each code was used, over everything that is to be judged. The mean of the batches'
+            perplexities is another, smaller number: a batch uses fewer codes than an epoch.
+
+    Raises:
+        ValueError: no code was used at all.
+    """
+    if counts.sum() <= 0:
+        raise ValueError("the perplexity of no tokens is not defined; count some first")
+    share = counts.double() / counts.sum()
+    return torch.exp(-torch.special.xlogy(share, share).sum())

@@ -3,14 +3,15 @@
 Pure functions over tensors: this package imports nothing else of the project.
 """
 
-from .chain import Chain, ChainDiverged, fast_copy, sample
-from .class_buffer import ClassBuffer
+from .buffers import ClassBuffer, ReplayBuffer
+from .chain import Chain, ChainDiverged, sample
+from .fast import fast_copy
 from .hmc import HMC, leapfrog
-from .kernels import State
 from .langevin import Langevin, ProximalLangevin
 from .mala import MALA
+from .protocol import Energy, Kernel, Start, State, frozen
 from .schedules import constant, geometric, power_decay
-from .starts import GaussianStart, ReplayBuffer, UniformStart
+from .starts import GaussianStart, UniformStart
 from .warmup import warm_up
 
 __all__ = [
@@ -19,14 +20,18 @@ __all__ = [
     "Chain",
     "ChainDiverged",
     "ClassBuffer",
+    "Energy",
     "GaussianStart",
+    "Kernel",
     "Langevin",
     "ProximalLangevin",
     "ReplayBuffer",
+    "Start",
     "State",
     "UniformStart",
     "constant",
     "fast_copy",
+    "frozen",
     "geometric",
     "leapfrog",
     "power_decay",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import math
 from dataclasses import dataclass
@@ -10,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .graphs import Walk, replayed
-from .kernels import Energy, State
+from .fast import fast_copy
+from .protocol import Energy, Kernel, frozen
 
 
 class ChainDiverged(RuntimeError):
@@ -32,7 +31,7 @@ class Chain:
 def sample(
     energy: Energy,
     x0: Tensor,
-    kernel,
+    kernel: Kernel,
     n_steps: int,
     *,
     keep_every: int | None = None,
@@ -41,8 +40,7 @@ def sample(
 ) -> Chain:
     """Run ``n_steps`` of ``kernel`` from every row of ``x0``, all chains side by side.
 
-    On a GPU a chain that comes back with the same network and settings is recorded, and from then on replayed
-    (``graphs.py``).
+    The energy's weights want no gradient while the chain runs, and are as they were afterwards.
 
     Args:
         energy: callable (B, *event) -> (B,), low = likely.
@@ -60,69 +58,54 @@ def sample(
         ValueError: a start that is not finite, not floating point or outside the kernel's bounds, or an energy
             that does not return one number a sample.
     """
+    x0 = checked_start(x0, n_steps, keep_every)
+    if n_steps == 0:
+        return Chain(x0, None if keep_every is None else x0.new_zeros((0, *x0.shape)), x0.new_zeros((0, len(x0))), 1.0)
+    on_cpu = x0.device.type == "cpu"  # reading a value stalls a GPU: there all are looked at in the end
+    if on_cpu:
+        keep_freed_memory()
+    if fast and isinstance(energy, nn.Module):
+        energy = fast_copy(energy, x0.device, None if fast is True else fast)
+    path, energies, accepted, diverged = [], [], [], []
+    with frozen(energy):
+        state = kernel.init(energy, x0)
+        check_finite(state.energy, 0, kernel)
+        for t in range(1, n_steps + 1):
+            state = kernel.step(energy, state, t, n_steps, generator)
+            energies.append(state.energy)
+            if on_cpu:
+                check_finite(state.energy, t, kernel)
+            if state.accept is not None:
+                accepted.append(state.accept)
+                diverged.append(state.diverged)
+            if keep_every is not None and t % keep_every == 0:
+                path.append(state.x)
+    trace = torch.stack(energies)
+    if not on_cpu:
+        check_trace(trace, kernel)
+    kept = None
+    if keep_every is not None:
+        kept = torch.stack(path) if path else x0.new_zeros((0, *x0.shape))
+    return Chain(
+        x=state.x.to(x0.dtype),
+        path=kept,
+        energy=trace,
+        accept_rate=float(torch.stack(accepted).double().mean()) if accepted else 1.0,
+        n_diverged=int(torch.stack(diverged).sum()) if diverged else 0,
+    )
+
+
+def checked_start(x0: Tensor, n_steps: int, keep_every: int | None = None) -> Tensor:
+    """The start, detached.
+
+    Raises:
+        ValueError: numbers of steps that make no sense.
+    """
     if n_steps < 0:
         raise ValueError(f"n_steps must be zero or more, got {n_steps}")
     if keep_every is not None and keep_every < 1:
         raise ValueError(f"keep_every must be at least 1, got {keep_every}")
-    x0 = x0.detach()
-    on_cpu = x0.device.type == "cpu"
-    if on_cpu:
-        keep_freed_memory()
-    if n_steps == 0:
-        return Chain(x0, None if keep_every is None else x0.new_zeros((0, *x0.shape)), x0.new_zeros((0, len(x0))), 1.0)
-
-    def prepare(network: Energy) -> Energy:
-        if fast and isinstance(network, nn.Module):
-            return fast_copy(network, x0.device, None if fast is True else fast)
-        return network
-
-    def steps(network: Energy, state: State, stream: torch.Generator | None) -> Walk:
-        return _walk(network, state, kernel, n_steps, keep_every, stream, check_each=on_cpu)
-
-    chain_energy = prepare(energy)
-    state = kernel.init(chain_energy, x0)
-    check_finite(state.energy, 0, kernel)
-    walk = None
-    if keep_every is None:
-        walk = replayed(energy, prepare, steps, state, generator, kernel, n_steps, fast)
-    if walk is None:
-        walk = steps(chain_energy, state, generator)
-    if not on_cpu:
-        for t in (~torch.isfinite(walk.energy)).any(dim=1).nonzero().flatten()[:1].tolist():
-            check_finite(walk.energy[t], t + 1, kernel)
-    return Chain(
-        x=walk.x.to(x0.dtype),
-        path=walk.path,
-        energy=walk.energy,
-        accept_rate=1.0 if walk.accepted is None else float(walk.accepted.double().mean()),
-        n_diverged=0 if walk.diverged is None else int(walk.diverged.sum()),
-    )
-
-
-def _walk(
-    energy: Energy, state: State, kernel, n_steps: int, keep_every: int | None, generator, *, check_each: bool
-) -> Walk:
-    """The steps of a chain.
-
-    Args:
-        check_each: look at every energy at once. Reading a value stalls a GPU, and ends a recording.
-    """
-    path, energies, accepted, diverged = [], [], [], []
-    for t in range(1, n_steps + 1):
-        state = kernel.step(energy, state, t, n_steps, generator)
-        energies.append(state.energy)
-        if check_each:
-            check_finite(state.energy, t, kernel)
-        if state.accept is not None:
-            accepted.append(state.accept)
-            diverged.append(state.diverged)
-        if keep_every is not None and t % keep_every == 0:
-            path.append(state.x)
-    kept = None
-    if keep_every is not None:
-        kept = torch.stack(path) if path else state.x.new_zeros((0, *state.x.shape))
-    tested = [torch.stack(values) if values else None for values in (accepted, diverged)]
-    return Walk(state.x, torch.stack(energies), kept, *tested)
+    return x0.detach()
 
 
 @functools.cache
@@ -138,7 +121,7 @@ def keep_freed_memory() -> None:
     torch.empty(31 * 2**20, dtype=torch.uint8)
 
 
-def check_finite(energy: Tensor, t: int, kernel) -> None:
+def check_finite(energy: Tensor, t: int, kernel: Kernel) -> None:
     """Raise ``ChainDiverged`` when one of the energies (B,) after step t is not finite; t = 0 is the start."""
     if math.isfinite(energy.sum().item()):
         return  # the sum of finite numbers is finite, unless it overflows: then look closely
@@ -153,36 +136,7 @@ def check_finite(energy: Tensor, t: int, kernel) -> None:
         )
 
 
-def fast_copy(energy: nn.Module, device: torch.device, dtype: torch.dtype | None = None) -> nn.Module:
-    """A copy of the energy in the arithmetic this machine does fastest, for use inside a chain.
-
-    Channels-last layout everywhere (convolutions read it without reordering), bfloat16 weights
-    where the hardware multiplies them natively. A chain needs only the direction of the gradient,
-    so eight bits of mantissa are enough; the loss should be computed with the original. The copy
-    costs far less than one step, and is made anew for each chain, so it never holds old weights.
-    """
-    if dtype is None:
-        dtype = torch.bfloat16 if _fast_bfloat16(device) else torch.float32
-    clone = copy.deepcopy(energy).requires_grad_(False).to(device, dtype, memory_format=torch.channels_last)
-    return _Cast(clone, dtype)
-
-
-def _fast_bfloat16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    # Without these instructions bfloat16 is emulated, and slower than float32.
-    return device.type == "cpu" and any(
-        getattr(torch.cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    )
-
-
-class _Cast(nn.Module):
-    def __init__(self, energy: nn.Module, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.energy, self.dtype = energy, dtype
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x.to(self.dtype)
-        if x.ndim == 4:
-            x = x.contiguous(memory_format=torch.channels_last)
-        return self.energy(x).to(torch.promote_types(self.dtype, torch.float32))
+def check_trace(energies: Tensor, kernel: Kernel) -> None:
+    """``check_finite`` for all steps at once, energies (n_steps, B)."""
+    for t in (~torch.isfinite(energies)).any(dim=1).nonzero().flatten()[:1].tolist():
+        check_finite(energies[t], t + 1, kernel)

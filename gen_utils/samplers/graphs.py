@@ -1,15 +1,17 @@
 """Chains as CUDA graphs: the thousands of small launches of a chain, recorded once and replayed as one.
 
 On a GPU a chain on a small network waits for Python: each step launches a few dozen kernels, and each of them computes
-for less time than its launch takes. A graph holds the launches of the whole chain. ``sample`` decides by itself:
+for less time than its launch takes. A graph holds the launches of the whole chain. ``sample_recorded`` is ``sample``
+for such chains. Nothing in the workbook calls it: no device has run it yet (``benchmarks/gpu_chains.py`` measures it
+where there is one). It decides by itself:
 
 - the first two chains of a kind run as they always do. A chain that is drawn once is not worth a recording;
 - the third is recorded, which costs about three such chains, and the recording must give what the plain chain gave;
 - from then on it is replayed, with the network's present weights and the caller's own random numbers.
 
 A kind is a network, a kernel with its settings, a number of steps, a shape and a dtype. Whatever cannot be recorded
-safely (see ``_kind``) or fails to be runs plainly, always. So do chains whose path is kept, and energies that are made
-anew for each chain: under labels (``energy.given(labels)``), and in the training of a VAEBM.
+safely (see ``_kind``) or fails to be runs plainly, always. So do energies that are made anew for each chain: under
+labels (``energy.given(labels)``), and in the training of a VAEBM.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ import torch
 from torch import Tensor, nn
 from torch.torch_version import TorchVersion
 
-from .kernels import State, energy_only
+from .chain import Chain, check_finite, check_trace, checked_start, sample
+from .fast import fast_copy
+from .protocol import Energy, Kernel, State, energy_only, frozen
 
 RECORD_AT = 3  # the how-manieth chain of a kind
 MOST_RECORDINGS = 4  # of one network; each holds memory of its own
@@ -41,7 +45,6 @@ class Walk(NamedTuple):
 
     x: Tensor  # (B, *event)
     energy: Tensor  # (n_steps, B)
-    path: Tensor | None = None  # (K, B, *event)
     accepted: Tensor | None = None  # (n_steps, B) bool
     diverged: Tensor | None = None  # (n_steps, B) bool
 
@@ -63,6 +66,57 @@ def plain_chains() -> Iterator[None]:
         yield
     finally:
         _enabled = before
+
+
+def sample_recorded(
+    energy: Energy,
+    x0: Tensor,
+    kernel: Kernel,
+    n_steps: int,
+    *,
+    generator: torch.Generator | None = None,
+    fast: bool | torch.dtype = False,
+) -> Chain:
+    """``sample``, but for ``keep_every``: on a GPU a chain that comes back is recorded, and from then on replayed.
+
+    Args, raises: as for ``sample``.
+    """
+
+    def prepare(network: Energy) -> Energy:
+        if fast and isinstance(network, nn.Module):
+            return fast_copy(network, x0.device, None if fast is True else fast)
+        return network
+
+    def steps(network: Energy, state: State, stream: torch.Generator | None) -> Walk:
+        return _walk(network, state, kernel, n_steps, stream)
+
+    x0 = checked_start(x0, n_steps)
+    if n_steps == 0 or not (_enabled and _on_device(x0, generator)):
+        return sample(energy, x0, kernel, n_steps, generator=generator, fast=fast)
+    ready = prepare(energy)
+    with frozen(ready):
+        state = kernel.init(ready, x0)
+        check_finite(state.energy, 0, kernel)
+        walk = replayed(energy, prepare, steps, state, generator, kernel, n_steps, fast)
+        if walk is None:
+            walk = steps(ready, state, generator)
+    check_trace(walk.energy, kernel)
+    rate = 1.0 if walk.accepted is None else float(walk.accepted.double().mean())
+    lost = 0 if walk.diverged is None else int(walk.diverged.sum())
+    return Chain(walk.x.to(x0.dtype), None, walk.energy, rate, lost)
+
+
+def _walk(energy: Energy, state: State, kernel: Kernel, n_steps: int, generator: torch.Generator | None) -> Walk:
+    """The steps of ``sample``, without a look at any value: that would end a recording."""
+    energies, accepted, diverged = [], [], []
+    for t in range(1, n_steps + 1):
+        state = kernel.step(energy, state, t, n_steps, generator)
+        energies.append(state.energy)
+        if state.accept is not None:
+            accepted.append(state.accept)
+            diverged.append(state.diverged)
+    tested = [torch.stack(values) if values else None for values in (accepted, diverged)]
+    return Walk(state.x, torch.stack(energies), *tested)
 
 
 def replayed(

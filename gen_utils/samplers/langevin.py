@@ -8,19 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .kernels import (
-    Bounds,
-    Energy,
-    State,
-    check_bounds,
-    check_positive,
-    check_start,
-    energy_and_grad,
-    energy_only,
-    normal_like,
-    setting_at,
-)
+from .metropolis import normal_like
+from .protocol import Bounds, Energy, State, energy_and_grad, energy_only
 from .schedules import Schedule
+from .settings import check_bounds, check_positive, check_start, setting_at
 
 
 @dataclass(frozen=True)

@@ -8,22 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .kernels import (
-    Bounds,
-    Energy,
-    State,
-    accept_or_stay,
-    check_bounds,
-    check_positive,
-    check_start,
-    energy_and_grad,
-    inside_box,
-    normal_like,
-    per_chain,
-    setting_at,
-    sum_event,
-)
+from .metropolis import accept_or_stay, inside_box, normal_like, per_chain, sum_event
+from .protocol import Bounds, Energy, State, energy_and_grad
 from .schedules import Schedule
+from .settings import check_bounds, check_positive, check_start, setting_at
 
 
 @dataclass(frozen=True)

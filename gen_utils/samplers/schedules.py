@@ -7,25 +7,49 @@ Wherever a kernel takes a number it takes a schedule as well.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 Schedule = Callable[[int, int], float]
 
 
-def constant(value: float) -> Schedule:
+@dataclass(frozen=True)
+class constant:
     """The same value at every step."""
-    return lambda t, n_steps: value
+
+    value: float
+
+    def __call__(self, t: int, n_steps: int) -> float:
+        return self.value
 
 
-def power_decay(start: float, power: float) -> Schedule:
+@dataclass(frozen=True)
+class power_decay:
     """``start / t**power``: Robbins-Monro decay, as in Welling & Teh (2011), section 3."""
-    return lambda t, n_steps: start / t**power
+
+    start: float
+    power: float
+
+    def __call__(self, t: int, n_steps: int) -> float:
+        return self.start / t**self.power
 
 
-def geometric(start: float, end: float) -> Schedule:
-    """``start * (end / start) ** (t / n_steps)``: annealing that arrives exactly at ``end``."""
-    if start <= 0 or end <= 0:
-        raise ValueError(f"a geometric schedule needs positive ends, got {start} and {end}")
-    return lambda t, n_steps: start * (end / start) ** (t / n_steps)
+@dataclass(frozen=True)
+class geometric:
+    """``start * (end / start) ** (t / n_steps)``: annealing that arrives exactly at ``end``.
+
+    Raises:
+        ValueError: an end that is not positive.
+    """
+
+    start: float
+    end: float
+
+    def __post_init__(self) -> None:
+        if self.start <= 0 or self.end <= 0:
+            raise ValueError(f"a geometric schedule needs positive ends, got {self.start} and {self.end}")
+
+    def __call__(self, t: int, n_steps: int) -> float:
+        return self.start * (self.end / self.start) ** (t / n_steps)
 
 
 def value_at(setting: float | Schedule, t: int, n_steps: int) -> float:

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from .chain import check_finite
 from .hmc import HMC
-from .kernels import Energy
 from .mala import MALA
+from .protocol import Energy, frozen
 
 
 def warm_up(
@@ -61,17 +61,18 @@ def warm_up(
     shrink_to, speed, stabiliser, forget = first + math.log(10), 0.05, 10, 0.75  # μ, γ, t0, κ of the paper
     mean_error, log_average, log_step = 0.0, 0.0, first
     acceptances = []
-    state = kernel.init(energy, x0.detach())
-    check_finite(state.energy, 0, kernel)
-    for t in range(1, n_steps + 1):
-        trial = replace(kernel, step_size=math.exp(log_step))
-        state = trial.step(energy, state, t, n_steps, generator)
-        acceptances.append(float(state.log_ratio.double().clamp(max=0).exp().mean()))
-        mean_error += (target_accept - acceptances[-1] - mean_error) / (t + stabiliser)
-        # Twenty e-folds either way are room for any honest guess, and keep exp() far from 0 and infinity.
-        log_step = min(max(shrink_to - math.sqrt(t) / speed * mean_error, first - 20), first + 20)
-        weight = t**-forget
-        log_average = weight * log_step + (1 - weight) * log_average
+    with frozen(energy):
+        state = kernel.init(energy, x0.detach())
+        check_finite(state.energy, 0, kernel)
+        for t in range(1, n_steps + 1):
+            trial = replace(kernel, step_size=math.exp(log_step))
+            state = trial.step(energy, state, t, n_steps, generator)
+            acceptances.append(float(state.log_ratio.double().clamp(max=0).exp().mean()))
+            mean_error += (target_accept - acceptances[-1] - mean_error) / (t + stabiliser)
+            # Twenty e-folds either way are room for any honest guess, and keep exp() far from 0 and infinity.
+            log_step = min(max(shrink_to - math.sqrt(t) / speed * mean_error, first - 20), first + 20)
+            weight = t**-forget
+            log_average = weight * log_step + (1 - weight) * log_average
     late = acceptances[n_steps // 2 :]
     if max(late) == 0:
         raise RuntimeError(

@@ -1,10 +1,13 @@
 """LightningModules, one file a model, and ``fit``, which trains any of them."""
 
 from .classifier import ClassifierTraining
-from .ebm import EBMConfig, EBMTraining, EBMWatch
-from .fit import FitConfig, Run, TrainingDiverged, fit, run_folder
+from .ebm import EBMConfig, EBMTraining
+from .fit import fit
+from .guards import TrainingDiverged
+from .run import FitConfig, Run
 from .vae import VAETraining, implied_sigma
 from .vqvae import GumbelTraining, TokenPriorTraining, VQVAETraining, token_set
+from .watches import EBMWatch
 
 __all__ = [
     "ClassifierTraining",
@@ -20,6 +23,5 @@ __all__ = [
     "VQVAETraining",
     "fit",
     "implied_sigma",
-    "run_folder",
     "token_set",
 ]

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..data import to_float, to_uint8
+from ..data import to_float
 from ..losses import contrastive_divergence
 from ..models.conditional_energy import classify
 from ..samplers import ClassBuffer, Langevin, ReplayBuffer, UniformStart, sample
-from ..samplers.kernels import energy_only
+from ..samplers.protocol import energy_only
 from .streams import stream_of_process
 
 
@@ -34,7 +34,8 @@ class EBMConfig:
         data_noise: standard deviation of Gaussian noise on the data (units of [-1, 1]).
         lr, betas: Adam's. β1 = 0 because the two terms of the loss fight: momentum would carry on
             in a direction that the new negatives have just made wrong.
-        decay: "cosine" to zero over ``max_steps``, or a factor an epoch.
+        warmup: optimiser steps in which the learning rate grows from zero.
+        decay: "cosine" to zero over ``max_steps``, "constant", or a factor an epoch.
         grad_norm: bound on the norm of the parameters' gradient; None for none.
         fast: run the chain in the machine's fastest arithmetic.
         seed: of the chain's and the data's noise.
@@ -50,10 +51,15 @@ class EBMConfig:
     data_noise: float = 0.005
     lr: float = 1e-4
     betas: tuple[float, float] = (0.0, 0.999)
+    warmup: int = 0
     decay: str | float = 0.97
     grad_norm: float | None = 0.1
     fast: bool = True
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.decay not in ("cosine", "constant") and not (isinstance(self.decay, (int, float)) and self.decay > 0):
+            raise ValueError(f'decay is "cosine", "constant" or a factor an epoch, got {self.decay!r}')
 
 
 class EBMTraining(L.LightningModule):
@@ -62,14 +68,18 @@ class EBMTraining(L.LightningModule):
     An energy with ``n_classes`` is conditional, E(x, y): its chains run under the labels of the data beside
     them, and the buffer keeps the classes apart.
 
-    Logs ``loss``, ``contrast`` (mean energy of data minus that of negatives), ``energy_real`` and
-    ``energy_fake``, for kernels with a test ``accept_rate``; in validation ``val_contrast``, against uniform
+    Logs ``loss``, ``contrast`` (mean energy of data minus that of negatives), ``energy_real``,
+    ``energy_fake`` and ``lr``, for kernels with a test ``accept_rate``; in validation ``val_contrast``, against uniform
     noise, and for conditional energies ``val_accuracy`` of arg min_y E(x, y).
+
+    Args:
+        energy: it is changed.
+        lr_factor: the learning rate is multiplied by it; a rescue lowers it after a divergence.
     """
 
-    def __init__(self, energy: nn.Module, config: EBMConfig) -> None:
+    def __init__(self, energy: nn.Module, config: EBMConfig, *, lr_factor: float = 1.0) -> None:
         super().__init__()
-        self.energy, self.config = energy, config
+        self.energy, self.config, self.lr_factor = energy, config, lr_factor
         self.n_classes = getattr(energy, "n_classes", None)
         if config.classify and self.n_classes is None:
             raise ValueError("classify weighs the labels of a conditional energy, and this energy takes no labels")
@@ -103,18 +113,24 @@ class EBMTraining(L.LightningModule):
             self.log("accept_rate", chain.accept_rate)
         return chain.x
 
+    def noisy(self, real: Tensor) -> Tensor:
+        """Data (B, C, H, W) with a little noise, in the box where chains live; changes its argument."""
+        if not self.config.data_noise:
+            return real
+        jitter = torch.randn(real.shape, generator=self.noise, device=real.device)
+        return real.add_(jitter, alpha=self.config.data_noise).clamp_(-1, 1)
+
+    def score(self, function: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        """``function`` of data and of samples, in one pass or in two (``config.joint_pass``)."""
+        if self.config.joint_pass:
+            return function(torch.cat((real, fake))).chunk(2)
+        return function(real), function(fake)
+
     def training_step(self, batch: tuple[Tensor, ...], _) -> Tensor:
         config, labels = self.config, self._labels(batch)
-        real = to_float(batch[0])
-        if config.data_noise:
-            jitter = torch.randn(real.shape, generator=self.noise, device=real.device)
-            real = real.add_(jitter, alpha=config.data_noise).clamp_(-1, 1)
+        real = self.noisy(to_float(batch[0]))
         fake = self.negatives(len(real), labels)
-        energies = self.energy if labels is None else self.energy.class_energies
-        if config.joint_pass:
-            real_out, fake_out = energies(torch.cat((real, fake))).chunk(2)
-        else:
-            real_out, fake_out = energies(real), energies(fake)
+        real_out, fake_out = self.score(self.energy if labels is None else self.energy.class_energies, real, fake)
         if labels is None:
             energy_real, energy_fake = real_out, fake_out
         else:
@@ -124,11 +140,16 @@ class EBMTraining(L.LightningModule):
             wrong = F.cross_entropy(-real_out, labels)
             loss = loss + config.classify * wrong
             self.log("cross_entropy", wrong.detach())
-        real_mean, fake_mean = energy_real.detach().mean(), energy_fake.detach().mean()
-        self.log_dict(
-            {"loss": loss, "contrast": real_mean - fake_mean, "energy_real": real_mean, "energy_fake": fake_mean}
-        )
+        self.log("loss", loss.detach())
+        self.log_contrast(energy_real, energy_fake)
         return loss
+
+    def log_contrast(self, energy_real: Tensor, energy_fake: Tensor) -> float:
+        """Log both mean energies and their difference, which is returned; energies (B,)."""
+        real_mean, fake_mean = energy_real.detach().mean(), energy_fake.detach().mean()
+        contrast = real_mean - fake_mean
+        self.log_dict({"contrast": contrast, "energy_real": real_mean, "energy_fake": fake_mean})
+        return float(contrast)
 
     def validation_step(self, batch: tuple[Tensor, ...], _) -> None:
         real, labels = to_float(batch[0]), self._labels(batch)
@@ -149,14 +170,25 @@ class EBMTraining(L.LightningModule):
             raise ValueError("a conditional energy is trained on images with labels, and these have none")
         return batch[1]
 
-    def configure_optimizers(self) -> dict:
+    def learning_rate(self, step: int) -> float:
+        """Adam's rate at an optimiser step: a function of the step alone, so that a resumed run needs no memory."""
         config = self.config
-        optimizer = torch.optim.Adam(self.energy.parameters(), lr=config.lr, betas=config.betas)
+        rate = config.lr * self.lr_factor * min(1.0, (step + 1) / max(1, config.warmup))
+        if config.decay == "constant":
+            return rate
         if config.decay == "cosine":
-            scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.trainer.max_steps)
-            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-        scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, config.decay)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "epoch"}}
+            return rate * 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.trainer.max_steps)))
+        return rate * config.decay ** (step // max(1, self.trainer.num_training_batches))
+
+    def on_train_batch_start(self, *_) -> None:
+        # At every step: an optimiser that comes from a checkpoint brings its old rate along.
+        rate = self.learning_rate(self.global_step)
+        for group in self.optimizers(use_pl_optimizer=False).param_groups:
+            group["lr"] = rate
+        self.log("lr", rate)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.energy.parameters(), lr=self.config.lr, betas=self.config.betas)
 
     def configure_gradient_clipping(self, optimizer, *args, **kwargs) -> None:
         if self.config.grad_norm is not None:
@@ -169,63 +201,3 @@ class EBMTraining(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         self.buffer.load_state_dict(checkpoint["buffer"])
         self.noise.set_state(checkpoint["noise"].cpu())
-
-
-class EBMWatch(Callback):
-    """Looks at the model every so many steps: a chain from noise, and the energies of outliers.
-
-    Attributes:
-        strips: one (K, n_chains, C, H, W) uint8 tensor a look, the states of fresh chains.
-        energies: one dictionary a look, name -> mean energy, for data and for each outlier.
-        steps: the optimiser step of each look.
-
-    The looks are part of the checkpoint, so a resumed or finished run still shows them all (and keeps
-    to the chain length it began with).
-    """
-
-    _kept = ("steps", "strips", "energies", "n_steps", "n_kept")
-
-    def __init__(
-        self, every: int, probes: dict[str, Tensor], *, n_chains: int = 4, n_steps: int = 256, n_kept: int = 8
-    ) -> None:
-        self.every, self.probes = every, probes
-        self.n_chains, self.n_steps, self.n_kept = n_chains, n_steps, n_kept
-        self.steps: list[int] = []
-        self.strips: list[Tensor] = []
-        self.energies: list[dict[str, float]] = []
-
-    def on_train_batch_end(self, trainer, module, *args) -> None:
-        if trainer.global_step % self.every == 0:
-            self.look(trainer, module)
-
-    def look(self, trainer, module) -> None:
-        config, energy = module.config, module.energy
-        # A stream of its own, the same at every look: the strips show one and the same start maturing.
-        stream = torch.Generator(module.device).manual_seed(config.seed)
-        x0 = UniformStart(energy.event_shape).draw(self.n_chains, generator=stream)
-        total = energy  # what the probes are measured with
-        if module.n_classes is not None:
-            total = energy.marginal
-            energy = energy.given(torch.arange(self.n_chains, device=module.device) % module.n_classes)
-        keep = self.n_steps // self.n_kept
-        chain = sample(energy, x0, config.kernel, self.n_steps, keep_every=keep, generator=stream, fast=config.fast)
-        self.steps.append(trainer.global_step)
-        self.strips.append(to_uint8(chain.path).cpu())
-        self.energies.append({n: float(energy_only(total, x.to(module.device)).mean()) for n, x in self.probes.items()})
-        from torchvision.utils import make_grid  # torchvision is slow to import
-
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                film = self.strips[-1].transpose(0, 1).flatten(0, 1)
-                picture = make_grid(film, nrow=self.n_kept)
-                logger.experiment.add_image("chains", picture, trainer.global_step)
-                buffer = to_uint8(module.buffer.images[-64:]).cpu()
-                if len(buffer):
-                    logger.experiment.add_image("buffer", make_grid(buffer), trainer.global_step)
-
-    def state_dict(self) -> dict:
-        return {name: getattr(self, name) for name in self._kept}
-
-    def load_state_dict(self, state: dict) -> None:
-        for name in self._kept:
-            setattr(self, name, state[name])

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
-import sys
 import threading
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import lightning as L
@@ -18,64 +15,15 @@ import torch
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from ..base.files import plain_write_errors
+from ..base.frontend import interactive
 from ..data import ImageSet
-from ..disk import plainly, runs_root
 from ..samplers import ChainDiverged
+from .cards import settings_of
+from .guards import StopOnNonFinite, TrainingDiverged, last_good, refuse_sick
+from .run import FitConfig, Run
 from .run_files import Curves, WholeCheckpoints, read_curves
-
-
-class TrainingDiverged(RuntimeError):
-    """A loss stopped being finite; the message names the last good checkpoint."""
-
-
-@dataclass(frozen=True)
-class FitConfig:
-    """What ``fit`` needs to know beside the module and the data.
-
-    Attributes:
-        max_steps: optimiser steps in all (a resumed run counts from its beginning).
-        batch_size: images a step.
-        seed: of the order of the data; the module owns the rest of its randomness.
-        run_dir: logs and checkpoints go there.
-        checkpoint_every: steps between two checkpoints.
-        validate_every: steps between two passes over the validation set; None for none.
-        log_every: steps between two rows of the logs.
-        flip, crop: mirror half of the training images; shift each by up to so many pixels.
-        precision, devices, num_nodes, strategy: Lightning's own.
-    """
-
-    max_steps: int
-    batch_size: int = 64
-    seed: int = 0
-    run_dir: str | os.PathLike = "runs/default"
-    checkpoint_every: int = 200
-    validate_every: int | None = None
-    log_every: int = 10
-    flip: bool = False
-    crop: int = 0
-    precision: str = "32-true"
-    devices: int | str = 1
-    num_nodes: int = 1
-    strategy: str = "auto"
-
-
-@dataclass(frozen=True)
-class Run:
-    """What a training run leaves: the module, its curves, how long it took and where it lies."""
-
-    module: L.LightningModule
-    history: dict[str, list[tuple[int, float]]]  # name -> [(step, value), ...]
-    seconds: float  # of training, over all the sittings of a resumed run
-    steps: int
-    run_dir: Path
-    resumed_from: int = 0  # the step a resumed run went on from
-
-    def curve(self, name: str) -> tuple[list[int], list[float]]:
-        """Steps and values of one logged quantity."""
-        if name not in self.history:
-            raise KeyError(f"{name!r} was not logged; logged: {', '.join(sorted(self.history))}")
-        steps, values = zip(*self.history[name], strict=True)
-        return list(steps), list(values)
+from .runs import Identity, changed_code, identify, take_folder, tell_of_older_code
 
 
 def fit(
@@ -86,22 +34,27 @@ def fit(
     config: FitConfig,
     resume: str | os.PathLike | bool | None = None,
     callbacks: Sequence[Callback] = (),
+    identity: Identity | None = None,
 ) -> Run:
     """Train a module on an ``ImageSet`` with Lightning, and return the module with its curves.
 
     Args:
         module: a LightningModule whose batches are (uint8 images[, labels]).
         train, val: the data; validation runs every ``config.validate_every`` steps.
-        resume: True goes on from ``run_dir/last.ckpt`` when there is one (a finished run is
-            then loaded, not repeated); a path goes on from that checkpoint; None starts afresh.
+        resume: True goes on from ``last.ckpt`` of the same run when there is one (a finished run is then loaded, not
+            repeated); a path goes on from that checkpoint, whatever it is; None starts afresh.
         callbacks: further Lightning callbacks.
+        identity: of the run, where the caller knows it better (a rescue changes the learning rate on the way).
 
     Raises:
         TrainingDiverged: the loss or a chain's energy stopped being finite; the last good checkpoint stays on disk.
         FileNotFoundError: ``resume`` names a checkpoint that is not there.
+        ValueError: the folder that ``config`` names holds another run.
         CannotWrite: the disk is full or read-only; the last checkpoint stays.
     """
-    run_dir = Path(config.run_dir)
+    identity = identity or identify(module, train, val, config, callbacks)
+    named = config.run_dir is not None
+    run_dir = Path(config.run_dir) if config.run_dir is not None else identity.folder(config.name)
     last = run_dir / "last.ckpt"
     if resume is True:
         checkpoint = last if last.exists() else None
@@ -111,6 +64,9 @@ def fit(
             raise FileNotFoundError(f"no checkpoint at {checkpoint}; leave resume out to start afresh")
     else:
         checkpoint = None
+    with plain_write_errors(run_dir):
+        going_on = resume is True and checkpoint is not None
+        held = take_folder(run_dir, identity, named=named, resuming=going_on)
     if checkpoint is None:  # a fresh start, killed at once, must not go on with an old run; nor show its curves
         for old in (last, *run_dir.glob("csv/*/metrics.csv")):
             old.unlink(missing_ok=True)
@@ -121,7 +77,7 @@ def fit(
         TensorBoardLogger(run_dir, name="tensorboard"),
     ]
     saver = _Saver(last, config.checkpoint_every, config.validate_every if val is not None else None)
-    with _quiet(), plainly(run_dir):
+    with _quiet(), plain_write_errors(run_dir):
         trainer = L.Trainer(
             max_steps=config.max_steps,
             max_epochs=-1,
@@ -136,7 +92,7 @@ def fit(
             limit_val_batches=1.0 if val is not None and config.validate_every else 0,
             num_sanity_val_steps=0,
             inference_mode=False,  # validation may run chains, and chains need gradients
-            callbacks=[_StopOnNonFinite(last), clock, _RandomState(), *callbacks, saver, *_progress_bar()],
+            callbacks=[StopOnNonFinite(last), clock, _RandomState(), *callbacks, saver, *_progress_bar()],
             plugins=[WholeCheckpoints()],
             enable_checkpointing=False,  # _Saver does it
             enable_model_summary=False,
@@ -147,17 +103,26 @@ def fit(
         try:
             trainer.fit(module, batches, val_batches, ckpt_path=checkpoint, weights_only=True)
         except ChainDiverged as error:
-            raise TrainingDiverged(f"at optimiser step {trainer.global_step}: {error}; {_kept(last)}") from error
+            raise TrainingDiverged(f"at optimiser step {trainer.global_step}: {error}; {last_good(last)}") from error
         if clock.first_step < clock.step:
             saver.save(trainer, module)  # the end is a checkpoint too, whatever checkpoint_every says
     module.eval()
-    return Run(module, read_curves(run_dir), clock.seconds, clock.step, run_dir, clock.first_step)
-
-
-def run_folder(name: str, **settings) -> Path:
-    """``runs/NAME-…``, one folder for each combination of settings, so that a resume never mixes two."""
-    key = hashlib.sha256(repr(sorted(settings.items())).encode()).hexdigest()[:10]
-    return runs_root() / f"{name}-{key}"
+    if held:
+        finished = clock.first_step == clock.step
+        older = changed_code(held["code"], identity.code)
+        tell_of_older_code(run_dir, older, "was made" if finished else "was begun")
+    return Run(
+        module,
+        read_curves(run_dir),
+        clock.seconds,
+        clock.step,
+        run_dir,
+        clock.first_step,
+        identity,
+        data=train.title,
+        images=len(train),
+        settings=settings_of(module, config),
+    )
 
 
 class _Clock(Callback):
@@ -202,10 +167,7 @@ class _Saver(Callback):
             self.save(trainer, module)
 
     def save(self, trainer, module) -> None:
-        """Not over a good checkpoint with a sick one: a finite loss may have a gradient that is not."""
-        for name, value in module.state_dict().items():
-            if not torch.isfinite(value).all():
-                raise TrainingDiverged(f"{name} is not finite after step {trainer.global_step}; {_kept(self.path)}")
+        refuse_sick(module, trainer.global_step, self.path)
         trainer.save_checkpoint(self.path)
 
 
@@ -228,29 +190,6 @@ class _RandomState(Callback):
             torch.set_rng_state(self._loaded["cpu"].cpu())
             if torch.cuda.is_available() and len(self._loaded.get("cuda", ())) == torch.cuda.device_count():
                 torch.cuda.set_rng_state_all([state.cpu() for state in self._loaded["cuda"]])
-
-
-class _StopOnNonFinite(Callback):
-    """Stops before a loss that is not finite reaches the weights."""
-
-    def __init__(self, last: Path) -> None:
-        self.last = last
-
-    def on_before_backward(self, trainer, module, loss) -> None:
-        if not torch.isfinite(loss):
-            raise TrainingDiverged(
-                f"the loss is {loss.item()} at step {trainer.global_step}; {_kept(self.last)}. "
-                "Try a smaller learning rate, more steps a chain, or a larger regulariser (alpha)."
-            )
-
-
-def _kept(last: Path) -> str:
-    return f"the last good checkpoint is {last}" if last.exists() else "no checkpoint was written yet"
-
-
-def interactive() -> bool:
-    """Is anybody there to watch a progress bar?"""
-    return "GEN_HEADLESS" not in os.environ and ("ipykernel" in sys.modules or sys.stderr.isatty())
 
 
 def _progress_bar() -> list[Callback]:

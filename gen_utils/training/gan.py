@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import lightning as L
@@ -11,10 +11,11 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
-from ..data import ImageSet, to_float, to_uint8
+from ..data import ImageSet, to_float
 from ..losses import squared_gradient
 from .adversaries import Adversary, EnergyBased, NonSaturating, Relativistic, Wasserstein, WassersteinGP
-from .fit import FitConfig, Run, fit
+from .fit import fit
+from .run import FitConfig, Run
 from .streams import stream_of_process
 
 __all__ = [
@@ -22,7 +23,6 @@ __all__ = [
     "EnergyBased",
     "GANConfig",
     "GANTraining",
-    "GeneratorWatch",
     "NonSaturating",
     "Relativistic",
     "Wasserstein",
@@ -161,55 +161,6 @@ class GANTraining(L.LightningModule):
 def binarise(images: Tensor) -> Tensor:
     """Images in [-1, 1] of any shape -> uint8, 0 below zero and 255 from zero on."""
     return (images >= 0).to(torch.uint8) * 255
-
-
-class GeneratorWatch(Callback):
-    """Measures samples of the moving average every ``every`` generator steps, always from the same inputs.
-
-    Args:
-        every: generator steps between two looks.
-        measure: uint8 images (n, C, H, W) -> a number, such as a Fréchet distance.
-        n: how many samples.
-        finish: images in [-1, 1] -> uint8: ``to_uint8`` when None, or ``binarise``.
-
-    Attributes:
-        steps, values: one entry a look. They are part of the checkpoint.
-        pictures: (25, C, H, W) uint8 of each look.
-    """
-
-    _kept = ("steps", "values", "pictures")
-
-    def __init__(
-        self,
-        every: int,
-        measure: Callable[[Tensor], float],
-        n: int,
-        *,
-        finish: Callable[[Tensor], Tensor] | None = None,
-    ) -> None:
-        if every < 1 or n < 2:
-            raise ValueError(f"a look needs every >= 1 and n >= 2, got {every} and {n}")
-        self.every, self.measure, self.n, self.finish = every, measure, n, finish or to_uint8
-        self.steps: list[int] = []
-        self.values: list[float] = []
-        self.pictures: list[Tensor] = []
-
-    def on_train_batch_end(self, trainer, module, *args) -> None:
-        if trainer.global_step % self.every:
-            return
-        # A stream of its own: looking more often must not change the training.
-        stream = torch.Generator(module.device).manual_seed(module.config.seed + 1)
-        images = self.finish(module.sampler.sample(self.n, stream)).cpu()
-        self.steps.append(trainer.global_step)
-        self.values.append(float(self.measure(images)))
-        self.pictures.append(images[:25].clone())
-
-    def state_dict(self) -> dict:
-        return {name: getattr(self, name) for name in self._kept}
-
-    def load_state_dict(self, state: dict) -> None:
-        for name in self._kept:
-            setattr(self, name, state[name])
 
 
 def train_gan(

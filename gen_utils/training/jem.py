@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -18,8 +17,9 @@ from ..losses import joint_loss
 from ..models import JointEnergy
 from ..samplers import Langevin, ProximalLangevin, ReplayBuffer
 from .ebm import EBMConfig, EBMTraining
-from .fit import FitConfig, Run, TrainingDiverged
+from .guards import refuse_runaway
 from .rescue import Recovery, fit_with_rescue
+from .run import FitConfig, Run
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,6 @@ class JEMConfig(EBMConfig):
 
     Attributes:
         weight: λ of the generative term; the cross-entropy has weight 1.
-        warmup: optimiser steps in which the learning rate grows from zero; a cosine to zero follows.
         max_contrast: nats. A mean energy of data and one of samples further apart than this is a divergence, long
             before the loss stops being finite: chains no longer reach where the energy is low.
     """
@@ -45,7 +44,6 @@ class JEMConfig(EBMConfig):
     decay: str = "cosine"
     grad_norm: float | None = 1.0
     weight: float = 1.0
-    warmup: int = 0
     max_contrast: float = 1000.0
 
     def __post_init__(self) -> None:
@@ -80,9 +78,9 @@ class JEMTraining(EBMTraining):
         start=None,
         lr_factor: float = 1.0,
     ) -> None:
-        super().__init__(JointEnergy(classifier, tuple(event_shape)), config)
+        super().__init__(JointEnergy(classifier, tuple(event_shape)), config, lr_factor=lr_factor)
         self.buffer = ReplayBuffer(tuple(event_shape), config.capacity, config.restart, start)
-        self.start, self.lr_factor = self.buffer.start, lr_factor
+        self.start = self.buffer.start
         self.val_accuracy = MulticlassAccuracy(classifier.config["n_classes"], average="micro")
 
     @property
@@ -92,20 +90,6 @@ class JEMTraining(EBMTraining):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(x)
-
-    def learning_rate(self, step: int) -> float:
-        """Adam's rate at an optimiser step: a function of the step alone, so that a resumed run needs no memory."""
-        config = self.config
-        rate = config.lr * self.lr_factor * min(1.0, (step + 1) / max(1, config.warmup))
-        if config.decay == "constant":
-            return rate
-        return rate * 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.trainer.max_steps)))
-
-    def on_train_batch_start(self, *_) -> None:
-        rate = self.learning_rate(self.global_step)
-        for group in self.optimizers(use_pl_optimizer=False).param_groups:
-            group["lr"] = rate
-        self.log("lr", rate)
 
     def negatives(self, n: int, labels: Tensor | None = None) -> Tensor:
         """(n, C, H, W): finished chains on E(x), which also enter the buffer; the network samples in eval mode."""
@@ -121,34 +105,20 @@ class JEMTraining(EBMTraining):
         config = self.config
         if len(batch) < 2:
             raise ValueError("a joint model is trained on images with labels, and these have none")
-        real, labels = to_float(batch[0]), batch[1]
-        if config.data_noise:
-            jitter = torch.randn(real.shape, generator=self.noise, device=real.device)
-            real = real.add_(jitter, alpha=config.data_noise).clamp_(-1, 1)
+        real, labels = self.noisy(to_float(batch[0])), batch[1]
         fake = self.negatives(len(real))
-        if config.joint_pass:
-            logits_real, logits_fake = self.classifier(torch.cat((real, fake))).chunk(2)
-        else:
-            logits_real, logits_fake = self.classifier(real), self.classifier(fake)
+        logits_real, logits_fake = self.score(self.classifier, real, fake)
         loss = joint_loss(logits_real, labels, logits_fake, config.weight, config.alpha)
         with torch.no_grad():
-            energy_real, energy_fake = -logits_real.logsumexp(1).mean(), -logits_fake.logsumexp(1).mean()
-            contrast = energy_real - energy_fake
             self.log_dict(
                 {
                     "loss": loss.detach(),
                     "cross_entropy": F.cross_entropy(logits_real, labels),
                     "accuracy": (logits_real.argmax(1) == labels).float().mean(),
-                    "contrast": contrast,
-                    "energy_real": energy_real,
-                    "energy_fake": energy_fake,
                 }
             )
-        if abs(float(contrast)) > config.max_contrast:
-            raise TrainingDiverged(
-                f"data and samples are {float(contrast):.0f} nats apart at step {self.global_step}, more than "
-                f"max_contrast = {config.max_contrast:g}; the chains no longer keep up with the energy"
-            )
+            contrast = self.log_contrast(-logits_real.logsumexp(1), -logits_fake.logsumexp(1))
+        refuse_runaway(contrast, config.max_contrast, self.global_step)
         return loss
 
     def validation_step(self, batch: tuple[Tensor, ...], _) -> None:
@@ -157,9 +127,6 @@ class JEMTraining(EBMTraining):
         self.log("val_accuracy", self.val_accuracy)
         values = {"val_loss": F.cross_entropy(logits, batch[1]), "val_energy": -logits.logsumexp(1).mean()}
         self.log_dict(values, batch_size=len(logits))
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.energy.parameters(), lr=self.config.lr, betas=self.config.betas)
 
 
 def train_jem(

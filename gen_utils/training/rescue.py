@@ -12,9 +12,12 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from ..checkpoints import write_atomically
+from ..base.files import write_atomically
 from ..data import ImageSet
-from .fit import FitConfig, Run, TrainingDiverged, fit
+from .fit import fit
+from .guards import TrainingDiverged
+from .run import FitConfig, Run
+from .runs import identify
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,10 @@ def fit_with_rescue(
     """
     if not 0 < shrink < 1:
         raise ValueError(f"shrink is between 0 and 1, got {shrink}")
-    folder = Path(config.run_dir)
+    torch.manual_seed(seed)
+    # The run is the one that was asked for; a rescue only changes its learning rate on the way.
+    identity = identify(make_module(1.0), train, val, config, callbacks)
+    folder = Path(config.run_dir) if config.run_dir is not None else identity.folder(config.name)
     last, notes = folder / "last.ckpt", folder / "recoveries.json"
     recoveries = _read(notes)
     while True:
@@ -71,7 +77,7 @@ def fit_with_rescue(
         module = make_module(factor)
         fresh = [copy.deepcopy(callback) for callback in callbacks]  # a restart must not keep looks at a lost run
         try:
-            run = fit(module, train, val, config=config, resume=True, callbacks=fresh)
+            run = fit(module, train, val, config=config, resume=True, callbacks=fresh, identity=identity)
         except TrainingDiverged as error:
             reason = str(error).split("; ")[0]
             if len(recoveries) >= max_recoveries:
@@ -95,4 +101,4 @@ def step_of(checkpoint: Path) -> int:
 
 
 def _read(notes: Path) -> list[Recovery]:
-    return [Recovery(**row) for row in json.loads(notes.read_text())] if notes.exists() else []
+    return [Recovery(**row) for row in json.loads(notes.read_text(encoding="utf-8"))] if notes.exists() else []

@@ -13,8 +13,7 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from ..checkpoints import write_atomically
-from ..disk import plainly
+from ..base.files import plain_write_errors, write_atomically
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -23,7 +22,7 @@ class WholeCheckpoints(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint, path, storage_options=None) -> None:
         path = Path(path)
         partial = path.with_name(path.name + ".partial")
-        with plainly(path):
+        with plain_write_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 with open(partial, "wb") as file:

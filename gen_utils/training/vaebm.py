@@ -12,14 +12,14 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..data import ImageSet, to_float, to_uint8
+from ..data import ImageSet, to_float
 from ..losses import contrastive_divergence
 from ..models.vaebm import VAEBM
 from ..samplers import HMC, MALA, Langevin, ReplayBuffer, sample
 from .ebm import EBMConfig, EBMTraining
-from .fit import FitConfig, Run, TrainingDiverged
-from .quality_watch import QualityWatch
+from .guards import refuse_runaway
 from .rescue import Recovery, fit_with_rescue
+from .run import FitConfig, Run
 
 
 def half_step_langevin(step_size: float, grad_clip: float | None = None) -> Langevin:
@@ -105,11 +105,11 @@ class VAEBMTraining(EBMTraining):
     """
 
     def __init__(self, joint: VAEBM, config: VAEBMConfig, *, lr_factor: float = 1.0) -> None:
-        super().__init__(joint.energy, config)
+        super().__init__(joint.energy, config, lr_factor=lr_factor)
         if self.n_classes is not None:
             raise ValueError("the energy of a VAEBM takes images alone, not images with labels")
         joint.vae.requires_grad_(False)
-        self.joint, self.lr_factor = joint, lr_factor
+        self.joint = joint
         self.buffer = ReplayBuffer(joint.event_shape, config.capacity, config.restart, joint.start())
         self.spectral = SpectralPenalty(joint.energy)
 
@@ -126,65 +126,25 @@ class VAEBMTraining(EBMTraining):
         with torch.no_grad():
             return space.decode(chain.x)[0]
 
+    def noisy(self, real: Tensor) -> Tensor:
+        """Data with a little noise, not clamped afterwards: x(ε) is not either."""
+        if not self.config.data_noise:
+            return real
+        jitter = torch.randn(real.shape, generator=self.noise, device=real.device)
+        return real.add_(jitter, alpha=self.config.data_noise)
+
     def training_step(self, batch: tuple[Tensor, ...], _) -> Tensor:
         config = self.config
-        real = to_float(batch[0])
-        if config.data_noise:
-            jitter = torch.randn(real.shape, generator=self.noise, device=real.device)
-            real = real.add_(jitter, alpha=config.data_noise)
-        fake = self.negatives(len(real))
-        energy_real, energy_fake = self.energy(torch.cat((real, fake))).chunk(2)
+        real = self.noisy(to_float(batch[0]))
+        energy_real, energy_fake = self.score(self.energy, real, self.negatives(len(real)))
         loss = contrastive_divergence(energy_real, energy_fake, config.alpha)
         if config.spectral:
             steepness = self.spectral()
             loss = loss + config.spectral * steepness
             self.log("spectral", steepness.detach())
-        real_mean, fake_mean = energy_real.detach().mean(), energy_fake.detach().mean()
-        contrast = real_mean - fake_mean
-        self.log_dict({"loss": loss.detach(), "contrast": contrast, "energy_real": real_mean, "energy_fake": fake_mean})
-        if abs(float(contrast)) > config.max_contrast:
-            raise TrainingDiverged(
-                f"data and samples are {float(contrast):.0f} nats apart at step {self.global_step}, more than "
-                f"max_contrast = {config.max_contrast:g}; the chains no longer keep up with the energy"
-            )
+        self.log("loss", loss.detach())
+        refuse_runaway(self.log_contrast(energy_real, energy_fake), config.max_contrast, self.global_step)
         return loss
-
-    def learning_rate(self, step: int) -> float:
-        """Adam's rate at an optimiser step: a function of the step alone, so that a rescue can lower it."""
-        rate = self.config.lr * self.lr_factor
-        if self.config.decay == "constant":
-            return rate
-        return rate * 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.trainer.max_steps)))
-
-    def on_train_batch_start(self, *_) -> None:
-        rate = self.learning_rate(self.global_step)
-        for group in self.optimizers(use_pl_optimizer=False).param_groups:
-            group["lr"] = rate
-        self.log("lr", rate)
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.energy.parameters(), lr=self.config.lr, betas=self.config.betas)
-
-
-class ChainWatch(QualityWatch):
-    """``QualityWatch`` for a VAEBM: fresh chains of the training's own length in ε-space, always from the same ε.
-
-    Args:
-        every, measure, n: as for ``QualityWatch``.
-        mean: measure the decoder's means instead of x(ε).
-    """
-
-    def __init__(self, every: int, measure, n: int, *, mean: bool = True) -> None:
-        super().__init__(every, measure, n, n_steps=0)
-        self.mean = mean
-
-    def _fresh(self, module: VAEBMTraining) -> Tensor:
-        config, joint = module.config, module.joint
-        stream = torch.Generator(module.device).manual_seed(config.seed)
-        eps = joint.start().draw(self.n, generator=stream)
-        space = joint.in_epsilon()
-        eps = sample(space, eps, config.kernel, config.n_steps, generator=stream, fast=config.fast).x
-        return to_uint8(joint.images(eps, mean=self.mean)).cpu()
 
 
 def train_vaebm(

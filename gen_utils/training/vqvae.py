@@ -13,22 +13,7 @@ from torch.nn import functional as F
 from ..data import ImageSet, to_float
 from ..losses import discrete_elbo, kl_to_uniform, vq_loss
 from ..models import VQVAE, GumbelVAE, TokenPrior
-
-
-def perplexity(counts: Tensor) -> Tensor:
-    """exp of the entropy of the codes' shares: how many codes, used evenly, would be as varied. In 1..K.
-
-    Args:
-        counts: (K,) how often each code was used, over everything that is to be judged. The mean of the batches'
-            perplexities is another, smaller number: a batch uses fewer codes than an epoch.
-
-    Raises:
-        ValueError: no code was used at all.
-    """
-    if counts.sum() <= 0:
-        raise ValueError("the perplexity of no tokens is not defined; count some first")
-    share = counts.double() / counts.sum()
-    return torch.exp(-torch.special.xlogy(share, share).sum())
+from ..models.quantizer import perplexity
 
 
 class _CodeWatch(L.LightningModule):
@@ -38,7 +23,6 @@ class _CodeWatch(L.LightningModule):
         super().__init__()
         self.model, self.lr = model, lr
         self.register_buffer("val_counts", torch.zeros(model.config["n_codes"], dtype=torch.int64), persistent=False)
-        self._errors: list[tuple[int, Tensor]] = []
 
     def forward(self, x: Tensor) -> Tensor:
         return self.model.reconstruct(x)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from gen_utils import report, workbook
+from gen_utils import report
+from gen_utils.publishing.parts import parts
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -26,7 +27,7 @@ def ebm(built):
 
 
 def test_every_exercise_check_passed(built):
-    for part in workbook.parts():
+    for part in parts():
         checks = {n: v for n, v in report.records(executed(built[0], part)).items() if n.startswith("check/")}
         assert checks and all(v["passed"] for v in checks.values()), checks
 
@@ -132,7 +133,7 @@ def test_figures_of_a_stand_in_say_so(built):
 
 
 def test_notebooks_hold_no_path_of_this_machine(built):
-    for part in workbook.parts():
+    for part in parts():
         text = json.dumps([c.get("outputs") for c in executed(built[0], part)["cells"]])
         found = str(ROOT) in text  # a plain truth: comparing megabytes of text would take pytest minutes
         assert not found, part

@@ -251,7 +251,7 @@ def test_leapfrog_must_return_a_pair(answer, said, capsys):
 def test_the_package_itself_passes():
     """The kernels that the experiments use agree with the exercises."""
     from gen_utils.samplers import leapfrog
-    from gen_utils.samplers.kernels import energy_and_grad
+    from gen_utils.samplers.protocol import energy_and_grad
 
     def packaged(energy, x, momentum, step_size, n_steps):
         x, _, _, momentum = leapfrog(energy, x, momentum, energy_and_grad(energy, x)[1], step_size, n_steps)

@@ -83,7 +83,7 @@ def test_every_stand_in_has_the_shape_of_what_it_replaces():
 
 
 def test_the_classes_and_factors_are_those_that_are_drawn():
-    from gen_utils.data import shapes, sprites
+    from gen_utils.data.stand_ins import shapes, sprites
 
     assert CATALOG["shapes"].classes == shapes.SHAPE_CLASSES
     assert CATALOG["sprites"].classes == sprites.SPRITE_SHAPES

@@ -7,16 +7,9 @@ import torch
 from torch import nn
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from gen_utils.evaluation.classification import (
-    bootstrap,
-    fit_temperature,
-    logits_of,
-    outlier_scores,
-    pgd,
-    reliability,
-    robust_accuracy,
-    wilson,
-)
+from gen_utils.evaluation.attacks import pgd, robust_accuracy
+from gen_utils.evaluation.classification import fit_temperature, logits_of, outlier_scores, reliability
+from gen_utils.evaluation.intervals import bootstrap, wilson
 
 
 class Linear(nn.Module):

@@ -3,12 +3,7 @@ import torch
 from torch import nn
 
 from gen_utils.evaluation.feature_networks import NETWORKS, feature_network
-from gen_utils.evaluation.frechet import (
-    extract_features,
-    frechet_distance,
-    frechet_interval,
-    image_distances,
-)
+from gen_utils.evaluation.frechet import extract_features, frechet_distance, frechet_interval, image_distances
 from gen_utils.models import SmallClassifier
 
 

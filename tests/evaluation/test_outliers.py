@@ -1,6 +1,7 @@
 import torch
 
-from gen_utils.evaluation.outliers import auroc, corruptions, energies, shift
+from gen_utils.evaluation.corruptions import corruptions, shift
+from gen_utils.evaluation.outliers import auroc, energies
 
 
 def test_auroc_counts_pairs_exactly():

@@ -15,10 +15,11 @@ import gen_utils  # noqa: F401  (before torch: it sets how threads wait)
 
 import torch  # isort: skip
 
-from gen_utils import checkpoints, workbook
+from gen_utils import checkpoints
 from gen_utils.data import load_images
+from gen_utils.experiments.sweep import sweep
 from gen_utils.models import SmallEnergy
-from gen_utils.training.sweep import sweep
+from gen_utils.publishing import execute, identity, results
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "training"))
 import ebm_run
@@ -37,10 +38,11 @@ seed = 0
 def main(small, read_only, report):
     os.environ["GEN_RUNS"], os.environ["XDG_CACHE_HOME"] = str(small / "runs"), str(small / "cache")
     os.environ["MPLCONFIGDIR"] = str(report.parent)
-    workbook.ROOT = report.parent
-    workbook.NOTEBOOKS, workbook.RESULTS = report.parent / "notebooks", small / "results"
-    workbook.NOTEBOOKS.mkdir()
-    (workbook.NOTEBOOKS / "99_tiny.py").write_text(NOTEBOOK)
+    notebooks = report.parent / "notebooks"
+    execute.NOTEBOOKS = identity.NOTEBOOKS = notebooks
+    results.RESULTS = identity.RESULTS = small / "results"
+    notebooks.mkdir()
+    (notebooks / "99_tiny.py").write_text(NOTEBOOK)
     found = {name: check(small, read_only) for name, check in CHECKS.items()}
     report.write_text(json.dumps(found))
 
@@ -71,11 +73,17 @@ def training(small, read_only):
 def a_sweep(small, read_only):
     calls = []
 
-    def experiment(seed, n):
-        calls.append(n)
-        if n == 2 and len(calls) == 2:
-            ballast.enter_context(full(small))
-        return {"score": float(n), "states": torch.full((500,), float(n))}
+    class Fills:
+        def __identity__(self):
+            return "one experiment, whatever it has done"
+
+        def __call__(self, seed, n):
+            calls.append(n)
+            if n == 2 and len(calls) == 2:
+                ballast.enter_context(full(small))
+            return {"score": float(n), "states": torch.full((500,), float(n))}
+
+    experiment = Fills()
 
     cells = {"one": {"n": 1}, "two": {"n": 2}}
     with contextlib.ExitStack() as ballast:
@@ -100,14 +108,14 @@ def a_model(small, read_only):
 
 def notebook(small, read_only):
     out, options = small / "out", {"profile": "quick", "data_root": "", "seed": 0}
-    target, _ = workbook.execute("99_tiny", **options, out=out)
+    target, _ = execute.execute("99_tiny", **options, out=out)
     before = target.read_bytes()
     with full(small):
-        said = error_of(lambda: workbook.execute("99_tiny", **options, out=out, force=True))
-        said_results = error_of(lambda: workbook.keep_results(target))
+        said = error_of(lambda: execute.execute("99_tiny", **options, out=out, force=True))
+        said_results = error_of(lambda: results.keep_results(target))
         kept = target.read_bytes() == before
-    _, ran = workbook.execute("99_tiny", **options, out=out, force=True)
-    said_read_only = error_of(lambda: workbook.execute("99_tiny", **options, out=read_only / "out"))
+    _, ran = execute.execute("99_tiny", **options, out=out, force=True)
+    said_read_only = error_of(lambda: execute.execute("99_tiny", **options, out=read_only / "out"))
     return {"said": said, "said_results": said_results, "kept": kept and ran, "said_read_only": said_read_only}
 
 

@@ -21,7 +21,8 @@ import jupytext  # noqa: F401  (every sitting would import these anew)
 import nbformat  # noqa: F401
 import papermill  # noqa: F401
 
-from gen_utils import workbook
+from gen_utils.publishing import execute as press
+from gen_utils.publishing import identity
 
 AIMS = ("anywhere", "in a cell", "kernel starts", "in a cell", "kernel starts")
 NOTEBOOK = """
@@ -44,15 +45,17 @@ print("the end is reached", seed + 1)
 
 def main(folder):
     draw, report, log = random.Random(0), [], folder / "kernels"
-    workbook.ROOT, workbook.NOTEBOOKS, workbook.RESULTS = folder, folder / "notebooks", folder / "results"
-    workbook.NOTEBOOKS.mkdir()
-    (workbook.NOTEBOOKS / "99_tiny.py").write_text(NOTEBOOK.format(log=str(log)))
+    notebooks = folder / "notebooks"
+    press.NOTEBOOKS = identity.NOTEBOOKS = notebooks
+    identity.RESULTS = folder / "results"
+    notebooks.mkdir()
+    (notebooks / "99_tiny.py").write_text(NOTEBOOK.format(log=str(log)))
     out = folder / "out"
     target = out / "99_tiny.ipynb"
     ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
 
     def execute(seed=0):
-        workbook.execute("99_tiny", profile="quick", data_root="", seed=seed, out=out)
+        press.execute("99_tiny", profile="quick", data_root="", seed=seed, out=out)
 
     began = time.monotonic()
     forks.finish(forks.start(execute))

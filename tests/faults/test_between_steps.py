@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from gen_utils import checkpoints
+from gen_utils.experiments.sweep import sweep
 from gen_utils.models import SmallEnergy
 from gen_utils.training import FitConfig, TrainingDiverged, fit
 from gen_utils.training.run_files import Curves, read_curves
-from gen_utils.training.sweep import sweep
 
 
 class Killed(BaseException):

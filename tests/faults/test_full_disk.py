@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gen_utils import checkpoints
+from gen_utils.base import files
+from gen_utils.base.files import CannotWrite, plain_write_errors, write_atomically
 from gen_utils.data import download, load_images, lookup
-from gen_utils.disk import CannotWrite, plainly
 
 HERE = Path(__file__).resolve().parent
 MOUNT = (
@@ -107,23 +107,23 @@ def test_a_download_onto_a_full_disk_is_not_taken_for_a_missing_network(tmp_path
 def test_a_failed_write_keeps_the_old_file_and_says_so(tmp_path, monkeypatch, code):
     path = tmp_path / "runs" / "x.json"
     path.parent.mkdir()
-    checkpoints.write_atomically(path, b"old")
+    write_atomically(path, b"old")
 
     def fail(*args):
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(checkpoints.os, "fsync", fail)
+    monkeypatch.setattr(files.os, "fsync", fail)
     monkeypatch.setenv("GEN_RUNS", str(path.parent))
     with pytest.raises(CannotWrite, match=r"x\.json cannot be written \(.*\).*GEN_RUNS") as caught:
-        checkpoints.write_atomically(path, b"new")
+        write_atomically(path, b"new")
     assert path.read_bytes() == b"old" and list(path.parent.iterdir()) == [path]
     assert caught.value.__cause__.errno == code
     monkeypatch.setenv("GEN_RUNS", str(tmp_path / "elsewhere"))
     with pytest.raises(CannotWrite) as caught:
-        checkpoints.write_atomically(path, b"new")
+        write_atomically(path, b"new")
     assert "GEN_RUNS" not in str(caught.value)  # it would not help
 
 
 def test_other_errors_pass_as_they_are(tmp_path):
-    with pytest.raises(FileNotFoundError), plainly(tmp_path):
+    with pytest.raises(FileNotFoundError), plain_write_errors(tmp_path):
         (tmp_path / "gone").read_bytes()

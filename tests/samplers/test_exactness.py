@@ -10,7 +10,7 @@ import torch
 
 from gen_utils.models import DoubleWell, Gaussian
 from gen_utils.samplers import HMC, MALA, Langevin, State, leapfrog, sample
-from gen_utils.samplers.kernels import energy_and_grad
+from gen_utils.samplers.protocol import energy_and_grad
 
 KERNELS = [
     MALA(0.05),

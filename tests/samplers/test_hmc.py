@@ -10,7 +10,7 @@ import torch
 from gen_utils.models import Banana, Gaussian
 from gen_utils.samplers import HMC, MALA, ChainDiverged, Langevin, leapfrog, sample, warm_up
 from gen_utils.samplers.hmc import _reflect
-from gen_utils.samplers.kernels import energy_and_grad
+from gen_utils.samplers.protocol import energy_and_grad
 
 
 @pytest.mark.parametrize("bounds", [None, (-1.0, 1.0)])

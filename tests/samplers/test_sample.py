@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import pytest
@@ -325,3 +326,51 @@ def test_fast_on_cuda(network):
     chain = sample(network, x0, Langevin(0.5, noise=0.005, bounds=(-1, 1)), 10, fast=True)
     exact = network(chain.x).detach()
     assert (chain.energy[-1] - exact).abs().max() < 0.02 * max(exact.abs().max().item(), 0.1)
+
+
+# The energy's weights.
+
+
+class Counting(torch.nn.Module):
+    """x -> w · |x|², and whether w wanted a gradient whenever it was asked."""
+
+    def __init__(self):
+        super().__init__()
+        self.w, self.fixed = torch.nn.Parameter(torch.ones(())), torch.nn.Parameter(torch.ones(()), requires_grad=False)
+        self.asked = []
+
+    def forward(self, x):
+        self.asked.append(self.w.requires_grad)
+        if len(self.asked) == getattr(self, "fails_at", -1):
+            raise RuntimeError("no more")
+        return self.w * x.square().sum(1)
+
+    def other(self, x):
+        return self(x)
+
+
+@pytest.mark.parametrize("kernel", [Langevin(0.01), MALA(0.01), HMC(0.1, 2)], ids=str)
+@pytest.mark.parametrize(
+    "hidden_in",
+    [
+        lambda energy: energy,
+        lambda energy: energy.other,
+        lambda energy: lambda x: energy(x),
+        lambda energy: functools.partial(lambda network, x: network(x), energy),
+    ],
+    ids=["module", "method", "function", "partial"],
+)
+def test_the_weights_want_no_gradient_while_a_chain_runs(kernel, hidden_in):
+    energy = Counting()
+    energy.w.grad = torch.tensor(3.0)
+    sample(hidden_in(energy), torch.ones(4, 2), kernel, 3)
+    assert len(energy.asked) > 3 and not any(energy.asked)
+    assert energy.w.requires_grad and not energy.fixed.requires_grad and energy.w.grad == 3.0
+
+
+def test_the_weights_are_as_they_were_after_an_error():
+    energy = Counting()
+    energy.fails_at = 3
+    with pytest.raises(RuntimeError, match="no more"):
+        sample(energy, torch.ones(4, 2), Langevin(0.01), 5)
+    assert energy.asked == [False] * 3 and energy.w.requires_grad and not energy.fixed.requires_grad

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from gen_utils.samplers import Langevin
-from gen_utils.training import FitConfig, TrainingDiverged, fit, run_folder
+from gen_utils.training import FitConfig, TrainingDiverged, fit
 
 HERE = Path(__file__).parent
 spec = importlib.util.spec_from_file_location("ebm_run", HERE / "ebm_run.py")
@@ -144,11 +144,6 @@ def test_a_fresh_start_forgets_the_old_curves(tmp_path):
 def test_a_missing_checkpoint_is_named(tmp_path, whole):
     with pytest.raises(FileNotFoundError, match=r"gone\.ckpt"):
         fit(whole[0].module, None, config=FitConfig(1, run_dir=tmp_path), resume=tmp_path / "gone.ckpt")
-
-
-def test_each_combination_of_settings_has_its_own_folder():
-    a, b = run_folder("x", lr=1, n=2), run_folder("x", lr=1, n=3)
-    assert a != b and a == run_folder("x", n=2, lr=1)
 
 
 def test_tensorboard_logs_are_written(whole):

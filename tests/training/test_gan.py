@@ -15,7 +15,6 @@ from gen_utils.training.gan import (
     EnergyBased,
     GANConfig,
     GANTraining,
-    GeneratorWatch,
     NonSaturating,
     Relativistic,
     Wasserstein,
@@ -23,6 +22,7 @@ from gen_utils.training.gan import (
     binarise,
     train_gan,
 )
+from gen_utils.training.watches import GeneratorWatch
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 GAMES = {

@@ -12,8 +12,8 @@ from gen_utils.models import SmoothClassifier
 from gen_utils.samplers import GaussianStart, Langevin, ProximalLangevin
 from gen_utils.training import FitConfig, TrainingDiverged
 from gen_utils.training.jem import JEMConfig, JEMTraining, train_jem
-from gen_utils.training.quality_watch import QualityWatch
 from gen_utils.training.rescue import Recovery, step_of
+from gen_utils.training.watches import QualityWatch
 
 
 @pytest.fixture(scope="module")

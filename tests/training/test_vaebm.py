@@ -10,14 +10,8 @@ from gen_utils.data import ImageSet, to_float
 from gen_utils.models import MLPVAE, VAEBM, ConvVAE, SmallEnergy, StridedEnergy
 from gen_utils.samplers import Langevin, sample
 from gen_utils.training import FitConfig, TrainingDiverged, fit
-from gen_utils.training.vaebm import (
-    ChainWatch,
-    SpectralPenalty,
-    VAEBMConfig,
-    VAEBMTraining,
-    half_step_langevin,
-    train_vaebm,
-)
+from gen_utils.training.vaebm import SpectralPenalty, VAEBMConfig, VAEBMTraining, half_step_langevin, train_vaebm
+from gen_utils.training.watches import ChainWatch
 
 SHAPE = (1, 16, 16)
 

@@ -1,0 +1,1 @@
+"""What everything stands on: files, places, the machine, and what a run is. Imports nothing of the project."""

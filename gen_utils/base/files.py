@@ -1,0 +1,77 @@
+"""Writing files: whole or not at all, and a disk that is full or closed said in one line with the way out."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import glob
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from .places import runs_root
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_STALE = 3600.0  # seconds after which an unfinished file belongs to a process that was killed
+_FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+class CannotWrite(RuntimeError):
+    """A file could not be written; the message says why and what to do. What was there before is still there."""
+
+
+@contextlib.contextmanager
+def plain_write_errors(path: str | os.PathLike) -> Iterator[None]:
+    """Turn the system's error into a plain one, if it is about space or permission; others pass.
+
+    Args:
+        path: what is being written; the system's error, if it names a file itself, knows better.
+
+    Raises:
+        CannotWrite: in the place of such an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (*_FULL, *_FORBIDDEN):
+            raise
+        place = Path(error.filename if isinstance(error.filename, str) else path)
+        if error.errno in _FULL:
+            said, remedy, other = "no space left on its disk", "free some", "on another disk"
+        else:
+            said, remedy, other = (
+                f"{os.strerror(error.errno).lower()}",
+                "change its folder's permissions",
+                "of your own",
+            )
+        if _is_run(place):
+            remedy += f", or set GEN_RUNS to a folder {other}"
+        raise CannotWrite(f"{place} cannot be written ({said}); {remedy}") from error
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write beside the target and rename, so that no reader ever sees half a file.
+
+    Raises:
+        CannotWrite: the disk is full or read-only; what was there before is still there.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.partial")  # nobody else's
+    with plain_write_errors(path):
+        try:
+            with open(partial, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+            for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):  # by a process that was killed
+                with contextlib.suppress(OSError):
+                    if time.time() - left.stat().st_mtime > _STALE:
+                        left.unlink()
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def _is_run(path: Path) -> bool:
+    return path.absolute().is_relative_to(runs_root().absolute())

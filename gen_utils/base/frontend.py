@@ -1,0 +1,34 @@
+"""Who is watching: a notebook, a terminal, or nobody."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def in_notebook() -> bool:
+    """Does this code run in a notebook's kernel?"""
+    return "ipykernel" in sys.modules
+
+
+def headless() -> bool:
+    """Was this run started by the press or a test, so that nobody looks while it runs?"""
+    return "GEN_HEADLESS" in os.environ
+
+
+def interactive() -> bool:
+    """Is anybody there to watch a progress bar?"""
+    return not headless() and (in_notebook() or sys.stderr.isatty())
+
+
+def can_show_widgets() -> bool:
+    """True in a live notebook, where a slider finds a kernel to answer; false in scripts and headless runs."""
+    return in_notebook() and not headless()
+
+
+def display_html(html: str) -> None:
+    """Show HTML in a notebook; a script has nowhere to show it."""
+    if in_notebook():
+        from IPython.display import HTML, display
+
+        display(HTML(html))

@@ -1,0 +1,144 @@
+"""Reading code without running it: what a file imports, and what it says once comments and docstrings are set aside."""
+
+from __future__ import annotations
+
+import ast
+import dis
+import functools
+import hashlib
+import inspect
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import CodeType
+
+from .places import ROOT
+
+PACKAGE = Path(__file__).resolve().parents[1]
+_HAS_DOCSTRING = 0x4000000  # a flag of Python 3.13; before, the first constant of a function is its docstring or None
+
+
+def imported_files(paths: Iterable[Path], package: Path = PACKAGE) -> list[Path]:
+    """The files of ``package`` that these files import, and that those import, sorted; inside functions too.
+
+    Nothing is imported: the import statements are read. A package's ``__init__`` counts with everything below it.
+
+    Args:
+        paths: files inside or outside the package; those inside are part of the answer.
+        package: the folder of the package.
+
+    Raises:
+        SyntaxError: a file that is not Python; the message names it.
+    """
+    waiting, found = list(paths), set()
+    while waiting:
+        path = Path(waiting.pop()).resolve()
+        if path in found:
+            continue
+        found.add(path)
+        waiting += _imports(path, path.stat().st_mtime_ns, package)
+    return sorted(path for path in found if path.is_relative_to(package))
+
+
+@functools.lru_cache(maxsize=1024)
+def _imports(path: Path, _changed: int, package: Path) -> frozenset[Path]:
+    inside = path.is_relative_to(package)
+    here = path.relative_to(package.parent).parts[:-1] if inside else ()
+    found: set[Path] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                found.update(_files(tuple(alias.name.split(".")), package))
+        elif isinstance(node, ast.ImportFrom):
+            base = here[: len(here) - node.level + 1] if node.level else ()
+            module = (*base, *(node.module.split(".") if node.module else ()))
+            found.update(_files(module, package))
+            for alias in node.names:  # a name may be a module of its own
+                found.update(_files((*module, alias.name), package))
+    return frozenset(found)
+
+
+def _files(module: tuple[str, ...], package: Path) -> Iterator[Path]:
+    """The file of a module of the package, and the ``__init__`` of every package above it."""
+    if not module or module[0] != package.name:
+        return
+    for i in range(1, len(module) + 1):
+        place = package.parent.joinpath(*module[:i])
+        for path in (place / "__init__.py", place.with_suffix(".py")):
+            if path.is_file():
+                yield path
+
+
+def code_hash(path: Path) -> str:
+    """Changes when a file's code does, and not for a comment, a docstring or a line moved.
+
+    Raises:
+        SyntaxError: the file is not Python.
+    """
+    return _code_hash(path, path.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=1024)
+def _code_hash(path: Path, _changed: int) -> str:
+    code = compile(path.read_text(encoding="utf-8"), str(path), "exec", dont_inherit=True, optimize=2)  # no docstrings
+    return hashlib.sha256(repr(list(instructions(code))).encode()).hexdigest()[:16]
+
+
+def code_hashes(paths: Iterable[Path]) -> dict[str, str]:
+    """File (relative to the workbook) -> ``code_hash``."""
+    return {path.relative_to(ROOT).as_posix(): code_hash(path) for path in paths}
+
+
+def instructions(code: CodeType) -> Iterator[tuple]:
+    """What a compiled function does, step by step, with its constants written out and its docstring left out."""
+    doc = docstring(code)
+    yield "arguments", code.co_varnames[: code.co_argcount + code.co_kwonlyargcount], code.co_flags & 0xF
+    for step in dis.get_instructions(code):
+        if isinstance(step.argval, CodeType):
+            yield step.opname, tuple(instructions(step.argval))
+        elif step.opcode in dis.hasconst:
+            if doc is None or step.argval != doc:
+                # A set's order changes from process to process.
+                value = sorted(map(repr, step.argval)) if isinstance(step.argval, frozenset) else repr(step.argval)
+                yield step.opname, value
+        elif step.opcode in dis.hasjrel or step.opcode in dis.hasjabs:
+            yield (step.opname,)  # where to follows from what stands in between
+        else:
+            yield step.opname, step.argval if isinstance(step.argval, (str, int, tuple)) else step.argrepr
+
+
+def docstring(code: CodeType) -> str | None:
+    """A compiled function's docstring, if it has one."""
+    first = code.co_consts[0] if code.co_consts else None
+    if not isinstance(first, str) or code.co_name.startswith("<"):
+        return None
+    return first if code.co_flags & _HAS_DOCSTRING or not hasattr(inspect, "CO_HAS_DOCSTRING") else None
+
+
+def global_names(code: CodeType) -> dict[str, set[str] | None]:
+    """The global names that a compiled function reads -> the attributes or literal keys that it reads of each.
+
+    None in their place: the name is used in some other way too, so that all of it counts.
+    """
+    found: dict[str, set[str] | None] = {}
+    steps = list(dis.get_instructions(code))
+    for i, step in enumerate(steps):
+        if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+            after = steps[i + 1] if i + 1 < len(steps) else None
+            narrow = after is not None and (
+                after.opname in ("LOAD_ATTR", "LOAD_METHOD")
+                or (after.opname == "LOAD_CONST" and isinstance(after.argval, str) and _subscript(steps, i + 2))
+            )
+            if not narrow:
+                found[step.argval] = None
+            elif found.get(step.argval, set()) is not None:
+                found.setdefault(step.argval, set()).add(after.argval)
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            for name, parts in global_names(inner).items():
+                known = found.get(name, set())
+                found[name] = None if parts is None or known is None else known | parts
+    return found
+
+
+def _subscript(steps: list[dis.Instruction], i: int) -> bool:
+    return i < len(steps) and (steps[i].opname == "BINARY_SUBSCR" or steps[i].argrepr == "[]")

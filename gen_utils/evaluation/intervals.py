@@ -1,0 +1,92 @@
+"""How sure a figure is: intervals for shares and statistics, errors and worth of importance weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from scipy.stats import binomtest
+from torch import Tensor
+
+
+def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's interval for a share, which is sensible near 0 and 1 too. Source: Wilson (1927), by SciPy."""
+    found = binomtest(int(successes), int(n)).proportion_ci(level, method="wilson")
+    return float(found.low), float(found.high)
+
+
+def bootstrap(
+    statistic: Callable[..., float],
+    *groups: tuple[Tensor, ...],
+    n: int = 200,
+    level: float = 0.95,
+    seed: int = 0,
+    bounds: tuple[float, float] = (-math.inf, math.inf),
+) -> tuple[float, float]:
+    """Basic bootstrap interval of a statistic: each group's rows are drawn anew with replacement, ``n`` times.
+
+    The interval is (2 θ - q_high, 2 θ - q_low), θ the statistic and q the quantiles of its resampled values. It
+    reflects the resampling at θ, and so takes out a bias that the percentiles themselves would double: an ECE is too
+    high in a small sample, and higher still in a resample. With a strong bias the interval may lie below θ.
+
+    Args:
+        statistic: called with the tensors of all groups in order.
+        groups: each a tuple of tensors whose rows belong together, such as (logits, labels).
+        bounds: what the statistic can be; the interval is cut there.
+
+    Raises:
+        ValueError: tensors of one group that differ in length.
+
+    Source: Davison & Hinkley (1997), section 5.2.
+    """
+    for group in groups:
+        if len({len(tensor) for tensor in group}) != 1:
+            raise ValueError(f"the tensors of a group have one length, got {[len(t) for t in group]}")
+    stream = torch.Generator().manual_seed(seed)
+    values = []
+    for _ in range(n):
+        index = [torch.randint(len(g[0]), (len(g[0]),), generator=stream) for g in groups]
+        values.append(statistic(*(t[i] for g, i in zip(groups, index, strict=True) for t in g)))
+    whole = statistic(*(t for g in groups for t in g))
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return tuple(float(min(max(2 * whole - q, bounds[0]), bounds[1])) for q in (high, low))
+
+
+def log_mean_exp(log_weights: Tensor, dim: int = 0) -> Tensor:
+    """log of the mean of exp(log_weights) along ``dim``, without overflow."""
+    return torch.logsumexp(log_weights, dim) - math.log(log_weights.shape[dim])
+
+
+def weight_ess(log_weights: Tensor, dim: int = 0) -> Tensor:
+    """(Σw)²/Σw²: how many equal weights these are worth; 1 means one chain decides everything.
+
+    Source: Kong (1992); Neal (2001), section 4, reads 1 + var(w/mean w) the same way.
+    """
+    return torch.exp(2 * torch.logsumexp(log_weights, dim) - torch.logsumexp(2 * log_weights, dim))
+
+
+def log_mean_exp_error(log_weights: Tensor, dim: int = 0, *, n_chains: int | None = None) -> Tensor:
+    """The standard error of ``log_mean_exp``, in nats: that of the mean weight over the mean weight.
+
+    From the weights' own spread, so too small when the largest ones were never drawn; compare ``weight_ess``.
+
+    Args:
+        n_chains: None when the weights are independent. Weights of Markov chains are not; with rows (draw, chain) of so
+            many chains, chains fastest as ``posterior_log_ratios`` gives them, the error is that of the chains' means,
+            whatever the correlation inside a chain.
+
+    Raises:
+        ValueError: rows that are no multiple of ``n_chains``, or fewer than two chains.
+    """
+    if n_chains is not None:
+        if n_chains < 2 or log_weights.shape[dim] % n_chains:
+            raise ValueError(f"{log_weights.shape[dim]} weights are not so many draws of each of {n_chains} chains")
+        rows = log_weights.movedim(dim, 0)
+        log_weights, dim = log_mean_exp(rows.reshape(-1, n_chains, *rows.shape[1:])), 0
+        # The means are independent. Few of them: divide by n - 1, as below it does not matter.
+        n = n_chains
+        return (1 / weight_ess(log_weights) - 1 / n).clamp(min=0).mul(n / (n - 1)).sqrt()
+    n = log_weights.shape[dim]
+    return (1 / weight_ess(log_weights, dim) - 1 / n).clamp(min=0).sqrt()

@@ -1,0 +1,1 @@
+"""Sliders in a live notebook, each with a static twin; a file a subject."""

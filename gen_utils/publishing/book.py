@@ -1,0 +1,60 @@
+"""Building the HTML book from executed notebooks."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from ..base.places import BOOK, BUILD, CHECKPOINTS, ROOT
+from .dataset_page import write_page
+from .pages import fill
+
+# Jupyter Book always writes these, twice, for a service on another host that this book does not use.
+_THEBE = re.compile(
+    r"""\s*<script>const THEBE_JS_URL.*?</script>|\s*<script[^>]*sphinx-thebe\.js[^>]*></script>"""
+    r"""|\s*<link[^>]*sphinx-thebe\.css[^>]*>|\s*<script type="text/x-thebe-config">.*?</script>""",
+    re.S,
+)
+
+
+def build_book(executed: dict[str, Path], *, profile: str, data_root: str, out: Path | None = None) -> Path:
+    """Build the HTML from executed notebooks (part -> file); returns the page to open.
+
+    Each profile has its own stage under ``_build/PROFILE``, so building one never undoes another. The notebooks are
+    expected in ``notebooks/`` there.
+    """
+    stage = (out or BUILD) / profile
+    for name in ("_config.yml", "_toc.yml"):
+        _copy_if_changed(ROOT / name, stage / name)
+    for path in sorted(BOOK.rglob("*")):
+        if path.suffix == ".md" and path.name != "datasets.md":
+            _write_if_changed(fill(path.read_text(encoding="utf-8"), executed).encode(), stage / path.relative_to(ROOT))
+        elif path.is_file() and path.name != "datasets.md":
+            _copy_if_changed(path, stage / path.relative_to(ROOT))
+    for path in sorted(CHECKPOINTS.glob("*.png")):
+        _copy_if_changed(path, stage / "book" / "_static" / "models" / path.name)
+    write_page(BOOK / "datasets.md", stage / "book", Path(data_root))
+    jupyter_book = "from jupyter_book.cli.main import main; main()"  # it has no __main__
+    command = [sys.executable, "-c", jupyter_book, "build", str(stage), "-W", "-n", "--keep-going", "-q"]
+    answer = subprocess.run(command, cwd=stage, capture_output=True, text=True)
+    if answer.returncode:
+        raise RuntimeError(f"the book did not build cleanly:\n{answer.stdout[-4000:]}\n{answer.stderr[-4000:]}")
+    html = (out or BUILD) / "html"
+    shutil.copytree(stage / "_build" / "html", html, dirs_exist_ok=True)
+    for page in html.rglob("*.html"):
+        _write_if_changed(_THEBE.sub("", page.read_text(encoding="utf-8")).encode(), page)
+    return html / "index.html"
+
+
+def _copy_if_changed(source: Path, target: Path) -> None:
+    _write_if_changed(source.read_bytes(), target)
+
+
+def _write_if_changed(data: bytes, target: Path) -> None:
+    """Leaves equal files alone, so that Sphinx rebuilds only the pages that changed."""
+    if not target.exists() or data != target.read_bytes():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)

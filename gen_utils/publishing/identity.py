@@ -1,0 +1,65 @@
+"""What an executed notebook depends on: its text, the modules it imports, the models it loads, the data it finds."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..base.places import CHECKPOINTS, NOTEBOOKS, RESULTS
+from ..base.sources import code_hashes, imported_files
+from ..data import CATALOG
+from ..data.cache import source_identity
+from ..data.load import find
+
+
+def fingerprint(part: str, profile: str, data_root: str, seed: int) -> str:
+    """Changes when anything changes that the executed notebook depends on."""
+    plain = json.dumps(depends_on(part, profile, data_root, seed), sort_keys=True)
+    return hashlib.sha256(plain.encode()).hexdigest()[:16]
+
+
+def depends_on(part: str, profile: str, data_root: str, seed: int) -> dict:
+    """All that decides what an executed notebook holds, by name.
+
+    ``notebook``: its text. ``modules``: the code of what it imports, and of what that imports, without comments.
+    ``cards``: of the models it names, which hold the hashes of their weights. ``data``: of the datasets that it names,
+    under this profile, where each was found, with sizes and times. ``results``: kept runs of the same part, which it
+    shows beside its own.
+    """
+    path = NOTEBOOKS / f"{part}.py"
+    source = path.read_text(encoding="utf-8")
+    modules = imported_files([path])
+    tree = ast.parse(source)
+    own = set(_strings(tree, profile))
+    named = own.union(*(_strings(ast.parse(m.read_text(encoding="utf-8")), profile) for m in modules))
+    data = {}
+    for name in sorted(own & CATALOG.keys()):
+        found = None if CATALOG[name].stand_in is None else find(CATALOG[name], Path(data_root))
+        data[name] = None if found is None else [str(found), source_identity(found)]
+    return {
+        "asked": [profile, data_root, seed],
+        "notebook": _hash(source.encode()),
+        "modules": code_hashes(modules),
+        "cards": {
+            card.stem: _hash(card.read_bytes()) for card in sorted(CHECKPOINTS.glob("*.json")) if card.stem in named
+        },
+        "data": data,
+        "results": {kept.name: _hash(kept.read_bytes()) for kept in sorted(RESULTS.glob(f"{part}.*.json"))},
+    }
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def _strings(node: ast.AST, profile: str) -> Iterator[str]:
+    """The string constants of a piece of code, without the settings of other profiles."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+    for child in ast.iter_child_nodes(node):
+        other = isinstance(child, ast.keyword) and child.arg in {"quick", "laptop", "full"} - {profile}
+        if not (other and isinstance(node, ast.Call) and getattr(node.func, "id", None) == "choose"):
+            yield from _strings(child, profile)

@@ -1,0 +1,138 @@
+"""Pages of the book that are made while it is built: from the cards, the kept results and the executed notebooks.
+
+A page in ``book/`` says where with a mark, ``<!-- made: NAME -->``; nothing of it is typed in.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+from pathlib import Path
+
+import jupytext
+
+from .. import checkpoints
+from ..base.places import CHECKPOINTS, NOTEBOOKS
+from . import benchmark_tables
+from .parts import parts, title_of
+
+MARK = re.compile(r"^<!-- made: (\w+) -->$", re.M)
+
+
+def fill(text: str, executed: Mapping[str, Path]) -> str:
+    """A page with its marks replaced.
+
+    Args:
+        executed: part -> the notebook that this build ran.
+
+    Raises:
+        ValueError: a mark that nobody makes.
+    """
+
+    def made(match: re.Match) -> str:
+        if match[1] not in MAKERS:
+            raise ValueError(f"no maker for {match[0]}; known: {', '.join(MAKERS)}")
+        return MAKERS[match[1]](executed)
+
+    return MARK.sub(made, text)
+
+
+def trained_models(executed: Mapping[str, Path]) -> str:
+    """A section for each model that ships: its card, in words."""
+    return "\n".join(_model(checkpoints.read_card(name)) for name in checkpoints.names())
+
+
+def _model(card: dict) -> str:
+    part = card["part"] if card["part"] in parts() else None
+    used = f"[{title_of(part)}](../notebooks/{part}.ipynb)" if part else card["part"]
+    size = (CHECKPOINTS / f"{card['name']}.safetensors").stat().st_size / 1e6
+    minutes = card["seconds"] / 60
+    lines = [
+        f"- network: `{card['model']}`, {card['parameters']:,} weights, {size:.1f} MB",
+        f"- trained on: {card['data']}, {card['images']:,} images",
+        f"- run: profile `{card['profile']}`, {card['steps']:,} steps, {minutes:.1f} minutes, seed {card['seed']}"
+        + _where(card),
+        *(f"- {_metric(name, entry)}" for name, entry in card["metrics"].items()),
+        f"- made for: {used}",
+        f"- known faults: {card['known_faults']}",
+        f"- train it again: `{card['command']}`" if "command" in card else "",
+        f"- measure it again: `{card['measured']['command']}`" if "measured" in card else "",
+    ]
+    picture = ""
+    if (CHECKPOINTS / f"{card['name']}.png").exists():
+        kind = "Held-out images and reconstructions" if card["name"].startswith("vqvae") else "Samples, not selected"
+        shown = f"{kind} of {card['name']}, trained on {card['data']}"
+        caption = f"{kind}: `{card['name']}`, {card['data']}."
+        picture = f"```{{figure}} _static/models/{card['name']}.png\n:alt: {shown}\n:width: 100%\n\n{caption}\n```\n\n"
+    return f"## `{card['name']}`\n\n" + picture + "\n".join(line for line in lines if line) + "\n"
+
+
+def _where(card: Mapping) -> str:
+    """ ", on so many threads of such a processor, commit such": what the card knows of it."""
+    told = ""
+    if "machine" in card:
+        machine = card["machine"]
+        told += f", {machine.get('gpu') or str(machine['threads']) + ' thread(s) of ' + machine['cpu']}"
+    return told + (f", commit {card['commit']}" if card.get("commit") else "")
+
+
+def _metric(name: str, entry: Mapping) -> str:
+    """ "test accuracy: **0.994** (0.992 to 0.995; images: 10000)": the value, and everything that qualifies it."""
+    rest = ", ".join(
+        f"{key.replace('_', ' ')}: {value}" for key, value in entry.items() if key not in ("value", "interval_95")
+    )
+    if "interval_95" in entry:
+        rest = f"95 %: {entry['interval_95'][0]} to {entry['interval_95'][1]}" + (f"; {rest}" if rest else "")
+    return f"{name.replace('_', ' ')}: **{entry['value']}**{f' ({rest})' if rest else ''}"
+
+
+def results(executed: Mapping[str, Path]) -> str:
+    """The table reported / shipped / this run of every part, as its notebook made it."""
+    sections = []
+    for part, path in executed.items():
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+            for output in cell.get("outputs", ()):
+                text = "".join(output.get("data", {}).get("text/markdown", ""))
+                header = next((line for line in text.split("\n") if line.startswith("|")), "")
+                if "| this run" in header and header.startswith("| quantity |"):
+                    sections.append(f"## [{title_of(part)}](../notebooks/{part}.ipynb)\n\n{text}\n")
+    return "\n".join(sections)
+
+
+def timing(executed: Mapping[str, Path]) -> str:
+    """How long every part takes: measured in this build, and what its chapter says of the longer profiles."""
+    rows = ["| part | this build | `laptop` | `full` |", "|---|---|---|---|"]
+    for part, path in executed.items():
+        run = json.loads(path.read_text(encoding="utf-8"))["metadata"]["gen_utils"]
+        source = (NOTEBOOKS / f"{part}.py").read_text(encoding="utf-8")
+        said = [re.search(rf"^# \| `{profile}` \|.*\| ([^|]+) \|$", source, re.M)[1] for profile in ("laptop", "full")]
+        measured = f"`{run['profile']}`: {run['seconds']:.0f} s"
+        rows.append(f"| {part[:2]} · {title_of(part)} | {measured} | {' | '.join(said)} |")
+    return "\n".join(rows)
+
+
+def exercises(executed: Mapping[str, Path]) -> str:
+    """What students write, part by part: the exercise's title, its function, and the first sentence of its text."""
+    sections = []
+    for part in parts():
+        cells = jupytext.read(NOTEBOOKS / f"{part}.py").cells
+        rows = ["| exercise | function | what is asked |", "|---|---|---|"]
+        for cell, after in pairwise(cells):
+            start = re.match(r"```\{exercise-start\} ([^\n]+)\n.*?```\n(.*)", cell.source, re.S)
+            if start:
+                name = re.search(r"^def (\w+)", after.source, re.M)[1]
+                asked = re.split(r"(?<=[.?])\s", " ".join(start[2].split()), maxsplit=1)[0].replace("|", r"\|")
+                rows.append(f"| {start[1]} | `{name}` | {re.sub(r'{eq}`[^`]+`', 'the equation above it', asked)} |")
+        sections.append(f"### {part[:2]} · {title_of(part)}\n\n" + "\n".join(rows) + "\n")
+    return "\n".join(sections)
+
+
+MAKERS: dict[str, Callable[[Mapping[str, Path]], str]] = {
+    "trained_models": trained_models,
+    "results": results,
+    "timing": timing,
+    "exercises": exercises,
+    "performance": lambda executed: benchmark_tables.page(),
+}

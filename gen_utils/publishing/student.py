@@ -1,0 +1,120 @@
+"""The student edition: the notebooks without solutions, and what they need, in one folder to hand out."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbformat import NotebookNode
+
+from ..base.places import NOTEBOOKS, ROOT
+from .landing import landing_notebook
+from .parts import parts
+from .plain_markdown import plain_markdown, read_citations
+
+FOLDED = {"hide-input", "remove-cell"}  # the book folds the first and drops the second
+CARRIED = ("gen_utils", "checkpoints", "results", "requirements.txt", "constraints.txt", "LICENSE")
+
+README = """\
+# Generative models, a workbook: student edition
+
+You write the heart of each model; a check tells you what is still wrong.
+
+## Once
+
+Python 3.11 or newer (`python3 --version`), up to 6 GB of disk, and a network. In this folder:
+
+```
+python3 -m venv .venv
+.venv/bin/python -m pip install -r requirements.txt -c constraints.txt
+```
+
+(on Windows: `py -m venv .venv`, then `.venv\\Scripts\\python` wherever it says `.venv/bin/python`).
+
+## Each time
+
+```
+.venv/bin/python -m gen_utils lab
+```
+
+opens JupyterLab at `start_here.ipynb`, which links the parts. Run a notebook from the top. At each exercise,
+replace the line `raise NotImplementedError`, run the cell, and run the check below it. "Run All" stops at the
+first exercise that is not solved yet; solve it, and go on with "Run Selected Cell and All Below" (menu Run).
+
+Imports and the code around the figures are folded to a bar: click it to read them. Without the real data, built-in sets
+stand in, and the titles say so; every exercise and every check is the same. A finished training is kept in `runs/` and
+loaded by the next run; delete that folder to train afresh.
+
+Change `profile = "quick"` near the top to `"laptop"` for real data and longer training;
+`.venv/bin/python -m gen_utils data` says how to get the data. Leave `ship = False`: it is for those who make the
+trained models that come with the course.
+
+The last table of a notebook has three columns of results: *reported* by a paper, or by the assignment the part grew
+from; *shipped* or *kept*, from a longer run of this notebook; and *this run*, yours.
+
+## When you hand in
+
+Save the notebooks with their outputs, then
+
+```
+.venv/bin/python -m gen_utils checks --name "Your Name" --out my_checks.json
+```
+
+writes what each check said last. Hand in that file together with your notebooks.
+"""
+
+
+def student_notebook(part: str) -> NotebookNode:
+    """One part without solutions and outputs, in plain Markdown; each check stops "Run All" until it passes.
+
+    What the book folds is folded in JupyterLab, too, and the marks for our own tools are gone.
+    """
+    notebook = jupytext.read(NOTEBOOKS / f"{part}.py")
+    notebook.cells = [cell for cell in notebook.cells if "solution" not in cell.metadata.get("tags", ())]
+    prose = [cell for cell in notebook.cells if cell.cell_type == "markdown"]
+    citations = read_citations(ROOT / "book" / "references.bib")
+    for cell, text in zip(prose, plain_markdown([cell.source for cell in prose], citations), strict=True):
+        cell.source = text
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.source = re.sub(r" *# (?:fmt: |noqa).*$", "", cell.source, flags=re.M)
+            cell.source = cell.source.replace("`make lab`", "`python -m gen_utils lab`")  # no Makefile goes along
+        if FOLDED & set(cell.metadata.get("tags", ())):
+            cell.metadata["jupyter"] = {"source_hidden": True}
+        if "check" in cell.metadata.get("tags", ()):
+            cell.source = re.sub(r"^(checks\.\w+\(.*\))$", r"\1.or_stop()", cell.source, flags=re.M)
+    notebook.cells = [cell for cell in notebook.cells if cell.source]
+    for i, cell in enumerate(notebook.cells):
+        cell.id = f"{part[:2]}-{i:03d}"  # the same sources give the same file
+    notebook.metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    return notebook
+
+
+def write_student_edition(out: Path) -> list[Path]:
+    """Write the student edition into a new folder; returns the notebooks.
+
+    Raises:
+        FileExistsError: the folder is not empty; nobody's answers are overwritten.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise FileExistsError(f"{out} is not an empty folder; name a new one, so that nobody's answers are lost")
+    work = out.with_name(out.name + ".partial")
+    shutil.rmtree(work, ignore_errors=True)
+    (work / "notebooks").mkdir(parents=True)
+    for name in CARRIED:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, work / name, ignore=shutil.ignore_patterns("__pycache__", "*.partial"))
+        else:
+            shutil.copyfile(ROOT / name, work / name)
+    (work / "README.md").write_text(README, encoding="utf-8")
+    notebooks = {part: student_notebook(part) for part in parts()}
+    for part, notebook in notebooks.items():
+        nbformat.write(notebook, work / "notebooks" / f"{part}.ipynb")
+    nbformat.write(landing_notebook(notebooks), work / "notebooks" / "start_here.ipynb")
+    if out.exists():
+        out.rmdir()
+    work.rename(out)
+    return [out / "notebooks" / f"{part}.ipynb" for part in notebooks]

@@ -1,0 +1,65 @@
+"""The Metropolis-Hastings test, chain by chain, and the random numbers that kernels draw."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from .protocol import Bounds, State
+
+
+def accept_or_stay(
+    old: State, x: Tensor, energy: Tensor, grad: Tensor, log_ratio: Tensor, generator, allowed: Tensor | None = None
+) -> State:
+    """The Metropolis-Hastings test, chain by chain: the proposal, or an exact copy of the old state.
+
+    Args:
+        x, energy, grad: the proposal, (B, *event), (B,), (B, *event).
+        log_ratio: (B,) log of p(x') q(x | x') / (p(x) q(x' | x)). NaN means rejection.
+        allowed: (B,) bool; False where the proposal left the box and has probability zero.
+    """
+    # A NaN anywhere must lose, and so must -inf energies: with torch.where a rejected NaN leaves no trace,
+    # where accept * new + (1 - accept) * old would spread it, because 0 * NaN is NaN.
+    finite = torch.isfinite(energy) & torch.isfinite(log_ratio)
+    possible = finite if allowed is None else finite & allowed
+    log_ratio = torch.where(possible, log_ratio, -math.inf)
+    accept = possible & (torch.log(uniform_per_chain(log_ratio, generator)) < log_ratio)
+    chosen = per_chain(accept, x)
+    return State(
+        x=torch.where(chosen, x, old.x),
+        energy=torch.where(accept, energy, old.energy),
+        grad=torch.where(chosen, grad, old.grad),
+        accept=accept,
+        log_ratio=log_ratio,
+        diverged=~finite if allowed is None else ~finite & allowed,
+    )
+
+
+def normal_like(x: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Standard normal noise with x's shape, device and dtype, from one generator."""
+    device = x.device if generator is None else generator.device
+    return torch.randn(x.shape, generator=generator, device=device, dtype=x.dtype).to(x.device)
+
+
+def uniform_per_chain(energy: Tensor, generator: torch.Generator | None) -> Tensor:
+    """(B,) uniform numbers in [0, 1), on the energy's device and in its dtype, from one generator."""
+    device = energy.device if generator is None else generator.device
+    return torch.rand(energy.shape, generator=generator, device=device, dtype=energy.dtype).to(energy.device)
+
+
+def per_chain(value: Tensor, x: Tensor) -> Tensor:
+    """(B,) -> (B, 1, ..., 1), to meet x (B, *event)."""
+    return value.reshape(-1, *([1] * (x.ndim - 1)))
+
+
+def sum_event(values: Tensor) -> Tensor:
+    """(B, *event) -> (B,): the sum over everything but the batch."""
+    return values.flatten(1).sum(1) if values.ndim > 1 else values
+
+
+def inside_box(x: Tensor, bounds: Bounds) -> Tensor:
+    """(B,) bool: every element of the state lies in the box."""
+    inside = (x >= bounds[0]) & (x <= bounds[1])
+    return inside.flatten(1).all(1) if x.ndim > 1 else inside

@@ -1,0 +1,204 @@
+"""The student edition: no solution in it, nothing missing, and every check passes once the solutions are back."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+
+import jupytext
+import nbformat
+import pytest
+
+from gen_utils.base.places import NOTEBOOKS, ROOT
+from gen_utils.publishing.gradebook import KIND, export_checks, gradebook
+from gen_utils.publishing.parts import parts
+from gen_utils.publishing.plain_markdown import plain_markdown, read_citations
+from gen_utils.publishing.student import student_notebook, write_student_edition
+
+PARTS = parts()
+
+
+def tags(cell):
+    return cell.metadata.get("tags", ())
+
+
+@pytest.fixture(scope="module")
+def edition(tmp_path_factory):
+    out = tmp_path_factory.mktemp("hand_out") / "student"
+    write_student_edition(out)
+    return out
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_no_solution_and_no_book_markup_is_left(edition, part):
+    notebook = nbformat.read(edition / "notebooks" / f"{part}.ipynb", as_version=4)
+    nbformat.validate(notebook)
+    source = jupytext.read(NOTEBOOKS / f"{part}.py")
+    text = "\n".join(cell.source for cell in notebook.cells)
+    assert not any("solution" in tags(cell) or cell.get("outputs") for cell in notebook.cells)
+    for cell in source.cells:
+        if "solution" in tags(cell) and cell.cell_type == "code":
+            assert cell.source not in text
+    prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    assert not re.findall(r"```\{[^\n]*|\{(?:cite|eq|prf:ref|ref|numref|doc|term)\}`[^`]*`|^:label:.*", prose, re.M)
+    for equation in re.findall(r"^\$\$\n(.*?)\$\$$", prose, re.M | re.S):  # "&" or a new line alone is an error there
+        assert not re.search(r"&|\\\\", re.sub(r"\\begin\{(\w+)\}.*?\\end\{\1\}", "", equation, flags=re.S))
+    for cell in notebook.cells:
+        folded = {"hide-input", "remove-cell"} & set(tags(cell))
+        assert cell.metadata.get("jupyter") == ({"source_hidden": True} if folded else None)
+        assert not re.search(r"# (fmt|noqa)", cell.source)
+        assert not re.search(r"\bmake \w+`|_build", cell.source)  # there is no Makefile in the student edition
+    exercises = [cell for cell in notebook.cells if "exercise" in tags(cell)]
+    assert len(exercises) == len(re.findall(r"^### Exercise \d+: \S", prose, re.M)) > 3
+    assert all("raise NotImplementedError" in cell.source for cell in exercises)
+    assert all(cell.source.endswith(".or_stop()") for cell in notebook.cells if "check" in tags(cell))
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_every_check_passes_when_the_solutions_are_pasted_back(edition, part, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    solutions = {}
+    for cell in jupytext.read(NOTEBOOKS / f"{part}.py").cells:
+        if "solution" in tags(cell) and cell.cell_type == "code":
+            solutions[ast.parse(cell.source).body[-1].name] = cell.source
+    space, solved, imports = {"__name__": "student"}, 0, True
+    for cell in nbformat.read(edition / "notebooks" / f"{part}.ipynb", as_version=4).cells:
+        if cell.cell_type != "code":
+            continue
+        tree = ast.parse(cell.source)
+        if "parameters" in tags(cell):
+            imports = False
+        if "exercise" in tags(cell):
+            exec(solutions[tree.body[-1].name], space)
+        elif "check" in tags(cell):
+            exec(cell.source, space)  # .or_stop() raises when it does not pass
+            solved += 1
+        elif imports or "parameters" in tags(cell):
+            exec(cell.source, space)
+        else:  # what a later exercise may call; training and figures are the quick book's test
+            defined = [
+                node
+                for node in tree.body
+                if isinstance(node, ast.FunctionDef) and not (node.args.defaults or any(node.args.kw_defaults))
+            ]
+            exec(compile(ast.Module(defined, []), part, "exec"), space)
+    assert solved == capsys.readouterr().out.count("✓ ") > 3
+
+
+@pytest.mark.slow
+def test_run_all_stops_kindly_at_the_first_exercise(edition, tmp_path):
+    """As a student would: a kernel, in the folder that was handed out."""
+    code = (
+        "import nbformat, nbclient\n"
+        f"notebook = nbformat.read('{edition}/notebooks/02_ebm_mnist.ipynb', as_version=4)\n"
+        "client = nbclient.NotebookClient(notebook, startup_timeout=300, timeout=300, allow_errors=False,\n"
+        f"    resources={{'metadata': {{'path': '{edition}/notebooks'}}}})\n"
+        "try:\n    client.execute()\nexcept nbclient.exceptions.CellExecutionError: pass\n"
+        f"nbformat.write(notebook, '{tmp_path}/02_ebm_mnist.ipynb')\n"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], cwd=edition, capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
+    notebook = nbformat.read(tmp_path / "02_ebm_mnist.ipynb", as_version=4)
+    stopped = [cell for cell in notebook.cells for o in cell.get("outputs", ()) if o.output_type == "error"]
+    assert len(stopped) == 1 and "check" in tags(stopped[0])
+    (error,) = [o for o in stopped[0].outputs if o.output_type == "error"]
+    assert error.traceback == [
+        "The notebook stops here: solve density_on_grid, run its cell and this one again, then run on."
+    ]
+    after = notebook.cells[notebook.cells.index(stopped[0]) + 1 :]
+    assert not any(cell.get("execution_count") for cell in after)
+    assert export_checks(tmp_path)["parts"] == {
+        "02_ebm_mnist": {"density_on_grid": {"passed": False, "slip": None}}
+    }  # what a student hands in
+
+
+def test_nobodys_answers_are_overwritten(tmp_path):
+    (tmp_path / "mine.ipynb").write_text("{}")
+    with pytest.raises(FileExistsError, match="not an empty folder"):
+        write_student_edition(tmp_path)
+    assert (tmp_path / "mine.ipynb").read_text() == "{}"
+
+
+def test_the_same_sources_give_the_same_file():
+    assert nbformat.writes(student_notebook(PARTS[0])) == nbformat.writes(student_notebook(PARTS[0]))
+
+
+def test_the_first_page_names_the_parts_letters(edition):
+    (page,) = nbformat.read(edition / "notebooks" / "start_here.ipynb", as_version=4).cells
+    rows = re.findall(r"^\| \[(\d\d) · [^\]]+\]\((\S+)\.ipynb\) \| ([A-Z]) \| (\d+) \|$", page.source, re.M)
+    assert [name for _, name, _, _ in rows] == PARTS
+    assert "".join(letter for *_, letter, _ in rows) == "SBACDEFHGI"
+    assert all(int(checks) > 3 for *_, checks in rows)
+
+
+def test_plain_markdown_aligns_several_lines_and_leaves_environments_alone():
+    lines = "```{math}\n:label: a\nx &= 1 \\\\\ny &= 2\n```"
+    cases = "```{math}\nf = \\begin{cases} 1 & x \\\\ 0 & y \\end{cases}\n```"
+    plain = plain_markdown([lines, cases], {})
+    assert plain[0] == "$$\n\\begin{aligned}\nx &= 1 \\\\\ny &= 2\n\\end{aligned} \\tag{1}\n$$"
+    assert plain[1] == "$$\nf = \\begin{cases} 1 & x \\\\ 0 & y \\end{cases}\n$$"
+
+
+def test_plain_markdown_numbers_and_resolves():
+    cells = [
+        "See {eq}`b` and {prf:ref}`alg` {cite}`du2019,kim2020`.",
+        "```{math}\n:label: a\nx\n```\n\n```{math}\n:label: b\ny\n```",
+        "```{prf:algorithm} Walk\n:label: alg\n1. go\n   1. on\n```",
+        "```{exercise-start} Do it\n:label: ex\n```\nWrite {eq}`a`.",
+        "```{exercise-end}\n```",
+    ]
+    plain = plain_markdown(cells, {"du2019": "Du and Mordatch 2019"})
+    assert plain[0] == "See (2) and Algorithm 1 (Du and Mordatch 2019; kim2020)."
+    assert plain[1] == "$$\nx \\tag{1}\n$$\n\n$$\ny \\tag{2}\n$$"
+    assert plain[2] == "> **Algorithm 1: Walk**\n>\n> 1. go\n>    1. on"
+    assert plain[3] == "### Exercise 1: Do it\nWrite (1)."
+    assert plain[4] == ""
+
+
+def test_plain_markdown_keeps_the_shown_text_of_a_glossary_link():
+    cells = [
+        "Two {term}`energies <energy>` and **{term}`R-hat`**, {term}`HMC`'s $a < b$; see {eq}`a` {cite}`du2019`.",
+        "```{admonition} Title\n- {term}`bits per dimension`, not `{term}`\n```",
+    ]
+    plain = plain_markdown(cells, {"du2019": "Du and Mordatch 2019"})
+    assert plain[0] == "Two energies and **R-hat**, HMC's $a < b$; see a (Du and Mordatch 2019)."
+    assert plain[1] == "> **Title**\n>\n> - bits per dimension, not `{term}`"
+
+
+def test_citations_are_authors_and_years():
+    found = read_citations(ROOT / "book" / "references.bib")
+    assert found["du2019implicit"] == "Du and Mordatch 2019"
+    assert found["nijkamp2020anatomy"] == "Nijkamp et al. 2020"
+    assert not [value for value in found.values() if re.search(r"[{}\\]", value) or not re.search(r" \d{4}$", value)]
+    cited = {
+        key.strip()
+        for path in NOTEBOOKS.glob("*.py")
+        for keys in re.findall(r"\{cite\}`([^`]+)`", path.read_text(encoding="utf-8"))
+        for key in keys.split(",")
+    }
+    assert cited <= set(found)
+
+
+def test_a_gradebook_of_two_students(tmp_path):
+    anna = {"kind": KIND, "name": "Anna", "parts": {"02_x": {"step": {"passed": True, "slip": None}}}}
+    ben = {"kind": KIND, "name": "Ben", "parts": {"02_x": {"step": {"passed": False, "slip": "sign"}}, "05_y": {}}}
+    ben["parts"]["05_y"]["ece"] = {"passed": True, "slip": None}
+    for name, found in (("a.json", anna), ("b.json", ben)):
+        (tmp_path / name).write_text(json.dumps(found))
+    table = gradebook([tmp_path / "a.json", tmp_path / "b.json"])
+    assert table.splitlines() == ["file,name,02/step,05/ece,passed", "a.json,Anna,1,,1", "b.json,Ben,0,1,1"]
+
+
+def test_what_is_not_an_export_is_named(tmp_path):
+    (tmp_path / "c.json").write_text("[1, 2]")
+    with pytest.raises(ValueError, match=r"c.json does not hold check results"):
+        gradebook([tmp_path / "c.json"])
+    with pytest.raises(ValueError, match="no notebooks in"):
+        export_checks(tmp_path)
+    (tmp_path / "01_clean.ipynb").write_text('{"cells": []}')
+    with pytest.raises(ValueError, match="no check has been run"):
+        export_checks(tmp_path)
+    (tmp_path / "02_half.ipynb").write_text('{"cells": [')
+    with pytest.raises(ValueError, match="not a whole notebook"):
+        export_checks(tmp_path)
