@@ -28,8 +28,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from gen_utils.base.machine import provenance  # noqa: E402
-from gen_utils.publishing.execute import BUILD, find_part, parts  # noqa: E402
+from gen_utils.base.places import BUILD  # noqa: E402
 from gen_utils.publishing.parallel import usual_jobs  # noqa: E402
+from gen_utils.publishing.parts import find_part, parts  # noqa: E402
 
 BARS = {"all parts, quick (s)": 480, "import beyond torch (s)": 0.3, "HTML (s)": 90, "peak of a part (GB)": 4.0}
 CHILD = """

@@ -64,12 +64,14 @@ from gen_utils import checkpoints, report
 from gen_utils.checks import ebm_mnist as checks
 from gen_utils.data import load_images, to_float, to_uint8
 from gen_utils.evaluation import outliers
+from gen_utils.evaluation.corruptions import corruptions
 from gen_utils.evaluation.frechet import extract_features, frechet_distance
 from gen_utils.models import SmallEnergy
 from gen_utils.plotting import (animate_chain, chain_strip, curves, display_html, histograms, image_grid, mosaic, plt, use_style)  # fmt: skip
 from gen_utils.profiles import choose
 from gen_utils.report import record, say, table
 from gen_utils.samplers import ChainDiverged, Langevin, UniformStart, sample
+from gen_utils.training.cards import card_facts
 from gen_utils.training import (
     EBMConfig,
     EBMTraining,
@@ -735,7 +737,7 @@ def train_energy(max_steps, *, name="ebm_mnist", watch_every=None, **changes):
 some = to_float(test_images.images[:128])
 probes = {
     "data": some,
-    **outliers.corruptions(some, torch.Generator().manual_seed(seed)),
+    **corruptions(some, torch.Generator().manual_seed(seed)),
 }
 fig, axes = plt.subplots(1, len(probes), figsize=(9, 1.7))
 for ax, (name, images) in zip(axes, probes.items(), strict=True):
@@ -933,13 +935,11 @@ record("class_shares", in_samples.tolist())
 # %% tags=["hide-input"]
 if ship:
     card = {
-        "part": "02_ebm_mnist", "data": train_images.title, "images": len(train_images), "profile": profile, "seed": seed,
-        "seconds": round(run.seconds), "steps": run.steps, "settings": {**recipe, "alpha": 0.1, "data_noise": 0.005, "batch_size": 64},
+        "part": "02_ebm_mnist", "profile": profile, "seed": seed, **card_facts(run, kernel=descent, steps=256, start="uniform noise"),
         "metrics": {
             "frechet_distance": {"value": round(quality["this run, fresh chains"], 2), "features": "digit_classifier",
                                  "images": settings.n_eval, "chain_steps": 256, "start": "uniform noise"},
         },
-        "sampler": "Langevin(step_size=10.0, noise=0.005, grad_clip=0.03, bounds=(-1.0, 1.0))",
         "known_faults": fault,
     }  # fmt: skip
     checkpoints.save("ebm_mnist", energy, card)
@@ -1108,7 +1108,7 @@ else:
 
 # %%
 inside = to_float(test_images.images[: settings.n_outliers])
-sets = dict(outliers.corruptions(inside, torch.Generator().manual_seed(seed)))
+sets = dict(corruptions(inside, torch.Generator().manual_seed(seed)))
 for name in ("fashion_mnist", "persian_digits"):
     other = load_images(name, "test", root=data_root, limit=settings.n_outliers)
     sets[other.title] = other.scaled()

@@ -82,6 +82,7 @@ from gen_utils.plotting import (
 from gen_utils.profiles import choose
 from gen_utils.report import record, say, table
 from gen_utils.samplers import MALA, Langevin, UniformStart, power_decay, sample
+from gen_utils.training.cards import card_facts
 from gen_utils.training import EBMConfig, EBMWatch
 from gen_utils.experiments.sweep import summary, sweep
 from gen_utils.experiments.train_test import train_validate_test
@@ -1052,14 +1053,12 @@ else:
 # %% tags=["hide-input"]
 if ship:
     card = {
-        "part": "03_ebm_bitmoji", "data": data_title, "images": len(train_images), "profile": profile, "seed": seed,
-        "seconds": round(run.seconds), "steps": run.steps,
-        "settings": {**recipe, "batch_size": settings.batch_size, "flip": True},
+        "part": "03_ebm_bitmoji", "profile": profile, "seed": seed,
+        **card_facts(run, kernel=descent, steps=settings.final_chain, start="uniform noise"),
         "metrics": {
             "frechet_distance": {"value": round(quality["this run, fresh chains"], 2), "features": "cifar_classifier",
                                  "images": n_eval, "chain_steps": settings.final_chain, "start": "uniform noise"},
         },
-        "sampler": "Langevin(step_size=10.0, noise=0.005, grad_clip=0.03, bounds=(-1.0, 1.0))",
         "known_faults": "fresh chains are less varied in colour and hair than the data; a few stay noisy",
     }  # fmt: skip
     checkpoints.save("ebm_bitmoji", energy, card)

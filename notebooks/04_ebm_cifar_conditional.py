@@ -69,6 +69,7 @@ from gen_utils.plotting import chain_strip, curves, image_grid, plt, use_style
 from gen_utils.profiles import choose
 from gen_utils.report import record, say, table
 from gen_utils.samplers import Langevin, UniformStart, geometric, sample
+from gen_utils.training.cards import card_facts
 from gen_utils.training import (
     EBMConfig,
     EBMTraining,
@@ -961,12 +962,14 @@ else:
 
 # %% tags=["hide-input"]
 if ship:
-    shared = {"part": "04_ebm_cifar_conditional", "profile": profile, "seed": seed,
-              "sampler": "Langevin(step_size=10.0, noise=0.005, grad_clip=0.03, bounds=(-1.0, 1.0))"}  # fmt: skip
+    shared = {
+        "part": "04_ebm_cifar_conditional",
+        "profile": profile,
+        "seed": seed,
+    }
     weakest = min(class_rows, key=lambda r: float(r["variety, against real"]))
     checkpoints.save("ebm_digits_conditional", digit_energy, {
-        **shared, "data": digits.title, "images": len(digits), "seconds": round(digit_run.seconds), "steps": digit_run.steps,
-        "settings": {"n_steps": 20, "lr": 5e-4, "decay": "cosine", "alpha": 0.1, "classify": 1.0, "batch_size": 64},
+        **shared, **card_facts(digit_run, kernel=descent, steps=settings.digit_chain, start="uniform noise"),
         "metrics": {
             "accuracy": {"value": round(digit_accuracy, 4), "images": len(digits_test)},
             "samples_as_asked": {"value": round(agree.mean().item(), 4), "images": len(samples), "judge": "digit_classifier"},
@@ -976,8 +979,7 @@ if ship:
         "known_faults": f"class {weakest['class']} is the least varied: {weakest['variety, against real']} of real digits' mean distance",
     })  # fmt: skip
     checkpoints.save("ebm_cifar", energy, {
-        **shared, "data": photos.title, "images": len(photos), "seconds": round(run.seconds), "steps": run.steps,
-        "settings": {**base, "batch_size": settings.batch_size, "flip": True, "epsilon": 0.005, "tau": tau},
+        **shared, **card_facts(run, kernel=epsilon_kernel(0.005), steps=settings.final_chain, start="uniform noise"),
         "metrics": {
             "frechet_distance": {"value": round(photo_quality["this run, fresh chains"], 2), "features": "cifar_classifier",
                                  "images": settings.n_eval, "chain_steps": settings.final_chain, "start": "uniform noise"},

@@ -88,6 +88,7 @@ from gen_utils.samplers import (
     UniformStart,
     sample,
 )
+from gen_utils.training.cards import card_facts
 from gen_utils.training import (
     ClassifierTraining,
     FitConfig,
@@ -1340,10 +1341,8 @@ if shipped is not None and shape == (1, 28, 28):
 if ship:
     weakest = min(class_rows, key=lambda r: float(r["seen as asked"].rstrip("%")))  # fmt: skip
     checkpoints.save("jem_mnist", joint, {
-        "part": "05_jem", "data": train_images.title, "images": len(train_images), "profile": profile, "seed": seed,
-        "seconds": round(run.seconds), "steps": run.steps,
-        "settings": {**recipe, "batch_size": settings.batch_size, "classifier_steps": settings.classifier_steps},
-        "sampler": repr(KERNELS["proximal"]) + " from class Gaussians",
+        "part": "05_jem", "profile": profile, "seed": seed, "classifier": classifier_run.settings | {"steps": classifier_run.steps},
+        **card_facts(run, kernel=KERNELS["proximal"], steps=settings.sample_steps, start="class Gaussians"),
         "metrics": {
             "test_accuracy": {"value": round(right_after / n_test, 4), "images": n_test},
             "samples_as_asked": {"value": round(agree.double().mean().item(), 4), "images": n_pictures, "judge": settings.judge},

@@ -95,6 +95,7 @@ from gen_utils.plotting.clusters import (
 )
 from gen_utils.profiles import choose
 from gen_utils.report import record, say, table
+from gen_utils.training.cards import card_facts
 from gen_utils.training import (
     ClassifierTraining,
     FitConfig,
@@ -1482,13 +1483,13 @@ for row, name in zip(axes, settings.data, strict=True):
 
 
 # %%
-def train_classifier(images, held_out, steps, target):
-    """A small CNN on whatever labels ``images`` carries; ``target`` names them."""
+def train_classifier(images, held_out, steps):
+    """A small CNN on whatever labels ``images`` carries."""
     n_classes, width = int(images.labels.max()) + 1, settings.classifier_width
     torch.manual_seed(seed)
     network = SmallClassifier(n_classes=n_classes, width=width)
     module = ClassifierTraining(network, lr=4e-3)
-    return train(module, f"classifier_{target}", images, held_out, steps)
+    return train(module, "classifier", images, held_out, steps)
 
 
 def guess(network, images):
@@ -1501,7 +1502,7 @@ judges, answers, classified = {}, {}, []
 for name in settings.data:
     truth = held_out[name].labels.numpy()
     run = train_classifier(
-        data[name], held_out[name], settings.classifier_steps, "labels"
+        data[name], held_out[name], settings.classifier_steps
     )
     judges[name] = run.module.classifier
     answers[name] = {"labels": guess(judges[name], held_out[name].images)}
@@ -1517,10 +1518,7 @@ for name in settings.data:
     for k, found in pseudo[name].items():
         labelled = replace(data[name], labels=torch.from_numpy(found["train"]))
         new = replace(held_out[name], labels=torch.from_numpy(found["test"]))
-        centre = f"{np.abs(found['centroids']).sum():.6g}"  # other centroids, another run
-        run = train_classifier(
-            labelled, new, settings.classifier_steps, f"{k} clusters {centre}"
-        )
+        run = train_classifier(labelled, new, settings.classifier_steps)
         said = guess(run.module.classifier, held_out[name].images)
         names = clustering.name_clusters(
             found["train"], data[name].labels.numpy(), k, 10
@@ -1794,8 +1792,7 @@ if ship:
     machine_free = {"profile": profile, "seed": seed, "part": "06_dvae_clustering"}  # fmt: skip
     for name in settings.data:
         card = {
-            **machine_free, "data": titles[name], "images": len(data[name]), "seconds": round(vq_runs[name].seconds),
-            "steps": vq_runs[name].steps, "settings": {"batch_size": 128, "lr": 2e-3, "beta": 0.25},
+            **machine_free, **card_facts(vq_runs[name]),
             "metrics": {
                 "test_mse": {"value": round(vq_scores[name]["mse"], 5), "images": len(held_out[name]), "unit": "pixels in [0, 1]"},
                 "perplexity": {"value": round(vq_scores[name]["perplexity"], 1), "images": len(held_out[name])},
@@ -1805,8 +1802,7 @@ if ship:
         checkpoints.save(f"vqvae_{name}", vq[name], card)
         distance = [float(row["Fréchet distance"]) for row in generation if (row["data"], row["pictures"]) == (titles[name], "the transformer")]  # fmt: skip
         card = {
-            **machine_free, "data": titles[name], "images": len(data[name]), "seconds": round(prior_runs[name].seconds),
-            "steps": prior_runs[name].steps, "settings": {"batch_size": 64, "lr": 4e-3},
+            **machine_free, **card_facts(prior_runs[name]),
             "metrics": {
                 "test_nats": {"value": round(nats[name]["the transformer"], 2), "images": len(held_out[name]), "unit": "nats an image, of tokens"},
                 "frechet_distance": {"value": distance[0], "features": "a classifier trained in the same run", "images": settings.n_samples},

@@ -91,6 +91,7 @@ from gen_utils.plotting import (
 )
 from gen_utils.profiles import choose
 from gen_utils.report import record, say, table
+from gen_utils.training.cards import card_facts
 from gen_utils.training import FitConfig
 from gen_utils.training.gan import (
     EnergyBased,
@@ -1319,9 +1320,7 @@ if ship:
     )  # fmt: skip
     low_ends = wilson(made, n_eval)
     checkpoints.save("gan_persian_digits", chosen.module.sampler.cpu(), {
-        "part": "07_gan_wgan", "data": title, "images": len(train_images), "profile": profile, "seed": seed,
-        "seconds": round(chosen.seconds), "steps": chosen.steps,
-        "settings": {"game": game, "labels": chosen is told_run, "objective": repr(GAMES[game]), "batch_size": settings.batch_size, "ema": settings.ema, "decay": "linear"},
+        "part": "07_gan_wgan", "profile": profile, "seed": seed, "game": game, "labels": chosen is told_run, **card_facts(chosen),
         "metrics": {
             "frechet_distance": {"value": round(quality["frechet"], 2), "features": "persian_classifier", "images": n_eval,
                                  "real_against_real": round(floor["frechet"], 2)},

@@ -89,6 +89,7 @@ from gen_utils.plotting import (
 from gen_utils.plotting.networks import draw_network, layer_rows, trace_layers
 from gen_utils.profiles import choose
 from gen_utils.report import record, say, table
+from gen_utils.training.cards import card_facts
 from gen_utils.training import FitConfig
 from gen_utils.training.gan import GANConfig, NonSaturating, train_gan
 from gen_utils.training.watches import GeneratorWatch
@@ -1041,10 +1042,7 @@ else:
 # %% tags=["hide-input"]
 if ship:
     checkpoints.save("dcgan_bitmoji", sampler, {
-        "part": "08_dcgan_bitmoji", "data": train_images.title, "images": len(train_images), "profile": profile, "seed": seed,
-        "seconds": round(run.seconds), "steps": run.steps,
-        "settings": {"epochs": settings.epochs, "batch_size": settings.batch_size, "ema": settings.ema, "lr": settings.lr, "betas": [0.5, 0.999], "flip": True,
-                     "critic": critic.config},
+        "part": "08_dcgan_bitmoji", "profile": profile, "seed": seed, "epochs": settings.epochs, "critic": critic.config, **card_facts(run),
         "metrics": {
             "frechet_distance": {"value": round(this.frechet, 2), "features": judge.name, "images": n_eval,
                                  "interval_95_without_bias": [round(v, 2) for v in this.frechet_interval]},

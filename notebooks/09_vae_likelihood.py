@@ -86,6 +86,7 @@ from gen_utils.models.pixels import dequantise
 from gen_utils.plotting import curves, image_grid, plt, use_style
 from gen_utils.profiles import choose
 from gen_utils.report import record, say, table
+from gen_utils.training.cards import card_facts
 from gen_utils.training import FitConfig, VAETraining, fit
 from gen_utils.experiments.sweep import sweep
 from gen_utils.base.frontend import can_show_widgets
@@ -1869,9 +1870,7 @@ if ship:
     x_drawn = prepared(faces_test.images[:100], "gaussian")
     nats = torch.cat([log_mean_exp(importance_log_weights(drawer, x, 200, generator=torch.Generator().manual_seed(seed))) for x in x_drawn.split(10)])  # fmt: skip
     checkpoints.save("vae_celeba", drawer, {
-        **shared, "data": faces.title, "images": len(faces), "seconds": round(draw_run.seconds), "steps": draw_run.steps,
-        "settings": {"objective": "mean squared error + β KL", "beta": draw_beta, "lr": 1e-3, "batch_size": settings.batch_size, "flip": True, "dequantised": True,
-                     "sigma": "set after training"},
+        **shared, **card_facts(draw_run), "sigma": "set after training",
         "metrics": {
             "frechet_distance": {"value": round(drawer_row["draws of the prior"], 2), "features": judge.name, "images": settings.n_draws},
             "bits_per_dim": {"value": round(bits_per_dim(nats.mean().item(), n_dims, 128), 4), "estimate": "importance-weighted, K = 200",

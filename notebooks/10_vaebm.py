@@ -95,6 +95,7 @@ from gen_utils.samplers import (
     sample,
     warm_up,
 )
+from gen_utils.training.cards import card_facts
 from gen_utils.training import (
     FitConfig,
     TrainingDiverged,
@@ -1309,12 +1310,8 @@ if ship:
             c.values for c in quality if c.name == kind and c.seed == seed
         )
         checkpoints.save(name, model, {
-            "part": "10_vaebm", "data": sets[kind][0].title, "images": len(sets[kind][0]), "profile": profile, "seed": seed,
-            "seconds": round(trained.seconds), "steps": trained.steps, "rescues": len(told),
-            "settings": {"vae_steps": budgets[kind][0], "eta": settings.face_eta if kind == "faces" else settings.eta, "chain_steps": settings.chain_steps,
-                         "test_steps": test_steps, "lr": settings.face_lr if kind == "faces" else settings.lr, "batch_size": settings.batch_size,
-                         "data_noise": round(mine["sigma"], 4)},
-            "sampler": "half_step_langevin(eta) in ε-space from N(0, I), decoder means shown",
+            "part": "10_vaebm", "profile": profile, "seed": seed, "rescues": len(told), "vae_steps": budgets[kind][0],
+            **card_facts(trained, kernel=trained.module.config.kernel, steps=test_steps, start="ε from N(0, I), decoder means shown"),
             "metrics": {
                 "frechet_distance": {"value": round(mine["means"], 2), "features": judges[kind], "images": settings.n_eval, "shown": "decoder means"},
                 "frechet_distance_vae": {"value": round(mine["vae_means"], 2), "features": judges[kind], "images": settings.n_eval, "shown": "decoder means"},

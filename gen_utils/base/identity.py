@@ -81,6 +81,8 @@ class _Describer:
         if hasattr(type(value), "__identity__"):
             return {"class": name_of(type(value)), "identity": self.of(value.__identity__(), depth)}
         if isinstance(value, Mapping):
+            if all(isinstance(key, str) for key in value):
+                return {"{}": {key: self.of(held, depth) for key, held in value.items()}}
             return {"{}": sorted(([self.of(k, depth), self.of(v, depth)] for k, v in value.items()), key=repr)}
         if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
             return [self.of(item, depth) for item in value]
@@ -180,7 +182,7 @@ class _Describer:
 
 
 _MODULES_OWN = {*vars(nn.Module()), "training", "card", "trainer", "prepare_data_per_node",
-                "allow_zero_length_dataloader_with_devices"}  # fmt: skip
+                "allow_zero_length_dataloader_with_multiple_devices"}  # fmt: skip
 _libraries = tuple(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 
 

@@ -20,7 +20,8 @@ _HAS_DOCSTRING = 0x4000000  # a flag of Python 3.13; before, the first constant 
 def imported_files(paths: Iterable[Path], package: Path = PACKAGE) -> list[Path]:
     """The files of ``package`` that these files import, and that those import, sorted; inside functions too.
 
-    Nothing is imported: the import statements are read. A package's ``__init__`` counts with everything below it.
+    Nothing is imported: the import statements are read. A name that a package's ``__init__`` only passes on leads to
+    the file that defines it, and to no other file that the ``__init__`` knows of.
 
     Args:
         paths: files inside or outside the package; those inside are part of the answer.
@@ -29,43 +30,78 @@ def imported_files(paths: Iterable[Path], package: Path = PACKAGE) -> list[Path]
     Raises:
         SyntaxError: a file that is not Python; the message names it.
     """
-    waiting, found = list(paths), set()
+    waiting = [Path(path).resolve() for path in paths]
+    found: set[Path] = set()
+    passed: set[Path] = set()  # the __init__ files on the way, which are not followed
     while waiting:
-        path = Path(waiting.pop()).resolve()
-        if path in found:
-            continue
-        found.add(path)
-        waiting += _imports(path, path.stat().st_mtime_ns, package)
-    return sorted(path for path in found if path.is_relative_to(package))
+        path = waiting.pop()
+        if path not in found:
+            found.add(path)
+            followed, on_the_way = _imports(path, path.stat().st_mtime_ns, package)
+            waiting += followed
+            passed |= on_the_way
+    return sorted(path for path in found | passed if path.is_relative_to(package))
 
 
 @functools.lru_cache(maxsize=1024)
-def _imports(path: Path, _changed: int, package: Path) -> frozenset[Path]:
-    inside = path.is_relative_to(package)
-    here = path.relative_to(package.parent).parts[:-1] if inside else ()
-    found: set[Path] = set()
+def _imports(path: Path, _changed: int, package: Path) -> tuple[frozenset[Path], frozenset[Path]]:
+    """The files that a file's imports lead to, and the ``__init__`` files of the packages on the way."""
+    followed: set[Path] = set()
+    passed: set[Path] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                found.update(_files(tuple(alias.name.split(".")), package))
+                module = tuple(alias.name.split("."))
+                followed.update(_file(module, package))
+                passed.update(_above(module, package))
         elif isinstance(node, ast.ImportFrom):
-            base = here[: len(here) - node.level + 1] if node.level else ()
-            module = (*base, *(node.module.split(".") if node.module else ()))
-            found.update(_files(module, package))
-            for alias in node.names:  # a name may be a module of its own
-                found.update(_files((*module, alias.name), package))
-    return frozenset(found)
+            module = _module(node, path, package)
+            passed.update(_above(module, package))
+            for alias in node.names:
+                for place in _sources(module, alias.name, package):
+                    followed.add(place)
+                passed.update(_above((*module, alias.name), package))
+    return frozenset(followed), frozenset(passed)
 
 
-def _files(module: tuple[str, ...], package: Path) -> Iterator[Path]:
-    """The file of a module of the package, and the ``__init__`` of every package above it."""
-    if not module or module[0] != package.name:
+def _module(node: ast.ImportFrom, path: Path, package: Path) -> tuple[str, ...]:
+    """The absolute name that a "from" import speaks of."""
+    here = path.relative_to(package.parent).parts[:-1] if path.is_relative_to(package) else ()
+    base = here[: len(here) - node.level + 1] if node.level else ()
+    return (*base, *(node.module.split(".") if node.module else ()))
+
+
+def _sources(module: tuple[str, ...], name: str, package: Path) -> Iterator[Path]:
+    """The file behind ``from module import name``."""
+    inner = list(_file((*module, name), package))
+    if inner:  # a module of its own
+        yield from inner
         return
-    for i in range(1, len(module) + 1):
-        place = package.parent.joinpath(*module[:i])
+    for place in _file(module, package):
+        if place.name == "__init__.py" and name != "*":
+            for node in ast.parse(place.read_text(encoding="utf-8"), str(place)).body:
+                if isinstance(node, ast.ImportFrom):
+                    for alias in node.names:
+                        if (alias.asname or alias.name) == name:
+                            yield from _sources(_module(node, place, package), alias.name, package)
+                            return
+        yield place
+
+
+def _file(module: tuple[str, ...], package: Path) -> Iterator[Path]:
+    """The file of a module of the package; of a package, its ``__init__``."""
+    if module and module[0] == package.name:
+        place = package.parent.joinpath(*module)
         for path in (place / "__init__.py", place.with_suffix(".py")):
             if path.is_file():
                 yield path
+                return
+
+
+def _above(module: tuple[str, ...], package: Path) -> Iterator[Path]:
+    """The ``__init__`` files of the packages that hold a module."""
+    for end in range(1, len(module)):
+        yield from (path for path in _file(module[:end], package) if path.name == "__init__.py")
 
 
 def code_hash(path: Path) -> str:
@@ -79,8 +115,27 @@ def code_hash(path: Path) -> str:
 
 @functools.lru_cache(maxsize=1024)
 def _code_hash(path: Path, _changed: int) -> str:
-    code = compile(path.read_text(encoding="utf-8"), str(path), "exec", dont_inherit=True, optimize=2)  # no docstrings
-    return hashlib.sha256(repr(list(instructions(code))).encode()).hexdigest()[:16]
+    tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            first = node.body[0] if node.body else None
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):  # a docstring
+                node.body[0] = ast.copy_location(ast.Pass(), first)
+                if len(node.body) > 1:
+                    del node.body[0]
+    code = compile(tree, str(path), "exec", dont_inherit=True)
+    return hashlib.sha256(repr(_compiled(code)).encode()).hexdigest()[:16]
+
+
+def _compiled(code: CodeType) -> tuple:
+    """Bytecode, names and constants, of inner functions too; no line numbers."""
+    constants = [_compiled(held) if isinstance(held, CodeType) else _written(held) for held in code.co_consts]
+    return code.co_name, code.co_code, code.co_names, code.co_varnames, code.co_freevars, constants
+
+
+def _written(constant: object) -> str:
+    # A set's order changes from process to process.
+    return repr(sorted(map(repr, constant))) if isinstance(constant, frozenset) else repr(constant)
 
 
 def code_hashes(paths: Iterable[Path]) -> dict[str, str]:
@@ -97,9 +152,7 @@ def instructions(code: CodeType) -> Iterator[tuple]:
             yield step.opname, tuple(instructions(step.argval))
         elif step.opcode in dis.hasconst:
             if doc is None or step.argval != doc:
-                # A set's order changes from process to process.
-                value = sorted(map(repr, step.argval)) if isinstance(step.argval, frozenset) else repr(step.argval)
-                yield step.opname, value
+                yield step.opname, _written(step.argval)
         elif step.opcode in dis.hasjrel or step.opcode in dis.hasjabs:
             yield (step.opname,)  # where to follows from what stands in between
         else:

@@ -59,7 +59,8 @@ class ImageSet:
     @property
     def shape(self) -> tuple[int, int, int]:
         """(C, H, W) of one image."""
-        return tuple(self.images.shape[1:])
+        _, channels, height, width = self.images.shape
+        return channels, height, width
 
     def scaled(self) -> Tensor:
         """All images as float32 in [-1, 1], (N, C, H, W): four times the memory, so on request only."""

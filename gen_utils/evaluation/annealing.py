@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..samplers import HMC, MALA
-from ..samplers.metropolis import sum_event
+from ..samplers.metropolis import mean_acceptance, sum_event
 from ..samplers.protocol import frozen, one_per_sample
 
 LogDensity = Callable[[Tensor], Tensor]
@@ -76,14 +76,16 @@ def annealed_importance(
         return _anneal(path, z0, schedule, kernel, generator)
 
 
-def _anneal(path: _Tempered, z0: Tensor, betas: list[float], kernel: HMC | MALA, generator) -> Tensor:
-    z, log_weight, n_temperatures = z0, None, len(betas) - 1
+def _anneal(
+    path: _Tempered, z0: Tensor, betas: list[float], kernel: HMC | MALA, generator: torch.Generator | None
+) -> Tensor:
+    z, n_temperatures = z0, len(betas) - 1
+    log_weight = z0.new_zeros(len(z0), dtype=torch.float64)
     for t in range(1, n_temperatures + 1):
         path.beta = betas[t]
         # The weight is taken at the state before the move. One evaluation serves it and the kernel alike.
         state = kernel.init(path, z)
-        gain = (betas[t] - betas[t - 1]) * path.log_ratio.double()
-        log_weight = gain if log_weight is None else log_weight + gain
+        log_weight = log_weight + (betas[t] - betas[t - 1]) * path.log_ratio.double()
         if t < n_temperatures:  # the last change of β needs no move after it
             z = kernel.step(path, state, t, n_temperatures, generator).x
     if log_weight.isnan().any():
@@ -94,10 +96,11 @@ def _anneal(path: _Tempered, z0: Tensor, betas: list[float], kernel: HMC | MALA,
 class _Tempered:
     """The energy of base^(1-β) · joint^β; remembers log joint - log base of its last call."""
 
+    log_ratio: Tensor  # (B,); there from the first call on
+
     def __init__(self, log_joint: LogDensity, log_base: LogDensity) -> None:
         self.log_joint, self.log_base = log_joint, log_base
         self.beta = 0.0
-        self.log_ratio: Tensor | None = None  # (B,)
 
     def __call__(self, z: Tensor) -> Tensor:
         log_base = one_per_sample(self.log_base(z), z, "log_base")
@@ -106,7 +109,9 @@ class _Tempered:
         return -((1 - self.beta) * log_base + self.beta * log_joint)
 
 
-def _tuned(path: _Tempered, z0: Tensor, betas: list[float], generator, target: float = 0.65) -> HMC:
+def _tuned(
+    path: _Tempered, z0: Tensor, betas: list[float], generator: torch.Generator | None, target: float = 0.65
+) -> HMC:
     """HMC with a step size for every temperature, from a pilot run over at most 200 of them."""
     n_pilot = min(len(betas) - 1, 200)
     pilot = [betas[round(i * (len(betas) - 1) / n_pilot)] for i in range(n_pilot + 1)]
@@ -118,7 +123,7 @@ def _tuned(path: _Tempered, z0: Tensor, betas: list[float], generator, target: f
         for _ in range(2 if log_steps else 40):
             state = replace(kernel, step_size=math.exp(log_step)).step(path, kernel.init(path, z), 1, 1, generator)
             z = state.x
-            log_step += 0.2 * (float(state.log_ratio.double().clamp(max=0).exp().mean()) - target)
+            log_step += 0.2 * (mean_acceptance(state) - target)
         log_steps.append(log_step)
 
     def step_size(t: int, n_temperatures: int) -> float:

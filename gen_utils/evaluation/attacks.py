@@ -45,10 +45,10 @@ def pgd(
         raise ValueError(f"radius is zero or more, got {radius}")
     was_training = classifier.training
     classifier.eval()
-    own = F.one_hot(labels, classifier.config["n_classes"]).bool()
 
     def minus_margin(images: Tensor) -> Tensor:
         logits = classifier(images)
+        own = F.one_hot(labels, logits.shape[1]).bool()
         return logits[own] - logits.masked_fill(own, -math.inf).amax(1)
 
     def back(images: Tensor) -> Tensor:

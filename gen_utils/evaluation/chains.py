@@ -7,12 +7,14 @@ warm-up first, ``path[K // 2:]``. The formulas are those of arviz-stats; here th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import torch
-from arviz_stats.base import array_stats
+from arviz_stats.base.array import array_stats
+from numpy.typing import ArrayLike
 from torch import Tensor
+
+from ..samplers import Energy
 
 
 def ess(path: Tensor, *, method: str = "bulk") -> Tensor:
@@ -109,7 +111,7 @@ def autocorrelation(path: Tensor, max_lag: int | None = None) -> Tensor:
 
 def grid_kl(
     samples: Tensor,
-    energy: Callable[[Tensor], Tensor],
+    energy: Energy,
     extent: tuple[float, float, float, float],
     *,
     n_bins: int = 40,
@@ -164,7 +166,7 @@ def grid_kl(
     return float((torch.xlogy(q, q) - torch.xlogy(q, p)).sum())
 
 
-def _draws(path: Tensor, *, min_chains: int = 1) -> tuple[np.ndarray, tuple[int, ...]]:
+def _draws(path: Tensor | None, *, min_chains: int = 1) -> tuple[np.ndarray, tuple[int, ...]]:
     """(K, B, *event) -> (K, B, D) float64, and the event shape."""
     if path is None or path.ndim < 2 or path.shape[0] < 4 or path.shape[1] < min_chains:
         got = None if path is None else tuple(path.shape)
@@ -178,7 +180,7 @@ def _draws(path: Tensor, *, min_chains: int = 1) -> tuple[np.ndarray, tuple[int,
     return draws.numpy(), tuple(path.shape[2:])
 
 
-def _to_event(values: np.ndarray, event: tuple[int, ...]) -> Tensor:
+def _to_event(values: ArrayLike, event: tuple[int, ...]) -> Tensor:
     """(..., D) -> (..., *event)."""
     values = np.asarray(values, dtype=np.float64)
     return torch.from_numpy(values.reshape((*values.shape[:-1], *event)).copy())

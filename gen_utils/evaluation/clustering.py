@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.optimize import linear_sum_assignment
-from scipy.sparse import issparse
+from scipy.sparse import csr_matrix, issparse
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.metrics import (
     adjusted_rand_score,
@@ -16,12 +18,15 @@ from sklearn.metrics import (
 )
 from sklearn.metrics.cluster import contingency_matrix
 
+Features = ArrayLike | csr_matrix  # (N, d): an array, a tensor or a sparse matrix
 
-def kmeans(features, n_clusters: int, *, seed: int = 0, n_init: int = 1, minibatch: bool | None = None):
+
+def kmeans(
+    features: Features, n_clusters: int, *, seed: int = 0, n_init: int = 1, minibatch: bool | None = None
+) -> KMeans | MiniBatchKMeans:
     """K-means with k-means++ starts, fitted; ``.cluster_centers_`` and ``.labels_`` are scikit-learn's.
 
     Args:
-        features: (N, d), an array, a tensor or a sparse matrix.
         n_init: so many starts, the best of which is kept.
         minibatch: fit on small batches, a little worse and much faster; by default from 20,000 rows on.
 
@@ -32,13 +37,14 @@ def kmeans(features, n_clusters: int, *, seed: int = 0, n_init: int = 1, minibat
     if not 2 <= n_clusters <= x.shape[0]:
         raise ValueError(f"n_clusters must be between 2 and the {x.shape[0]} points there are, got {n_clusters}")
     if minibatch if minibatch is not None else x.shape[0] >= 20_000:
-        model = MiniBatchKMeans(n_clusters, n_init=max(3, n_init), batch_size=2048, random_state=seed)
+        model, n_init = MiniBatchKMeans(n_clusters, batch_size=2048, random_state=seed), max(3, n_init)
     else:
-        model = KMeans(n_clusters, n_init=n_init, random_state=seed)
-    return model.fit(x)
+        model = KMeans(n_clusters, random_state=seed)
+    # Scikit-learn declares no types, and a checker takes n_init for text, as its default "auto" is: set by name.
+    return model.set_params(n_init=n_init).fit(x)
 
 
-def nearest_centroid(features, centroids: np.ndarray) -> np.ndarray:
+def nearest_centroid(features: Features, centroids: np.ndarray) -> np.ndarray:
     """Pseudo-labels: (N, d) features and (K, d) centroids -> (N,) int64, the nearest centroid's number.
 
     The same rule for the training data and for data the clustering has never seen.
@@ -47,7 +53,7 @@ def nearest_centroid(features, centroids: np.ndarray) -> np.ndarray:
     return pairwise_distances_argmin(x, np.asarray(centroids, dtype=x.dtype)).astype(np.int64)
 
 
-def silhouette(features, clusters, *, n: int = 2000, seed: int = 0) -> float:
+def silhouette(features: Features, clusters: ArrayLike, *, n: int = 2000, seed: int = 0) -> float:
     """The mean silhouette coefficient over a random subset of ``n`` points, in [-1, 1].
 
     The silhouette of a point is (b - a) / max(a, b): a its mean distance to its own cluster, b to the nearest other
@@ -67,15 +73,18 @@ def silhouette(features, clusters, *, n: int = 2000, seed: int = 0) -> float:
     return float(silhouette_score(x, clusters))
 
 
-def scan_k(features, ks: Sequence[int], seeds: Sequence[int], *, n: int = 2000, n_init: int = 1) -> list[dict]:
+def scan_k(
+    features: Features, ks: Sequence[int], seeds: Sequence[int], *, n: int = 2000, n_init: int = 1
+) -> list[dict]:
     """K-means for every K and seed: rows with ``k``, ``seed``, ``silhouette`` (on n points) and ``clusters`` (N,)."""
     x = _rows(features)
     rows = []
     for k in ks:
         for seed in seeds:
             model = kmeans(x, k, seed=seed, n_init=n_init)
-            value = silhouette(x, model.labels_, n=n, seed=seed)
-            rows.append({"k": k, "seed": seed, "silhouette": value, "clusters": model.labels_})
+            clusters = np.asarray(model.labels_)
+            value = silhouette(x, clusters, n=n, seed=seed)
+            rows.append({"k": k, "seed": seed, "silhouette": value, "clusters": clusters})
     return rows
 
 
@@ -85,22 +94,28 @@ def best_k(rows: Sequence[dict]) -> int:
     return min(means, key=lambda k: (-means[k], k))
 
 
-def contingency(clusters, labels, n_clusters: int | None = None, n_classes: int | None = None) -> np.ndarray:
+def contingency(
+    clusters: ArrayLike, labels: ArrayLike, n_clusters: int | None = None, n_classes: int | None = None
+) -> np.ndarray:
     """How many points of each class are in each cluster: (n_clusters, n_classes) int64."""
     clusters, labels = _pair(clusters, labels)
-    n_clusters, n_classes = n_clusters or clusters.max() + 1, n_classes or labels.max() + 1
-    table = np.zeros((n_clusters, n_classes), dtype=np.int64)
+    shape = (n_clusters or int(clusters.max()) + 1, n_classes or int(labels.max()) + 1)
+    table = np.zeros(shape, dtype=np.int64)
     np.add.at(table, (clusters, labels), 1)
     return table
 
 
-def percentages(clusters, labels, n_clusters: int | None = None, n_classes: int | None = None) -> np.ndarray:
+def percentages(
+    clusters: ArrayLike, labels: ArrayLike, n_clusters: int | None = None, n_classes: int | None = None
+) -> np.ndarray:
     """What each cluster is made of: (n_clusters, n_classes), each row sums to 100; an empty cluster's row is zero."""
     table = contingency(clusters, labels, n_clusters, n_classes)
     return 100 * table / np.maximum(table.sum(1, keepdims=True), 1)
 
 
-def name_clusters(clusters, labels, n_clusters: int | None = None, n_classes: int | None = None) -> np.ndarray:
+def name_clusters(
+    clusters: ArrayLike, labels: ArrayLike, n_clusters: int | None = None, n_classes: int | None = None
+) -> np.ndarray:
     """A class for every cluster, (n_clusters,) int64: one-to-one as far as it goes, the rest by majority.
 
     The one-to-one part is the Hungarian matching that puts most points right. With more clusters than classes, the
@@ -113,7 +128,7 @@ def name_clusters(clusters, labels, n_clusters: int | None = None, n_classes: in
     return names
 
 
-def hungarian_accuracy(clusters, labels) -> float:
+def hungarian_accuracy(clusters: ArrayLike, labels: ArrayLike) -> float:
     """The share of points that are right under the best one-to-one matching of clusters to classes, in [0, 1].
 
     With more clusters than classes, the points of unmatched clusters count as wrong.
@@ -125,7 +140,7 @@ def hungarian_accuracy(clusters, labels) -> float:
     return float(table[linear_sum_assignment(table, maximize=True)].sum() / len(labels))
 
 
-def agreement(clusters, labels) -> dict[str, float]:
+def agreement(clusters: ArrayLike, labels: ArrayLike) -> dict[str, float]:
     """``nmi`` and ``ari`` as scikit-learn defines them, and the Hungarian ``accuracy``. 1 is perfect in all three."""
     clusters, labels = _pair(clusters, labels)
     return {
@@ -135,7 +150,7 @@ def agreement(clusters, labels) -> dict[str, float]:
     }
 
 
-def _pair(clusters, labels) -> tuple[np.ndarray, np.ndarray]:
+def _pair(clusters: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     clusters, labels = np.asarray(clusters), np.asarray(labels)
     if clusters.shape != labels.shape or clusters.ndim != 1 or not len(labels):
         raise ValueError(
@@ -144,9 +159,12 @@ def _pair(clusters, labels) -> tuple[np.ndarray, np.ndarray]:
     return clusters, labels
 
 
-def _rows(features):
-    """Whatever holds numbers -> float32 (N, d), sparse ones left sparse."""
-    x = features if issparse(features) else np.asarray(features)
+def _rows(features: Features) -> Any:
+    """Whatever holds numbers -> float32 (N, d), sparse ones left sparse.
+
+    Any: SciPy declares no type for what its matrices and arrays have in common.
+    """
+    x: Any = features if issparse(features) else np.asarray(features)
     if x.ndim != 2:
         raise ValueError(f"features must be (N, d), got {tuple(x.shape)}; flatten images first")
     return x if x.dtype == np.float32 else x.astype(np.float32)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data import to_uint8
-from ..samplers import sample
+from ..samplers import Energy, Kernel, Start, sample
 from .corruptions import shift
 from .outliers import auroc, energies
 
@@ -47,9 +47,9 @@ def energy_report(energy: nn.Module, images: Tensor, generator: torch.Generator 
 
 
 def chain_length_test(
-    energy: Callable,
-    kernel,
-    start,
+    energy: Energy,
+    kernel: Kernel,
+    start: Start,
     lengths: Sequence[int],
     measure: Callable[[Tensor], float],
     n: int,
@@ -64,7 +64,7 @@ def chain_length_test(
     convergent and non-convergent.
 
     Args:
-        start: has ``draw``; kernel: as for ``sample``; lengths: numbers of steps.
+        energy, kernel: as for ``sample``; start: where all chains begin; lengths: numbers of steps.
         measure: uint8 images (n, C, H, W) -> a number.
 
     Returns:

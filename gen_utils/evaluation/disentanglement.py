@@ -9,12 +9,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import mutual_info_score
 from sklearn.model_selection import train_test_split
 
 
-def mutual_information(codes, factors, *, n_bins: int = 20) -> tuple[np.ndarray, np.ndarray]:
+def mutual_information(codes: ArrayLike, factors: ArrayLike, *, n_bins: int = 20) -> tuple[np.ndarray, np.ndarray]:
     """(d, k) mutual information in nats of each binned code with each factor, and the factors' entropies (k,).
 
     Args:
@@ -32,7 +33,7 @@ def mutual_information(codes, factors, *, n_bins: int = 20) -> tuple[np.ndarray,
     return information, np.array([mutual_info_score(f, f) for f in factors.T])
 
 
-def mutual_information_gap(codes, factors, *, n_bins: int = 20) -> float:
+def mutual_information_gap(codes: ArrayLike, factors: ArrayLike, *, n_bins: int = 20) -> float:
     """MIG: how far ahead the best code of each factor is of the second best, as a share of the factor's entropy.
 
     1 when every factor is told by one code alone; 0 when two codes tell equally much of each.
@@ -57,7 +58,7 @@ class DCI(NamedTuple):
     importance: np.ndarray  # (d, k), columns sum to one
 
 
-def dci(codes, factors, *, seed: int = 0, n_trees: int = 30, n_jobs: int = 1) -> DCI:
+def dci(codes: ArrayLike, factors: ArrayLike, *, seed: int = 0, n_trees: int = 30, n_jobs: int = 1) -> DCI:
     """Disentanglement, completeness and informativeness, from a random forest's importances of each code.
 
     A code's disentanglement is one minus the entropy of its importances over the factors, in units of log k, and the
@@ -95,7 +96,7 @@ def _purity(importance: np.ndarray) -> np.ndarray:
     return 1 - entropy / np.log(importance.shape[1])
 
 
-def _columns(codes, factors) -> tuple[np.ndarray, np.ndarray]:
+def _columns(codes: ArrayLike, factors: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     codes, factors = np.asarray(codes, dtype=np.float64), np.asarray(factors)
     if codes.ndim != 2 or factors.ndim != 2 or len(codes) != len(factors) or len(codes) < 2:
         raise ValueError(f"codes must be (N, d) and factors (N, k), got {codes.shape} and {factors.shape}")

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from .. import checkpoints
 from ..data import to_float, to_uint8
+from ..models.protocols import FeatureNetwork
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,18 @@ class FrozenFeatures(nn.Module):
             raise ValueError("images are uint8, or floats in [-1, 1]; these hold other values")
         if self.name == "inception":
             return self.network(x if x.dtype == torch.uint8 else to_uint8(x)).float()
-        return self.network.features(to_float(x) if x.dtype == torch.uint8 else x).flatten(1).float()
+        return features_of(self.network, to_float(x) if x.dtype == torch.uint8 else x).float()
+
+
+def features_of(network: nn.Module, x: Tensor) -> Tensor:
+    """(B, C, H, W) in [-1, 1] -> (B, d): the layer of a network in which images are compared.
+
+    Raises:
+        ValueError: the network does not say which layer that is.
+    """
+    if not isinstance(network, FeatureNetwork):
+        raise ValueError(f"{type(network).__name__} has no features(x) in which images could be compared")
+    return network.features(x).flatten(1)
 
 
 def feature_network(name: str) -> FrozenFeatures:
@@ -85,14 +97,13 @@ def feature_network(name: str) -> FrozenFeatures:
         raise ValueError(f"unknown feature network {name!r}; known: {', '.join(NETWORKS)}")
     if name == "inception":
         return FrozenFeatures(name, _inception())
-    with torch.random.fork_rng(devices=[]):  # building a network draws first weights, which are thrown away
-        network = checkpoints.load(name)
-    if network.card["sha256"] != NETWORKS[name].sha256:
+    if checkpoints.read_card(name)["sha256"] != NETWORKS[name].sha256:
         raise ValueError(
             f"checkpoints/{name} is not the network whose distances stand in this workbook (its hash differs): restore "
             "it from the repository, or keep yours under another name and write that name beside its figures"
         )
-    return FrozenFeatures(name, network)
+    with torch.random.fork_rng(devices=[]):  # building a network draws first weights, which are thrown away
+        return FrozenFeatures(name, checkpoints.load(name))
 
 
 def inception_weights() -> Path:

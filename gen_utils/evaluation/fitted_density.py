@@ -52,7 +52,9 @@ def fit_density(
     return MultivariateNormal(mean, shrink**2 * sigma)
 
 
-def _mixture(samples: Tensor, covariance: str, n_components: int, shrink: float, generator) -> Distribution:
+def _mixture(
+    samples: Tensor, covariance: str, n_components: int, shrink: float, generator: torch.Generator | None
+) -> Distribution:
     """One ``GaussianMixture`` an image, stacked into one torch mixture."""
     device = None if generator is None else generator.device
     seed = int(torch.randint(2**31 - 1, (), generator=generator, device=device))

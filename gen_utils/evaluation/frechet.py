@@ -11,7 +11,7 @@ from scipy import linalg
 from torch import Tensor, nn
 
 from ..data import ImageSet, to_float
-from .feature_networks import FrozenFeatures, feature_network
+from .feature_networks import FrozenFeatures, feature_network, features_of
 from .intervals import bootstrap
 from .kernel_distance import checked_features, kernel_interval
 
@@ -33,7 +33,7 @@ def extract_features(network: nn.Module, images: Tensor | ImageSet, *, batch_siz
             if frozen:
                 parts.append(network(batch).cpu())
                 continue
-            parts.append(network.features(to_float(batch) if batch.dtype == torch.uint8 else batch).flatten(1).cpu())
+            parts.append(features_of(network, to_float(batch) if batch.dtype == torch.uint8 else batch).cpu())
     finally:
         network.train(was_training)
     return torch.cat(parts)
@@ -55,7 +55,7 @@ def frechet_distance(features_a: Tensor, features_b: Tensor) -> float:
     a, b = checked_features(features_a, features_b)
     cov_a, cov_b = (np.atleast_2d(np.cov(f, rowvar=False)) for f in (a, b))
     # The eigenvalues of Σa Σb are real and non-negative; rounding can make the smallest ones not so.
-    eigenvalues = linalg.eigvals(cov_a @ cov_b).real.clip(min=0)
+    eigenvalues = np.asarray(linalg.eigvals(cov_a @ cov_b), dtype=np.complex128).real.clip(min=0)
     gap = a.mean(0) - b.mean(0)
     return float(gap @ gap + np.trace(cov_a) + np.trace(cov_b) - 2 * np.sqrt(eigenvalues).sum())
 

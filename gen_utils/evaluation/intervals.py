@@ -51,7 +51,11 @@ def bootstrap(
         values.append(statistic(*(t[i] for g, i in zip(groups, index, strict=True) for t in g)))
     whole = statistic(*(t for g in groups for t in g))
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return tuple(float(min(max(2 * whole - q, bounds[0]), bounds[1])) for q in (high, low))
+
+    def cut(value: float) -> float:
+        return float(min(max(value, bounds[0]), bounds[1]))
+
+    return cut(2 * whole - high), cut(2 * whole - low)
 
 
 def log_mean_exp(log_weights: Tensor, dim: int = 0) -> Tensor:

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from ..models import LatentVariableModel
 from ..models.vaebm import lost
+from ..samplers import Energy
 
 
-def log_joint(model, x: Tensor, z: Tensor) -> Tensor:
+def log_joint(model: LatentVariableModel, x: Tensor, z: Tensor) -> Tensor:
     """log p(x, z) = log p(z) + log p(x | z) in nats: images (B, *event), z (..., B, latent) -> (..., B)."""
     flat = z.reshape(-1, z.shape[-1])
     images = x.expand(*z.shape[:-2], *x.shape).reshape(-1, *x.shape[1:])
     return (model.prior().log_prob(flat) + model.likelihood(flat).log_prob(images)).reshape(z.shape[:-1])
 
 
-def posterior_energy(model, x: Tensor, n_chains: int, whiten: str = "posterior"):
+def posterior_energy(
+    model: LatentVariableModel, x: Tensor, n_chains: int, whiten: str = "posterior"
+) -> tuple[Energy, Callable[[torch.Generator | None], Tensor]]:
     """-log p(x, z(u)) - log |dz/du| as an energy of u, rows (n_chains · B, latent), and a start that draws N(0, I).
 
     z = μ + s u with the mean and standard deviations of the encoder, or of the prior.
@@ -47,7 +52,7 @@ def posterior_energy(model, x: Tensor, n_chains: int, whiten: str = "posterior")
     return energy, start
 
 
-def checked_posterior(model, x: Tensor) -> Distribution:
+def checked_posterior(model: LatentVariableModel, x: Tensor) -> Distribution:
     """The posterior, once it is sure that the likelihood is over one image, and that it can produce every image."""
     if x.ndim < 2 or len(x) == 0:
         raise ValueError(f"x must be a batch of images (B, *event), got {tuple(x.shape)}")
@@ -69,6 +74,8 @@ def checked_posterior(model, x: Tensor) -> Distribution:
             f"it has batch {tuple(likelihood.batch_shape)} and event {tuple(likelihood.event_shape)}. "
             "torch.distributions.Independent moves axes from the batch to the event"
         )
+    if likelihood.support is None:
+        raise ValueError(f"a {type(likelihood).__name__} does not say which images it can produce: it has no support")
     inside = likelihood.support.check(x)
     if not inside.all():
         raise ValueError(

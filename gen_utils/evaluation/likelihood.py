@@ -1,7 +1,7 @@
 """Marginal likelihoods of latent-variable models, in nats: lower bounds, an upper bound, and bits per dimension.
 
-A model has ``prior()``, ``posterior(x)`` and ``likelihood(z)``, each a torch Distribution; the posterior is the
-encoder's approximation. Every estimator comes in two: its log weights, which tell its error, and the estimate.
+A model is a ``LatentVariableModel``, whose posterior is the encoder's approximation. Every estimator comes in two: its
+log weights, which tell its error, and the estimate.
 
     lower, in expectation    importance_weighted (its weights: importance_log_weights); annealed_log_weights
     upper, in expectation    posterior_density (its ratios: posterior_log_ratios), appendix D of Kingma & Welling
@@ -10,12 +10,15 @@ encoder's approximation. Every estimator comes in two: its log weights, which te
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from ..models import LatentVariableModel
 from ..samplers import HMC, sample, warm_up
 from .annealing import annealed_importance, sigmoid_betas, standard_normal
 from .fitted_density import fit_density
@@ -37,9 +40,11 @@ __all__ = [
     "weight_ess",
 ]
 
+Nats = TypeVar("Nats", Tensor, float)  # a log-likelihood, of many images or of one
+
 
 def importance_weighted(
-    model,
+    model: LatentVariableModel,
     x: Tensor,
     n_samples: int,
     *,
@@ -68,7 +73,7 @@ def importance_weighted(
 
 @torch.no_grad()
 def importance_log_weights(
-    model,
+    model: LatentVariableModel,
     x: Tensor,
     n_samples: int,
     *,
@@ -97,7 +102,7 @@ def importance_log_weights(
 
 
 def posterior_density(
-    model,
+    model: LatentVariableModel,
     x: Tensor,
     n_samples: int,
     *,
@@ -127,7 +132,7 @@ def posterior_density(
 
 
 def posterior_log_ratios(
-    model,
+    model: LatentVariableModel,
     x: Tensor,
     n_samples: int,
     *,
@@ -177,6 +182,7 @@ def posterior_log_ratios(
     def draw(u: Tensor) -> tuple[Tensor, Tensor]:
         """(L, B, latent) draws, and where the chains ended."""
         chain = sample(energy, u, kernel, steps, keep_every=thin, generator=generator)
+        assert chain.path is not None  # keep_every asks for it
         kept = chain.path.reshape(-1, n_chains, len(x), u.shape[-1]).flatten(0, 1)
         return kept[:n_samples], chain.x
 
@@ -199,7 +205,7 @@ def posterior_log_ratios(
 
 
 def annealed_log_weights(
-    model,
+    model: LatentVariableModel,
     x: Tensor,
     n_chains: int,
     n_temperatures: int,
@@ -228,7 +234,7 @@ def annealed_log_weights(
     return log_w.reshape(n_chains, len(x))
 
 
-def bits_per_dim(log_prob: Tensor | float, n_dims: int, *, levels: float = 256) -> Tensor | float:
+def bits_per_dim(log_prob: Nats, n_dims: int, *, levels: float = 256) -> Nats:
     """What a log-likelihood means in bits for one grey level: log₂ levels - log p / (D ln 2).
 
     Args:
@@ -251,7 +257,7 @@ def bits_per_dim(log_prob: Tensor | float, n_dims: int, *, levels: float = 256) 
 
 
 @contextmanager
-def _drawing_from(generator: torch.Generator | None):
+def _drawing_from(generator: torch.Generator | None) -> Iterator[None]:
     """torch's Distributions draw from the global stream: point it at the generator's for a while."""
     if generator is None:
         yield

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 from scipy.sparse import csr_matrix
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..data import to_float
+from ..models import VQVAE, GumbelVAE
 
 
 def token_histograms(tokens: Tensor, n_codes: int) -> np.ndarray:
@@ -35,7 +36,7 @@ def one_hot_tokens(tokens: Tensor, n_codes: int) -> csr_matrix:
 
 
 @torch.no_grad()
-def tokens_and_latents(model: nn.Module, images: Tensor, *, batch_size: int = 500) -> tuple[Tensor, np.ndarray]:
+def tokens_and_latents(model: VQVAE | GumbelVAE, images: Tensor, *, batch_size: int = 500) -> tuple[Tensor, np.ndarray]:
     """uint8 images (N, C, H, W) -> tokens (N, h, w) int64 and quantised latents (N, D·h·w) float32, in eval mode."""
     device, was_training = next(model.parameters()).device, model.training
     model.eval()

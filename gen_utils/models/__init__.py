@@ -1,4 +1,7 @@
-"""Networks only: no training, no data. Each keeps its constructor's arguments in ``config``."""
+"""Networks only: no training, no data. Each keeps its constructor's arguments in ``config``.
+
+``LatentVariableModel`` is none: it says which methods the likelihood estimators ask of one.
+"""
 
 from .analytic import Banana, DoubleWell, Gaussian, GaussianMixture, Ring, eight_gaussians
 from .classifier import SmallClassifier
@@ -8,6 +11,7 @@ from .face_features import FaceFeatures
 from .gan import AutoencoderEnergy, Critic, Generator, ToyCritic, ToyGenerator
 from .joint_energy import JointEnergy
 from .linear_gaussian import LinearGaussianVAE
+from .protocols import LatentVariableModel
 from .residual_energy import ResidualEnergy, ResNet18Energy
 from .resnet import ResNetClassifier
 from .smooth_classifier import SmoothClassifier
@@ -34,6 +38,7 @@ __all__ = [
     "Generator",
     "GumbelVAE",
     "JointEnergy",
+    "LatentVariableModel",
     "LinearGaussianVAE",
     "ResNet18Energy",
     "ResNetClassifier",

@@ -8,6 +8,7 @@ about 2e-4 of the probability, for grids and figures. None is normalised, so tha
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -26,7 +27,11 @@ class Gaussian:
         ValueError: a covariance that is not square, symmetric and positive definite, or a mean of another size.
     """
 
-    def __init__(self, covariance=((1.0, 1.131370849898476), (1.131370849898476, 2.0)), mean=None) -> None:
+    def __init__(
+        self,
+        covariance: Tensor | Sequence[Sequence[float]] = ((1.0, 1.131370849898476), (1.131370849898476, 2.0)),
+        mean: Tensor | Sequence[float] | None = None,
+    ) -> None:
         sigma = torch.as_tensor(covariance, dtype=torch.float64)
         if sigma.ndim != 2 or sigma.shape[0] != sigma.shape[1] or not torch.allclose(sigma, sigma.T):
             raise ValueError(f"the covariance must be a symmetric (D, D) matrix, got shape {tuple(sigma.shape)}")
@@ -149,7 +154,7 @@ class GaussianMixture:
         width: s.
     """
 
-    def __init__(self, means, width: float) -> None:
+    def __init__(self, means: Tensor | Sequence[Sequence[float]], width: float) -> None:
         self.means = torch.as_tensor(means, dtype=torch.float64)
         if self.means.ndim != 2:
             raise ValueError(f"means must have shape (K, D), got {tuple(self.means.shape)}")
@@ -234,7 +239,7 @@ class DoubleWell:
         return torch.stack([first, self.width * _randn((n,), generator)], dim=1)
 
 
-def _rejection(propose, n: int, generator: torch.Generator | None) -> Tensor:
+def _rejection(propose: Callable[[int], tuple[Tensor, Tensor]], n: int, generator: torch.Generator | None) -> Tensor:
     """(n,) draws: proposals (k,), each kept with the probability that ``propose`` gives beside it."""
     kept = torch.empty(0, dtype=torch.float64)
     while len(kept) < n:

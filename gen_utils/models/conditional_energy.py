@@ -23,8 +23,9 @@ class ConditionalEnergy(nn.Module):
         super().__init__()
         self.config = {"channels": channels, "size": size, "width": width, "n_classes": n_classes}
         self.event_shape, self.n_classes = (channels, size, size), n_classes
-        self.net = SmallEnergy(channels, size, width).net
-        self.net[-1] = nn.Linear(self.net[-1].in_features, n_classes)
+        small = SmallEnergy(channels, size, width)
+        self.net = small.net
+        self.net[-1] = nn.Linear(small.n_features, n_classes)
 
     def class_energies(self, x: Tensor) -> Tensor:
         """(B, C, H, W) in [-1, 1] -> (B, n_classes): the energy of each image under each label."""
@@ -57,7 +58,7 @@ class Given(nn.Module):
         return self.energy(x, self.labels)
 
 
-def classify(energy: nn.Module, x: Tensor) -> Tensor:
+def classify(energy: ConditionalEnergy, x: Tensor) -> Tensor:
     """(B, C, H, W) -> (B,) int64: the label of lowest energy, arg min_y E(x, y)."""
     with torch.no_grad():
         return energy.class_energies(x).argmin(1)

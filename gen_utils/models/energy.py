@@ -16,13 +16,16 @@ class SmallEnergy(nn.Module):
         size: their height and width, at least 16.
         width: channels of the first convolution; the others have 2, 4 and 4 times as many.
 
+    Attributes:
+        net: the layers, the last of them linear; n_features: the numbers it takes. Other networks put their own there.
+
     Architecture after the deep-energy-models tutorial of Lippe (2020), which has width 16.
     """
 
     def __init__(self, channels: int = 1, size: int = 28, width: int = 16) -> None:
         super().__init__()
         self.config = {"channels": channels, "size": size, "width": width}
-        self.event_shape = (channels, size, size)
+        self.event_shape, self.n_features = (channels, size, size), 4 * width
         out = size
         # The first convolution pads generously, so that the border is seen as often as the middle.
         for kernel, padding in ((5, 4), (3, 1), (3, 1), (3, 1)):
@@ -37,9 +40,9 @@ class SmallEnergy(nn.Module):
             nn.Conv2d(4 * width, 4 * width, 3, stride=2, padding=1),
             nn.SiLU(),
             nn.Flatten(),
-            nn.Linear(4 * width * out * out, 4 * width),
+            nn.Linear(4 * width * out * out, self.n_features),
             nn.SiLU(),
-            nn.Linear(4 * width, 1),
+            nn.Linear(self.n_features, 1),
         )
 
     def forward(self, x: Tensor) -> Tensor:

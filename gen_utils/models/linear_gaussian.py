@@ -24,6 +24,10 @@ class LinearGaussianVAE(nn.Module):
     Source: Tipping & Bishop (1999), probabilistic principal components.
     """
 
+    weight: Tensor  # (D, latent)
+    bias: Tensor  # (D,)
+    _covariance: Tensor  # (latent, latent), the posterior's S
+
     def __init__(self, weight: Tensor, bias: Tensor | None = None, sigma: float = 1.0) -> None:
         super().__init__()
         weight = torch.as_tensor(weight)

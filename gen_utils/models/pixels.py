@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from numbers import Real
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -51,12 +50,17 @@ class PixelBernoulli(Distribution):
         ValueError: pixels that are neither -1 nor 1; binarise grey images first.
     """
 
-    arg_constraints: ClassVar = {"logits": constraints.real}
-    support = _Levels(2)
-
     def __init__(self, logits: Tensor, validate_args: bool | None = None) -> None:
         self.logits = logits
         super().__init__(logits.shape, validate_args=validate_args)
+
+    @property
+    def arg_constraints(self) -> dict[str, constraints.Constraint]:
+        return {"logits": constraints.real}
+
+    @property
+    def support(self) -> constraints.Constraint:
+        return _Levels(2)
 
     @property
     def mean(self) -> Tensor:
@@ -90,12 +94,14 @@ class DiscretisedLogistic(Distribution):
     Source: Kingma et al. (2016); Salimans et al. (2017), section 2.1, for the outer cells.
     """
 
-    arg_constraints: ClassVar = {"loc": constraints.real, "scale": constraints.positive}
-
     def __init__(self, loc: Tensor, scale: Tensor, levels: int = 256, validate_args: bool | None = None) -> None:
         self.loc, self.scale = torch.broadcast_tensors(loc, scale)
         self.levels = levels
         super().__init__(self.loc.shape, validate_args=validate_args)
+
+    @property
+    def arg_constraints(self) -> dict[str, constraints.Constraint]:
+        return {"loc": constraints.real, "scale": constraints.positive}
 
     @constraints.dependent_property(is_discrete=True, event_dim=0)
     def support(self) -> constraints.Constraint:
@@ -144,6 +150,9 @@ class PixelLikelihood(nn.Module):
 
     Source of the calibrated σ: Rybkin et al. (2021).
     """
+
+    log_sigma: Tensor  # a scalar: a parameter when it is learnt, else a buffer
+    n_calibrations: Tensor  # a scalar, int64
 
     def __init__(self, kind: str = "gaussian", sigma: float | str = 1.0) -> None:
         super().__init__()

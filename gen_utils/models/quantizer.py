@@ -61,6 +61,11 @@ class VectorQuantizer(nn.Module):
             (standard normal numbers, whatever the latents look like).
     """
 
+    codebook: Tensor  # (n_codes, code_dim)
+    counts: Tensor  # (n_codes,), moving average
+    sums: Tensor  # (n_codes, code_dim), moving average
+    ready: Tensor  # a scalar, bool: the codebook has been initialised
+
     def __init__(
         self, n_codes: int, code_dim: int, *, decay: float = 0.99, revive_below: float = 0.5, init: str = "kmeans"
     ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -68,14 +69,17 @@ class ResidualEnergy(nn.Module):
 class _Block(nn.Module):
     """x + conv(SiLU(conv(SiLU(x)))), averaged down and projected where the shape changes."""
 
-    def __init__(self, before: int, width: int, stride: int, wrap, spectral: bool) -> None:
+    def __init__(
+        self, before: int, width: int, stride: int, wrap: Callable[[nn.Module], nn.Module], spectral: bool
+    ) -> None:
         super().__init__()
         self.stride = stride
         first = nn.Conv2d(before, width, 3, stride=stride, padding=1)
         second = nn.Conv2d(width, width, 3, padding=1)
-        # A zero weight has no singular value to divide by: under spectral norm it starts small instead.
-        nn.init.zeros_(second.bias)
-        nn.init.normal_(second.weight, std=1e-3) if spectral else nn.init.zeros_(second.weight)
+        for parameter in second.parameters():
+            nn.init.zeros_(parameter)
+        if spectral:  # a zero weight has no singular value to divide by: it starts small instead
+            nn.init.normal_(second.weight, std=1e-3)
         self.conv1, self.conv2 = wrap(first), wrap(second)
         self.project = wrap(nn.Conv2d(before, width, 1)) if before != width else nn.Identity()
 
@@ -98,6 +102,9 @@ class ResNet18Energy(nn.Module):
     Attributes:
         pretrained: whether ImageNet weights were loaded; False also when they were asked for and could not be had.
     """
+
+    shift: Tensor  # (3, 1, 1)
+    scale: Tensor  # (3, 1, 1)
 
     def __init__(self, channels: int = 3, size: int = 32, pretrained: bool = False) -> None:
         super().__init__()

@@ -74,8 +74,8 @@ class _Block(nn.Module):
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
         self.project = nn.Conv2d(before, width, 1) if before != width else nn.Identity()
         if norm == "none":  # without a norm the sum would grow from block to block
-            nn.init.zeros_(self.conv2.weight)
-            nn.init.zeros_(self.conv2.bias)
+            for parameter in self.conv2.parameters():
+                nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.act(self.norm1(x))

@@ -21,8 +21,8 @@ class SmoothClassifier(nn.Module):
     def __init__(self, channels: int = 1, size: int = 28, width: int = 16, n_classes: int = 10) -> None:
         super().__init__()
         self.config = {"channels": channels, "size": size, "width": width, "n_classes": n_classes}
-        self.net = SmallEnergy(channels, size, width).net
-        self.num_features = self.net[-1].in_features
+        small = SmallEnergy(channels, size, width)
+        self.net, self.num_features = small.net, small.n_features
         self.net[-1] = nn.Linear(self.num_features, n_classes)
 
     def features(self, x: Tensor) -> Tensor:

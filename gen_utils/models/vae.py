@@ -21,6 +21,7 @@ class _VAE(nn.Module):
 
     encoder: nn.Module
     decoder: nn.Module
+    _here: Tensor  # empty; it tells the prior which device and dtype the model has
 
     def __init__(self, shape: tuple[int, int, int], latent: int, likelihood: str, sigma: float | str) -> None:
         super().__init__()
@@ -28,7 +29,6 @@ class _VAE(nn.Module):
             raise ValueError(f"latent must be at least 1, got {latent}")
         self.shape, self.latent = tuple(shape), latent
         self.pixels = PixelLikelihood(likelihood, sigma)
-        # Empty, but a buffer: it tells the prior which device and dtype the model has.
         self.register_buffer("_here", torch.empty(0), persistent=False)
 
     def prior(self) -> Independent:

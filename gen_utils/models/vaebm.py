@@ -15,9 +15,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Normal
+from torch.distributions import Distribution, Independent, Normal
 
 from .energy import SmallEnergy
+from .protocols import LatentDecoder
 from .residual_energy import ResidualEnergy
 from .strided_energy import StridedEnergy
 from .vae import MLPVAE, ConvVAE
@@ -36,21 +37,36 @@ def lost(standardised: Tensor) -> Tensor:
     return ~(standardised.abs() < REACH).all(1)
 
 
+def _normal(distribution: Distribution, what: str) -> Normal:
+    """The coordinates' Normal behind an Independent one, whose mean and standard deviation the maps need."""
+    if not (isinstance(distribution, Independent) and isinstance(distribution.base_dist, Normal)):
+        kind = type(getattr(distribution, "base_dist", distribution)).__name__
+        raise ValueError(f"the two spaces are for Gaussians, Independent Normals; this {what} is a {kind}")
+    return distribution.base_dist
+
+
 class _Joint(nn.Module):
     """What all maps between the two spaces need: the VAE's Gaussians, and where a flat state is cut."""
 
     def __init__(self, vae: nn.Module) -> None:
         super().__init__()
+        if not isinstance(vae, LatentDecoder):
+            raise ValueError(f"a VAE has prior() and likelihood(z); a {type(vae).__name__} has not")
         vae.eval()  # before it decodes for the first time: batch norm must neither see chains nor learn from them
-        prior = vae.prior().base_dist
+        prior = _normal(vae.prior(), "prior")
         with torch.no_grad():
-            decoded = vae.likelihood(prior.mean[None]).base_dist
-        if not isinstance(decoded, Normal) or not isinstance(prior, Normal):
-            raise ValueError(f"the two spaces are for Gaussians; this decoder is a {type(decoded).__name__}, "
-                             f"its prior a {type(prior).__name__}")  # fmt: skip
+            decoded = _normal(vae.likelihood(prior.mean[None]), "decoder")
         self.vae, self.image_shape = vae, tuple(decoded.mean.shape[1:])
         self.n_pixels, self.latent = math.prod(self.image_shape), len(prior.mean)
         self.event_shape = (self.n_pixels + self.latent,)
+
+    def prior(self) -> Normal:
+        """p(z), coordinate by coordinate: N(m, r²), each (d,)."""
+        return _normal(self.vae.prior(), "prior")
+
+    def decoder(self, z: Tensor) -> Normal:
+        """p(x | z), pixel by pixel, for z (B, d): N(μ(z), s²), broadcast to (B, *image_shape)."""
+        return _normal(self.vae.likelihood(z), "decoder")
 
     def split(self, state: Tensor) -> tuple[Tensor, Tensor]:
         """(B, D + d) -> pixels (B, *image_shape) and latent part (B, d)."""
@@ -62,8 +78,8 @@ class _Joint(nn.Module):
     def decode(self, eps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """ε (B, D + d) -> x (B, *image_shape), and the decoder's mean and standard deviation there."""
         eps_x, eps_z = self.split(eps)
-        prior = self.vae.prior().base_dist
-        decoded = self.vae.likelihood(prior.mean + prior.stddev * eps_z).base_dist
+        prior = self.prior()
+        decoded = self.decoder(prior.mean + prior.stddev * eps_z)
         return decoded.mean + decoded.stddev * eps_x, decoded.mean, decoded.stddev
 
 
@@ -135,15 +151,14 @@ def xz_energy(energy: Energy, vae: nn.Module) -> XZEnergy:
 def to_xz(joint: _Joint, eps: Tensor) -> Tensor:
     """ε (B, D + d) -> (x(ε), z(ε)) as one state (B, D + d)."""
     x, _, _ = joint.decode(eps)
-    prior = joint.vae.prior().base_dist
+    prior = joint.prior()
     return torch.cat((x.flatten(1), prior.mean + prior.stddev * joint.split(eps)[1]), dim=1)
 
 
 def to_epsilon(joint: _Joint, state: Tensor) -> Tensor:
     """The inverse of ``to_xz``."""
     x, z = joint.split(state)
-    prior = joint.vae.prior().base_dist
-    decoded = joint.vae.likelihood(z).base_dist
+    prior, decoded = joint.prior(), joint.decoder(z)
     return torch.cat((((x - decoded.mean) / decoded.stddev).flatten(1), (z - prior.mean) / prior.stddev), dim=1)
 
 
@@ -153,8 +168,7 @@ def log_jacobian(joint: _Joint, eps: Tensor) -> Tensor:
     It is what the two energies differ by: U_ε(ε) = U_xz(x, z) - log |det| + a constant.
     """
     x, _, scale = joint.decode(eps)
-    prior = joint.vae.prior().base_dist
-    return scale.expand_as(x).log().flatten(1).sum(1) + prior.stddev.log().sum()
+    return scale.expand_as(x).log().flatten(1).sum(1) + joint.prior().stddev.log().sum()
 
 
 @dataclass(frozen=True)
@@ -187,9 +201,10 @@ class VAEBM(nn.Module):
 
     def __init__(self, vae: nn.Module | dict, energy: nn.Module | dict) -> None:
         super().__init__()
-        self.vae, self.energy = _part(vae), _part(energy)
+        parts = _part(vae), _part(energy)
+        space = epsilon_energy(parts[1], parts[0])
+        self.vae, self.energy = space.vae, parts[1]
         self.config = {"vae": _described(self.vae), "energy": _described(self.energy)}
-        space = self.in_epsilon()
         self.image_shape, self.event_shape, self.latent = space.image_shape, space.event_shape, space.latent
 
     def train(self, mode: bool = True) -> VAEBM:

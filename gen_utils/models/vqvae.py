@@ -57,10 +57,14 @@ class Decoder(nn.Sequential):
 
 
 class _TokenModel(nn.Module):
-    """What both models do with tokens. ``codebook`` (n_codes, code_dim) and ``decoder`` come from the child."""
+    """What both models do with tokens. ``codebook`` (n_codes, code_dim), ``decoder`` and ``tokens`` are the child's."""
 
     codebook: Tensor
     decoder: Decoder
+
+    def tokens(self, x: Tensor) -> Tensor:
+        """Images (B, C, H, W) in [-1, 1] -> (B, H/4, W/4) int64."""
+        raise NotImplementedError
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Tokens (B, h, w) -> their codebook vectors (B, code_dim, h, w).

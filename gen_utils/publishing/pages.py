@@ -1,4 +1,4 @@
-"""Pages of the book that are made while it is built: from the cards, the kept results and the executed notebooks.
+"""Pages of the book that are made while it is built: from cards, kept results, executed notebooks and docstrings.
 
 A page in ``book/`` says where with a mark, ``<!-- made: NAME -->``; nothing of it is typed in.
 """
@@ -15,7 +15,7 @@ import jupytext
 
 from .. import checkpoints
 from ..base.places import CHECKPOINTS, NOTEBOOKS
-from . import benchmark_tables
+from . import api, benchmark_tables
 from .parts import parts, title_of
 
 MARK = re.compile(r"^<!-- made: (\w+) -->$", re.M)
@@ -135,4 +135,6 @@ MAKERS: dict[str, Callable[[Mapping[str, Path]], str]] = {
     "timing": timing,
     "exercises": exercises,
     "performance": lambda executed: benchmark_tables.page(),
+    "api_index": lambda executed: api.index(),
+    **{f"api_{name}": lambda executed, name=name: api.page(name) for name in api.PAGES},
 }

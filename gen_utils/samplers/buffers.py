@@ -51,7 +51,7 @@ class ReplayBuffer:
 
     def draw(self, n: int, *, labels: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
         """(n, *event_shape): old samples, each replaced by a fresh start with probability ``restart``."""
-        if self._size == 0:
+        if self._store is None or self._size == 0:
             return self.start.draw(n, labels=labels, generator=generator)
         device = "cpu" if generator is None else generator.device
         index = torch.randint(self._size, (n,), generator=generator, device=device)

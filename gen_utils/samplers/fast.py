@@ -18,8 +18,8 @@ def fast_copy(energy: nn.Module, device: torch.device, dtype: torch.dtype | None
     """
     if dtype is None:
         dtype = torch.bfloat16 if _fast_bfloat16(device) else torch.float32
-    clone = copy.deepcopy(energy).requires_grad_(False).to(device, dtype, memory_format=torch.channels_last)
-    return _Cast(clone, dtype)
+    clone = copy.deepcopy(energy).requires_grad_(False).to(device, dtype)
+    return _Cast(clone.to(memory_format=torch.channels_last), dtype)
 
 
 def _fast_bfloat16(device: torch.device) -> bool:

@@ -23,7 +23,7 @@ import gc
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
@@ -49,7 +49,10 @@ class Walk(NamedTuple):
     diverged: Tensor | None = None  # (n_steps, B) bool
 
 
-Steps = Callable[[Callable, State, torch.Generator | None], Walk]  # energy, where it begins, random numbers
+Steps = Callable[[Energy, State, torch.Generator | None], Walk]  # energy, where it begins, random numbers
+Prepare = Callable[[nn.Module], nn.Module]  # makes the network that the chain runs on, such as a bfloat16 copy
+Held = TypeVar("Held", State, Walk)
+Found = TypeVar("Found")
 
 _enabled = True
 _counting = threading.Lock()
@@ -82,10 +85,8 @@ def sample_recorded(
     Args, raises: as for ``sample``.
     """
 
-    def prepare(network: Energy) -> Energy:
-        if fast and isinstance(network, nn.Module):
-            return fast_copy(network, x0.device, None if fast is True else fast)
-        return network
+    def prepare(network: nn.Module) -> nn.Module:
+        return fast_copy(network, x0.device, None if fast is True else fast) if fast else network
 
     def steps(network: Energy, state: State, stream: torch.Generator | None) -> Walk:
         return _walk(network, state, kernel, n_steps, stream)
@@ -93,7 +94,7 @@ def sample_recorded(
     x0 = checked_start(x0, n_steps)
     if n_steps == 0 or not (_enabled and _on_device(x0, generator)):
         return sample(energy, x0, kernel, n_steps, generator=generator, fast=fast)
-    ready = prepare(energy)
+    ready = prepare(energy) if isinstance(energy, nn.Module) else energy
     with frozen(ready):
         state = kernel.init(ready, x0)
         check_finite(state.energy, 0, kernel)
@@ -120,21 +121,28 @@ def _walk(energy: Energy, state: State, kernel: Kernel, n_steps: int, generator:
 
 
 def replayed(
-    energy: Callable, prepare: Callable[[nn.Module], nn.Module], steps: Steps, state: State, generator, *kind
+    energy: Energy,
+    prepare: Prepare,
+    steps: Steps,
+    state: State,
+    generator: torch.Generator | None,
+    kernel: Kernel,
+    n_steps: int,
+    *more: object,
 ) -> Walk | None:
     """The walk from ``state`` by a recorded graph; None when this chain is to be run plainly.
 
     Args:
         energy: the caller's.
-        prepare: makes the network that the chain runs on, such as a bfloat16 copy.
+        prepare: makes the network that the chain runs on.
         steps: runs the steps; what is recorded.
         state: what ``kernel.init`` found.
         generator: the caller's; None means PyTorch's own.
-        kind: the kernel, the number of steps and all else that tells one recording from another.
+        kernel, n_steps, more: all that tells one recording of a network from another.
     """
-    if not (_enabled and _on_device(state.x, generator)):
+    if not (isinstance(energy, nn.Module) and _enabled and _on_device(state.x, generator)):
         return None
-    key = _kind(energy, state, *kind)
+    key = _kind(energy, state, kernel, n_steps, *more)
     if key is None:
         return None
     with _counting:
@@ -168,9 +176,9 @@ def replayed(
 class _Recording:
     """One chain on a copy of the network, whose inputs and weights stay at their places in memory."""
 
-    def __init__(self, energy: nn.Module, prepare, steps: Steps, state: State) -> None:
+    def __init__(self, energy: nn.Module, prepare: Prepare, steps: Steps, state: State) -> None:
         self.network = prepare(copy.deepcopy(energy).requires_grad_(False))
-        self.state = State(*(None if value is None else value.clone() for value in state))
+        self.state = _copied(state)
         self.stream = torch.Generator(state.x.device)
         self.lock = threading.Lock()
 
@@ -192,11 +200,12 @@ class _Recording:
                 mine.copy_(theirs)
             for mine, theirs in zip(self.state, state, strict=True):
                 if mine is not None:
+                    assert theirs is not None  # a kernel's first states have the same fields
                     mine.copy_(theirs)
             self.stream.set_state(generator.get_state())
             self.replay()
             generator.set_state(self.stream.get_state())
-            found = Walk(*(None if value is None else value.clone() for value in self.walk))  # replays write there
+            found = _copied(self.walk)  # replays write there
             away = (self.first - state.energy).abs().max() - 1e-2 * state.energy.abs().max()
             if not away.item() <= 1e-3:  # waits for the GPU, so the copies are finished before another replay begins
                 raise ValueError("the recorded network is not the present one")
@@ -219,13 +228,13 @@ class _Recording:
         return found
 
 
-def capture(work: Callable[[], object], stream: torch.Generator) -> tuple[Callable[[], None], object]:
+def capture(work: Callable[[], Found], stream: torch.Generator) -> tuple[Callable[[], None], Found]:
     """Record what ``work`` launches; a function that launches it all again, and where the results will be.
 
     Raises:
         RuntimeError: ``work`` reads a value from the GPU, or does something else that a recording cannot hold.
     """
-    old = TorchVersion(torch.__version__) < (2, 14)
+    old = TorchVersion(torch.__version__) < "2.14"
     device = stream.device
     with _capturing, _no_collection(), torch.cuda.device(device), torch.random.fork_rng(devices=[device]):
         side = torch.cuda.Stream()
@@ -303,7 +312,12 @@ def _generator(x: Tensor, generator: torch.Generator | None) -> torch.Generator:
     return torch.cuda.default_generators[x.device.index] if generator is None else generator
 
 
-def _kind(energy: Callable, state: State, kernel, n_steps: int, *more) -> tuple | None:
+def _copied(held: Held) -> Held:
+    """The same tensors at other places in memory."""
+    return held._replace(**{name: value.clone() for name, value in held._asdict().items() if value is not None})
+
+
+def _kind(energy: nn.Module, state: State, kernel: Kernel, n_steps: int, *more: object) -> tuple | None:
     """All that a recording depends on and does not read anew; None when that cannot be known.
 
     Weights and buffers are copied into the recording before each replay. Everything else that the network's forward
@@ -311,7 +325,7 @@ def _kind(energy: Callable, state: State, kernel, n_steps: int, *more) -> tuple 
     loose tensor is not recorded. Nor is one with hooks, and nor is one in training mode whose forward pass changes
     buffers or draws numbers, because it would do so to a copy.
     """
-    if not isinstance(energy, nn.Module) or type(energy).__hash__ is None or not dataclasses.is_dataclass(kernel):
+    if type(energy).__hash__ is None or not dataclasses.is_dataclass(kernel):
         return None
     if n_steps * getattr(kernel, "n_leapfrog", 1) > MOST_GRADIENTS:
         return None
@@ -330,7 +344,7 @@ def _kind(energy: Callable, state: State, kernel, n_steps: int, *more) -> tuple 
             if t is not None
         ]
         network.append((name, type(module), repr(own), *held))
-    rules = _rules(kernel, n_steps)
+    rules = _rules({field.name: getattr(kernel, field.name) for field in dataclasses.fields(kernel)}, n_steps)
     if rules is None:
         return None
     x = state.x
@@ -339,14 +353,13 @@ def _kind(energy: Callable, state: State, kernel, n_steps: int, *more) -> tuple 
     arithmetic = (products.fp32_precision, cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision)
     arithmetic += (cudnn.enabled, cudnn.benchmark, cudnn.deterministic)
     exact = torch.are_deterministic_algorithms_enabled()
-    return (*network, *rules, n_steps, *more, x.shape, x.dtype, x.device, x.stride(), *arithmetic, exact)
+    return (*network, type(kernel), *rules, n_steps, *more, x.shape, x.dtype, x.device, x.stride(), *arithmetic, exact)
 
 
-def _rules(kernel, n_steps: int) -> list | None:
-    """The kernel's settings, schedules step by step."""
-    rules = [type(kernel)]
-    for field in dataclasses.fields(kernel):
-        value = getattr(kernel, field.name)
+def _rules(settings: dict[str, object], n_steps: int) -> list[str] | None:
+    """A kernel's settings, schedules step by step."""
+    rules = []
+    for value in settings.values():
         if callable(value):
             try:
                 value = tuple(value(t, n_steps) for t in range(1, n_steps + 1))
@@ -362,7 +375,7 @@ _MODULES_OWN = frozenset(vars(nn.Module())) - {"training"}
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
-def _plain(value) -> bool:
+def _plain(value: object) -> bool:
     """Values whose repr tells all: numbers, strings, classes, PyTorch's own functions, and containers of them."""
     if isinstance(value, dict):
         return all(_plain(key) and _plain(held) for key, held in value.items())

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .metropolis import accept_or_stay, normal_like, per_chain, sum_event, uniform_per_chain
-from .protocol import Bounds, Energy, State, energy_and_grad
+from .protocol import Bounds, Energy, State, energy_and_grad, gradient_of
 from .schedules import Schedule
 from .settings import check_bounds, check_positive, check_start, setting_at
 
@@ -63,7 +63,7 @@ class HMC:
             share = 1 - self.jitter * uniform_per_chain(state.energy, generator)
             epsilon = epsilon * per_chain(share, state.x).to(state.x.dtype)
         x, new_energy, grad, new_momentum = leapfrog(
-            energy, state.x, momentum, state.grad, epsilon, self.n_leapfrog, self.bounds
+            energy, state.x, momentum, gradient_of(state), epsilon, self.n_leapfrog, self.bounds
         )
         kinetic_loss = 0.5 * sum_event(momentum.square() - new_momentum.square())
         log_ratio = state.energy - new_energy + kinetic_loss
@@ -90,6 +90,9 @@ def leapfrog(
         x, energy (B,), grad and momentum at the end. Reversible: from the end with the momentum negated the
         same call leads back to the start.
 
+    Raises:
+        ValueError: no step at all.
+
     Source: Neal (2011), equations 5.18-5.20.
     """
     value = None
@@ -101,6 +104,8 @@ def leapfrog(
         value, grad = energy_and_grad(energy, x)
         # Two half kicks meet between steps: join them into a whole one, except at the end.
         momentum = momentum - (epsilon if i + 1 < n_leapfrog else 0.5 * epsilon) * grad
+    if value is None:
+        raise ValueError(f"n_leapfrog must be at least 1, got {n_leapfrog}")
     return x, value, grad, momentum
 
 

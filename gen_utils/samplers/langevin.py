@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .metropolis import normal_like
-from .protocol import Bounds, Energy, State, energy_and_grad, energy_only
+from .protocol import Bounds, Energy, State, energy_and_grad, energy_only, gradient_of
 from .schedules import Schedule
 from .settings import check_bounds, check_positive, check_start, setting_at
 
@@ -50,7 +50,9 @@ class Langevin:
     def step(self, energy: Energy, state: State, t: int, n_steps: int, generator: torch.Generator | None) -> State:
         eta = setting_at("step_size", self.step_size, t, n_steps)
         sigma = math.sqrt(2 * eta) if self.noise is None else setting_at("noise", self.noise, t, n_steps, zero_ok=True)
-        grad = state.grad if self.grad_clip is None else state.grad.clamp(-self.grad_clip, self.grad_clip)
+        grad = gradient_of(state)
+        if self.grad_clip is not None:
+            grad = grad.clamp(-self.grad_clip, self.grad_clip)
         return _move(energy, state.x, grad, eta, sigma, self.bounds, generator, is_last=t == n_steps)
 
 
@@ -92,12 +94,20 @@ class ProximalLangevin:
     def step(self, energy: Energy, state: State, t: int, n_steps: int, generator: torch.Generator | None) -> State:
         eta = setting_at("step_size", self.step_size, t, n_steps)
         sigma = setting_at("noise", self.noise, t, n_steps, zero_ok=True)
-        bounded = (eta * state.grad).clamp_(-self.max_step, self.max_step)
+        bounded = (eta * gradient_of(state)).clamp_(-self.max_step, self.max_step)
         return _move(energy, state.x, bounded, 1.0, sigma, self.bounds, generator, is_last=t == n_steps)
 
 
 def _move(
-    energy: Energy, x: Tensor, downhill: Tensor, scale: float, sigma: float, bounds, generator, *, is_last: bool
+    energy: Energy,
+    x: Tensor,
+    downhill: Tensor,
+    scale: float,
+    sigma: float,
+    bounds: Bounds | None,
+    generator: torch.Generator | None,
+    *,
+    is_last: bool,
 ) -> State:
     """x - scale · downhill + σ ξ, clamped to the box, with the energy there."""
     if sigma:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .metropolis import accept_or_stay, inside_box, normal_like, per_chain, sum_event
-from .protocol import Bounds, Energy, State, energy_and_grad
+from .protocol import Bounds, Energy, State, energy_and_grad, gradient_of
 from .schedules import Schedule
 from .settings import check_bounds, check_positive, check_start, setting_at
 
@@ -48,15 +48,15 @@ class MALA:
 
     def step(self, energy: Energy, state: State, t: int, n_steps: int, generator: torch.Generator | None) -> State:
         eta = setting_at("step_size", self.step_size, t, n_steps)
-        noise = normal_like(state.x, generator)
-        x = torch.add(state.x, state.grad, alpha=-eta).add_(noise, alpha=math.sqrt(2 * eta))
+        grad, noise = gradient_of(state), normal_like(state.x, generator)
+        x = torch.add(state.x, grad, alpha=-eta).add_(noise, alpha=math.sqrt(2 * eta))
         allowed = None
         if self.bounds is not None:
             allowed = inside_box(x, self.bounds)
             # The energy may not exist outside the box: evaluate it at the old state there, and reject.
             x = torch.where(per_chain(allowed, x), x, state.x)
         new_energy, new_grad = energy_and_grad(energy, x)
-        log_ratio = state.energy - new_energy + self._log_proposal_ratio(state.grad, new_grad, noise, eta)
+        log_ratio = state.energy - new_energy + self._log_proposal_ratio(grad, new_grad, noise, eta)
         return accept_or_stay(state, x, new_energy, new_grad, log_ratio, generator, allowed)
 
     def _log_proposal_ratio(self, grad: Tensor, new_grad: Tensor, noise: Tensor, eta: float) -> Tensor:

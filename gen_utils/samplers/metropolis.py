@@ -7,11 +7,17 @@ import math
 import torch
 from torch import Tensor
 
-from .protocol import Bounds, State
+from .protocol import Bounds, State, gradient_of
 
 
 def accept_or_stay(
-    old: State, x: Tensor, energy: Tensor, grad: Tensor, log_ratio: Tensor, generator, allowed: Tensor | None = None
+    old: State,
+    x: Tensor,
+    energy: Tensor,
+    grad: Tensor,
+    log_ratio: Tensor,
+    generator: torch.Generator | None,
+    allowed: Tensor | None = None,
 ) -> State:
     """The Metropolis-Hastings test, chain by chain: the proposal, or an exact copy of the old state.
 
@@ -30,11 +36,22 @@ def accept_or_stay(
     return State(
         x=torch.where(chosen, x, old.x),
         energy=torch.where(accept, energy, old.energy),
-        grad=torch.where(chosen, grad, old.grad),
+        grad=torch.where(chosen, grad, gradient_of(old)),
         accept=accept,
         log_ratio=log_ratio,
         diverged=~finite if allowed is None else ~finite & allowed,
     )
+
+
+def mean_acceptance(state: State) -> float:
+    """The chains' mean probability of accepting their last proposal: what a step size is tuned by.
+
+    Raises:
+        ValueError: the state of a kernel without an acceptance test, or one before the first step.
+    """
+    if state.log_ratio is None:
+        raise ValueError("this state knows of no acceptance test: take a step of MALA or HMC first")
+    return float(state.log_ratio.double().clamp(max=0).exp().mean())
 
 
 def normal_like(x: Tensor, generator: torch.Generator | None) -> Tensor:

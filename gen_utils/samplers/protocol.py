@@ -16,7 +16,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FunctionType, MethodType
+from types import CellType, FunctionType, MethodType
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -58,6 +58,20 @@ class Start(Protocol):
     """Where chains begin: ``draw`` gives n states (n, *event) on the generator's device."""
 
     def draw(self, n: int, *, labels: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor: ...
+
+
+def gradient_of(state: State) -> Tensor:
+    """∇E at the state's x, (B, *event): where the next step begins.
+
+    Raises:
+        ValueError: the state ends a Langevin chain, whose last step leaves the gradient out.
+    """
+    if state.grad is None:
+        raise ValueError(
+            "this state has no gradient: it ends a chain whose last step left it out; "
+            "begin again there, with kernel.init(energy, state.x)"
+        )
+    return state.grad
 
 
 def energy_only(energy: Energy, x: Tensor) -> Tensor:
@@ -140,7 +154,7 @@ def _modules(thing: object, depth: int = 3) -> Iterator[nn.Module]:
         yield from _modules(value, depth - 1)
 
 
-def _is_filled(cell) -> bool:
+def _is_filled(cell: CellType) -> bool:
     try:
         return cell.cell_contents is not None
     except ValueError:

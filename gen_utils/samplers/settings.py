@@ -17,10 +17,13 @@ def check_positive(
     """A number that is not positive is an error; schedules are looked at when they are used."""
     if callable(setting) or (none_ok and setting is None):
         return
+    wanted = f"{name} must be a number or a schedule(t, n_steps) -> float, got {setting!r}"
+    if setting is None:
+        raise ValueError(wanted)
     try:
         finite = math.isfinite(setting)
     except TypeError:
-        raise ValueError(f"{name} must be a number or a schedule(t, n_steps) -> float, got {setting!r}") from None
+        raise ValueError(wanted) from None
     if not finite or setting < 0 or (setting == 0 and not zero_ok):
         raise ValueError(f"{name} must be {'zero or more' if zero_ok else 'positive'} and finite, got {setting}")
 

@@ -98,8 +98,10 @@ class GaussianStart:
         else:
             raise ValueError(f"images must be uint8 or finite floats, got {images.dtype}")
 
-        classes = None if labels is None else labels.unique()  # sorted
-        members = [slice(None)] if labels is None else [labels == c for c in classes]
+        classes, members = None, [slice(None)]
+        if labels is not None:
+            classes = labels.unique()  # sorted
+            members = [labels == c for c in classes]
         if covariance == "full" and 4 * len(members) * n_dims**2 > 4e9:
             raise ValueError(
                 f"a full covariance of {n_dims} dimensions for {len(members)} classes takes "
@@ -158,7 +160,7 @@ class GaussianStart:
             x += self.spread.to(device)[which] * noise
         return x.clamp_(*self.bounds).reshape(n, *self.event_shape)
 
-    def _rows(self, n: int, labels: Tensor | None, generator, device) -> Tensor:
+    def _rows(self, n: int, labels: Tensor | None, generator: torch.Generator | None, device: torch.device) -> Tensor:
         """(n,) the row of ``mean`` each draw uses."""
         if self.classes is None:
             return torch.zeros(n, dtype=torch.int64, device=device)

@@ -11,6 +11,7 @@ from torch import Tensor
 from .chain import check_finite
 from .hmc import HMC
 from .mala import MALA
+from .metropolis import mean_acceptance
 from .protocol import Energy, frozen
 
 
@@ -67,7 +68,7 @@ def warm_up(
         for t in range(1, n_steps + 1):
             trial = replace(kernel, step_size=math.exp(log_step))
             state = trial.step(energy, state, t, n_steps, generator)
-            acceptances.append(float(state.log_ratio.double().clamp(max=0).exp().mean()))
+            acceptances.append(mean_acceptance(state))
             mean_error += (target_accept - acceptances[-1] - mean_error) / (t + stabiliser)
             # Twenty e-folds either way are room for any honest guess, and keep exp() far from 0 and infinity.
             log_step = min(max(shrink_to - math.sqrt(t) / speed * mean_error, first - 20), first + 20)

@@ -24,7 +24,7 @@ def settings_of(module: nn.Module, config: FitConfig) -> dict:
     return {name: _written(value) for name, value in told.items()}
 
 
-def facts(run: Run, *, kernel: Kernel | None = None, steps: int | None = None, start: str | None = None) -> dict:
+def card_facts(run: Run, *, kernel: Kernel | None = None, steps: int | None = None, start: str | None = None) -> dict:
     """Data, images, seed, seconds, steps and settings of a run; with a kernel also how the model is to be drawn.
 
     Args:
@@ -53,4 +53,4 @@ def _written(value: object) -> object:
     return value if _plain(value) else repr(value)
 
 
-_LIGHTNINGS = ("training", "prepare_data_per_node", "allow_zero_length_dataloader_with_devices")
+_LIGHTNINGS = ("training", "prepare_data_per_node", "allow_zero_length_dataloader_with_multiple_devices")

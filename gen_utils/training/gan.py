@@ -192,8 +192,9 @@ def train_gan(
     if classes and train.labels is None:
         raise ValueError("a conditional generator learns from labelled images; these have no labels")
     module = GANTraining(copy.deepcopy(generator), copy.deepcopy(critic), recipe)
-    config = replace(config, batch_size=config.batch_size * recipe.objective.critic_steps)
+    per_step, config = config.batch_size, replace(config, batch_size=config.batch_size * recipe.objective.critic_steps)
     if config.strategy in ("auto", "ddp") and (str(config.devices) != "1" or config.num_nodes > 1):
         # Each loss has gradients for one of the two networks; plain DDP waits for those of both.
         config = replace(config, strategy="ddp_find_unused_parameters_true")
-    return fit(module, train, config=config, resume=resume, callbacks=callbacks)
+    run = fit(module, train, config=config, resume=resume, callbacks=callbacks)
+    return replace(run, settings={**run.settings, "batch_size": per_step})

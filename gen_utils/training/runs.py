@@ -22,6 +22,7 @@ from ..base.places import runs_root
 from ..base.sources import PACKAGE, code_hashes, imported_files
 
 NOTE = "identity.json"
+_WRAPPERS = ("holds", "network", "class", "identity", "{}")  # of a description; they say nothing to a reader
 _TRAINS = ("losses.py", "models", "samplers", "training", "data/batches.py", "data/moves.py", "data/image_set.py")
 # What somebody who names a folder may change when the run goes on: how long, how often it is saved, on what.
 _MAY_CHANGE = ("max_steps", "checkpoint_every", "log_every", "validate_every", "devices", "num_nodes", "strategy")
@@ -87,7 +88,8 @@ def code_behind(description: object, within: Sequence[str] = _TRAINS) -> dict[st
                     named.add(found)
                     break
     places = [PACKAGE / place for place in within]
-    return code_hashes(path for path in imported_files(named) if any(path.is_relative_to(place) for place in places))
+    behind = (path for path in imported_files(named) if path.name != "__init__.py")  # which only pass names on
+    return code_hashes(path for path in behind if any(path.is_relative_to(place) for place in places))
 
 
 def take_folder(folder: Path, identity: Identity, *, named: bool, resuming: bool) -> dict:
@@ -155,7 +157,11 @@ def differences(before: object, now: object, path: str = "") -> Iterator[str]:
     """Where two descriptions differ, in words: "config: lr was 0.0005 and is 0.5"."""
     if isinstance(before, dict) and isinstance(now, dict) and before.keys() == now.keys():
         for key in before:
-            inner = path if key in ("holds", "network", "class") or not key else f"{path}.{key}".strip(".")
+            inner = (
+                path
+                if key in ("holds", "network", "class", "identity", "{}") or not key
+                else f"{path}.{key}".strip(".")
+            )
             yield from differences(before[key], now[key], inner)
     elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
         for i, (old, new) in enumerate(zip(before, now, strict=True)):

@@ -166,3 +166,8 @@ def test_missing_inception_says_what_to_do_and_fetches_nothing(monkeypatch, tmp_
     monkeypatch.setenv("GEN_INCEPTION", str(tmp_path / "none.pth"))
     with pytest.raises(FileNotFoundError, match="torch-fidelity"):
         feature_network("inception")
+
+
+def test_a_network_without_features_is_refused():
+    with pytest.raises(ValueError, match="Linear has no features"):
+        extract_features(nn.Linear(2, 2), torch.zeros(3, 1, 28, 28))

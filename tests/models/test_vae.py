@@ -9,7 +9,7 @@ from torch.distributions import Distribution, Independent, MultivariateNormal, N
 from gen_utils import checkpoints
 from gen_utils.data import to_float
 from gen_utils.losses import beta_elbo, gaussian_kl
-from gen_utils.models import MLPVAE, ConvVAE, LinearGaussianVAE
+from gen_utils.models import MLPVAE, ConvVAE, LatentVariableModel, LinearGaussianVAE, SmallEnergy
 from gen_utils.models.pixels import DiscretisedLogistic, PixelBernoulli, PixelLikelihood, dequantise
 
 LEVELS = to_float(torch.arange(256, dtype=torch.uint8))  # (256,) from -1 to 1
@@ -167,3 +167,14 @@ def test_a_trained_model_comes_back(tmp_path):
     x = torch.rand(2, 1, 32, 32) * 2 - 1
     assert torch.equal(model(x), again(x)) and torch.equal(model.pixels.sigma, again.pixels.sigma)
     assert math.isfinite(again.pixels.sigma.item())
+
+
+def test_what_the_likelihood_estimators_ask_for_is_a_type(tmp_path):
+    for model in (MLPVAE((1, 4, 4), 2, (8,)), ConvVAE((3, 8, 8), 2, (4, 4)), LinearGaussianVAE(torch.ones(3, 2))):
+        assert isinstance(model, LatentVariableModel)
+    assert not isinstance(SmallEnergy(), LatentVariableModel)
+    # It stands beside the networks, and still no card can name it as one.
+    checkpoints.save("vae", MLPVAE((1, 4, 4), 2, (8,)), {"data": "none"}, folder=tmp_path)
+    checkpoints.rewrite_card("vae", {"model": "LatentVariableModel"}, folder=tmp_path)
+    with pytest.raises(ValueError, match="does not have"):
+        checkpoints.load("vae", folder=tmp_path)

@@ -233,3 +233,8 @@ def test_a_trajectory_that_flies_off_is_a_rejection_and_no_error(jacobian):
     assert torch.isfinite(pair[[0, 3]]).all() and (pair[1:3] == math.inf).all()
     wild = sample(space, eps[[0, 3]].repeat(200, 1), HMC(60.0, 6), 5, generator=torch.Generator().manual_seed(0))
     assert torch.isfinite(wild.x).all() and wild.accept_rate < 0.5
+
+
+def test_a_part_that_is_no_vae_is_refused():
+    with pytest.raises(ValueError, match="a SmallEnergy has not"):
+        VAEBM(SmallEnergy(1, 16, width=2), SmallEnergy(1, 16, width=2))

@@ -10,6 +10,7 @@ import torch
 from gen_utils.models import Banana, Gaussian
 from gen_utils.samplers import HMC, MALA, ChainDiverged, Langevin, leapfrog, sample, warm_up
 from gen_utils.samplers.hmc import _reflect
+from gen_utils.samplers.metropolis import mean_acceptance
 from gen_utils.samplers.protocol import energy_and_grad
 
 
@@ -171,3 +172,14 @@ def test_one_leapfrog_step_is_mala(gaussian):
     torch.testing.assert_close(a.x, b.x)
     assert a.accept_rate == b.accept_rate
     assert 0.3 < a.accept_rate < 0.99
+
+
+def test_a_trajectory_has_a_step_and_only_a_test_has_an_acceptance(generator):
+    energy, x = Gaussian(), torch.zeros(3, 2, dtype=torch.float64)
+    with pytest.raises(ValueError, match="n_leapfrog must be at least 1, got 0"):
+        leapfrog(energy, x, x, x, 0.1, 0)
+    state = HMC(0.1, 2).init(energy, x)
+    with pytest.raises(ValueError, match="no acceptance test"):
+        mean_acceptance(state)
+    state = HMC(0.1, 2).step(energy, state, 1, 1, generator)
+    assert mean_acceptance(state) == pytest.approx(state.log_ratio.clamp(max=0).exp().mean().item())

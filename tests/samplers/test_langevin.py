@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gen_utils.models import Gaussian
-from gen_utils.samplers import Langevin, ProximalLangevin, constant, geometric, power_decay, sample
+from gen_utils.samplers import HMC, MALA, Langevin, ProximalLangevin, constant, geometric, power_decay, sample
 
 
 @pytest.mark.parametrize("eta", [0.05, 0.2, 0.35])
@@ -94,3 +94,14 @@ def test_a_noise_schedule_may_end_at_zero_but_not_below(gaussian):
         sample(gaussian, torch.zeros(2, 2), Langevin(0.1, noise=lambda t, n: -1.0), 4)
     with pytest.raises(ValueError, match=r"schedule for step_size gave 0\.0 at step 4 of 4"):
         sample(gaussian, torch.zeros(2, 2), Langevin(lambda t, n: 0.1 * (1 - t / n)), 4)
+
+
+@pytest.mark.parametrize("kernel", [Langevin(0.1), ProximalLangevin(0.1, 0.5), MALA(0.1), HMC(0.1, 2)])
+def test_no_step_begins_where_the_last_left_the_gradient_out(kernel, generator):
+    """A Langevin chain ends without the gradient at its last state: nobody needs it, so nobody may rely on it."""
+    energy = Gaussian()
+    state = Langevin(0.1).init(energy, torch.zeros(3, 2, dtype=torch.float64))
+    ended = Langevin(0.1).step(energy, state, 1, 1, generator)
+    with pytest.raises(ValueError, match=r"kernel\.init\(energy, state\.x\)"):
+        kernel.step(energy, ended, 1, 1, generator)
+    assert torch.isfinite(kernel.step(energy, kernel.init(energy, ended.x), 1, 1, generator).x).all()

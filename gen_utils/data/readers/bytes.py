@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import IO
+from typing import Protocol
 
 _BLOCK = 2**20
 
 
-def read_up_to(file: IO[bytes], n_bytes: int) -> bytes:
+class Readable(Protocol):
+    """An open file of bytes: plain, compressed, or inside an archive."""
+
+    def read(self, n_bytes: int, /) -> bytes: ...
+
+
+def read_up_to(file: Readable, n_bytes: int) -> bytes:
     """The next ``n_bytes``, or as many as there are. ``file.read(n)`` would first allocate all n of a header's lie."""
     blocks = []
     while n_bytes > 0:

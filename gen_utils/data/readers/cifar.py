@@ -112,8 +112,8 @@ def _from_archive(path: Path, split: str) -> list[bytes]:
         with tarfile.open(path, "r:gz") as archive:
             for member in archive:
                 name = member.name.rsplit("/", 1)[-1]
-                if member.isfile() and name in _FILES[split]:
-                    found[name] = read_up_to(archive.extractfile(member), _LARGEST + 1)
+                if name in _FILES[split] and member.isfile() and (file := archive.extractfile(member)) is not None:
+                    found[name] = read_up_to(file, _LARGEST + 1)
     except (OSError, EOFError, tarfile.TarError, zlib.error, ValueError, OverflowError) as error:
         raise DataError(f"{path} cannot be read ({reason(error)}); delete it and get it again: {URL}") from error
     missing = [name for name in _FILES[split] if name not in found]

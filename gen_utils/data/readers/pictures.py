@@ -12,8 +12,9 @@ import math
 import os
 import sys
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +24,8 @@ from tqdm import tqdm
 
 from ..catalog import DataError
 from .bytes import reason
+
+Item = TypeVar("Item")
 
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 _FORMATS = ("JPEG", "PNG")  # Pillow knows dozens more; what nobody needs here cannot be attacked here
@@ -158,7 +161,7 @@ def held_out(names: Sequence[str], split: str) -> list[str]:
     return sorted(ranked[:n_test] if split == "test" else ranked[n_test:])
 
 
-def progress(items: Sequence, what: str) -> Sequence:
+def progress(items: Sequence[Item], what: str) -> Iterable[Item]:
     """The items, under a progress bar once they take longer than a second; silent in headless runs."""
     seen = "GEN_HEADLESS" not in os.environ and ("ipykernel" in sys.modules or sys.stderr.isatty())
     return tqdm(items, desc=f"preparing {what}", delay=1, leave=False, disable=not seen)

@@ -6,12 +6,14 @@ import math
 from functools import cache
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 SIDE = 64
 _FINE = 4  # drawn so many times finer, then reduced: the antialiasing
 
 Points = list[tuple[float, float]]
+Outline = NDArray[np.complex128]  # (n,) points x + iy
 Colour = tuple[int, ...]
 
 WHITE, BLACK = (255, 255, 255), (24, 20, 24)
@@ -92,7 +94,7 @@ class Pen:
         across = 1j * way / np.abs(way) * _taper(len(z)) * (width / 2)
         self._polygon(colour, np.concatenate([z + across, (z - across)[::-1]]))
 
-    def _fill_all(self, colour: Colour, outlines: list[np.ndarray], line: float, ink: Colour | None) -> None:
+    def _fill_all(self, colour: Colour, outlines: list[Outline], line: float, ink: Colour | None) -> None:
         if line:  # all outlines before all fillings, so that shapes which overlap become one
             ink = ink or mix(colour, BLACK, 0.62)
             for z in outlines:
@@ -103,16 +105,16 @@ class Pen:
         for z in outlines:
             self._polygon(colour, z)
 
-    def _polygon(self, colour: Colour, z: np.ndarray) -> None:
+    def _polygon(self, colour: Colour, z: Outline) -> None:
         self._draw.polygon((self._origin + self._turn * z).view(float).tolist(), fill=colour)
 
 
-def _joined(points: Points, closed: bool) -> np.ndarray:
+def _joined(points: Points, closed: bool) -> Outline:
     return _curve(len(points), closed) @ np.array(points, dtype=float).view(complex)[:, 0]
 
 
 @cache
-def _curve(n: int, closed: bool) -> np.ndarray:
+def _curve(n: int, closed: bool) -> NDArray[np.complex128]:
     """The matrix that joins n points by a Catmull–Rom curve, with four points on it for each that is given."""
     t = np.arange(0, 1, 0.25)
     weights = np.stack([-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, t**3 - t**2]) / 2
@@ -126,16 +128,16 @@ def _curve(n: int, closed: bool) -> np.ndarray:
     return matrix if closed else np.vstack([matrix, np.eye(n)[-1:]])
 
 
-def _oval(x: float, y: float, rx: float, ry: float) -> np.ndarray:
+def _oval(x: float, y: float, rx: float, ry: float) -> Outline:
     circle = _circle(16 if rx < 4 else 32)
     return complex(x, y) + rx * circle.real + 1j * ry * circle.imag
 
 
 @cache
-def _circle(n: int) -> np.ndarray:
+def _circle(n: int) -> Outline:
     return np.exp(2j * np.pi * np.arange(n) / n)
 
 
 @cache
-def _taper(n: int) -> np.ndarray:
+def _taper(n: int) -> NDArray[np.float64]:
     return np.sin(np.pi * np.linspace(0.06, 0.94, n)) ** 0.6

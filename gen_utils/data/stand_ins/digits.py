@@ -17,15 +17,15 @@ def digits(split: str) -> tuple[Tensor, Tensor]:
     """
     from sklearn.datasets import load_digits  # scikit-learn takes a second to import: only when it is needed
 
-    source = load_digits()
-    images = torch.from_numpy(source.images).float().div(16).unsqueeze(1)  # (N, 1, 8, 8) in [0, 1]
+    pixels, labels = load_digits(return_X_y=True)  # (N, 64) in 0..16, (N,)
+    images = torch.from_numpy(pixels).float().div(16).reshape(-1, 1, 8, 8)  # in [0, 1]
     # 8×8 pixels fill a 24×24 middle, so that strokes are about as wide as MNIST's. Scaling blurs;
     # the steep line afterwards puts the edge of a stroke back within a pixel or two.
     images = F.interpolate(images, size=(24, 24), mode="bicubic", align_corners=False)
     images = F.pad(((images - 0.45) * 2.5 + 0.5).clamp(0, 1), (2, 2, 2, 2))
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(1797))
     order = order[:1500] if split == "train" else order[1500:]
-    return images.mul(255).round().to(torch.uint8)[order], torch.from_numpy(source.target).long()[order]
+    return images.mul(255).round().to(torch.uint8)[order], torch.from_numpy(labels).long()[order]
 
 
 def stacked_digits(split: str) -> tuple[Tensor, Tensor]:

@@ -67,7 +67,8 @@ def _templates() -> Tensor:
         corner = ((side - left - right) / 2, (side - top - bottom) / 2)
         draw.text(corner, chr(_ZERO + digit), fill=255, font=font)
         ink = np.asarray(canvas) > 127
-        depths.append(distance_transform_edt(ink) - distance_transform_edt(~ink))
+        inside, outside = (np.asarray(distance_transform_edt(part)) for part in (ink, ~ink))
+        depths.append(inside - outside)
     return torch.from_numpy(np.stack(depths)).float().div(_FINE).unsqueeze(1)
 
 
