@@ -18,7 +18,7 @@ test: .venv/.ready
 	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/.ready
-	$(PY) -m ruff check . && $(PY) -m ruff format --check .
+	$(PY) -m ruff check . && $(PY) -m ruff format --check . && .venv/bin/lint-imports && $(PY) lint/type_errors.py
 
 bench: .venv/.ready
 	$(PY) benchmarks/samplers.py

@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from gen_utils.publishing.benchmark_tables import PICTURE, SECTIONS, machine_words, measured  # noqa: E402
+from gen_utils.publishing.benchmark_tables import PICTURE, SECTIONS, machine_words, results_of, was_run  # noqa: E402
 from gen_utils.shipped.registry import MODELS  # noqa: E402
 
 
@@ -35,7 +35,7 @@ def results() -> str:
 
 def performance() -> str:
     """The benchmarks of samplers and data; the book's page has all."""
-    return "\n\n".join(SECTIONS[name][1]() for name in ("samplers", "data") if measured(name) is not None)
+    return "\n\n".join(SECTIONS[name][1]() for name in ("samplers", "data") if was_run(name))
 
 
 def gallery() -> str:
@@ -64,7 +64,7 @@ def curves() -> None:
 
     from gen_utils.plotting import plt, use_style
 
-    contests = measured("time_to_quality")
+    contests = results_of("time_to_quality") if was_run("time_to_quality") else None
     if contests is None:
         return
     use_style()

@@ -173,11 +173,6 @@ def r1_penalty(critic: Callable[[Tensor], Tensor], real: Tensor) -> Tensor:
     return squared_gradient(critic(x), x).mean()
 
 
-def r2_penalty(critic: Callable[[Tensor], Tensor], fake: Tensor) -> Tensor:
-    """Mean ‖∇ critic‖² at samples (B, *event); its usual weight is γ / 2. Source: Mescheder et al. (2018)."""
-    return r1_penalty(critic, fake)
-
-
 def relativistic_loss(better: Tensor, worse: Tensor) -> Tensor:
     """Mean softplus(-(better - worse)) over pairs, (B,) each: (real, fake) for the critic, (fake, real) for the other.
 

@@ -14,6 +14,7 @@ from .base.frontend import in_notebook
 from .base.places import RESULTS
 
 MIME = "application/vnd.gen-utils.record+json"
+MARK, COMPARISON = "gen_utils", "a comparison"  # in an output's metadata: what it is
 _recorded: dict[str, object] = {}
 
 
@@ -64,14 +65,18 @@ def kept(part: str) -> dict | None:
     return None
 
 
-def say(text: str) -> None:
-    """Show a computed sentence: rendered as Markdown in a notebook, printed in a script."""
+def say(text: str, *, what: str = "a sentence") -> None:
+    """Show a computed sentence: rendered as Markdown in a notebook, printed in a script.
+
+    Args:
+        what: is said; it goes along with the output, so that the book finds a chapter's last table again.
+    """
     if in_notebook():
         from IPython.display import Markdown, display
 
         if "matplotlib.pyplot" in sys.modules:
             sys.modules["matplotlib.pyplot"].show()  # the cell's figures first, then what is said of them
-        display(Markdown(text))
+        display(Markdown(text), metadata={MARK: what})
     else:
         print(text)
 
@@ -81,7 +86,9 @@ def table(rows: Sequence[Mapping], caption: str = "") -> None:
     header = list(rows[0])
     lines = [f"| {' | '.join(map(_cell, header))} |", f"|{'|'.join('---' for _ in header)}|"]
     lines += [f"| {' | '.join(_cell(row.get(key, '')) for key in header)} |" for row in rows]
-    say("\n".join(([f"**{caption}**", ""] if caption else []) + lines))
+    # A column for this run beside others: the chapter's last table, which the book gathers.
+    what = COMPARISON if any(str(key).startswith("this run (") for key in header) else "a table"
+    say("\n".join(([f"**{caption}**", ""] if caption else []) + lines), what=what)
 
 
 def comparison(

@@ -152,7 +152,7 @@ else:
         columns=20,
     )
     say(
-        f"The shipped generator: {shipped.card['parameters']:,} weights, trained as {shipped.card['settings']['game']}{' with labels' if shipped.card['settings'].get('labels') else ''} "
+        f"The shipped generator: {shipped.card['parameters']:,} weights, trained as {shipped.card['game']}{' with labels' if shipped.card.get('labels') else ''} "
         f"for {shipped.card['seconds'] / 60:.0f} minutes on {shipped.card['data']}. A picture takes one pass, no chain."
     )
 

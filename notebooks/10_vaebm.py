@@ -95,6 +95,7 @@ from gen_utils.samplers import (
     sample,
     warm_up,
 )
+from gen_utils.samplers.written import read_kernel
 from gen_utils.training.cards import card_facts
 from gen_utils.training import (
     FitConfig,
@@ -162,13 +163,13 @@ if not shipped:
 for name, model in shipped.items():
     stream = torch.Generator().manual_seed(seed)
     eps = model.start().draw(20, generator=stream)
-    move = model.card["settings"]
-    ends = sample(model.in_epsilon(), eps, half_step_langevin(move["eta"]), move["test_steps"], generator=stream).x  # fmt: skip
+    drawn_by = model.card["sampler"]
+    ends = sample(model.in_epsilon(), eps, read_kernel(drawn_by["kernel"]), drawn_by["steps"], generator=stream).x  # fmt: skip
     image_grid(
         torch.cat(
             (model.images(eps, mean=True), model.images(ends, mean=True))
         ),
-        f"Shipped {name} ({model.card['data']}): the VAE's draws, and below each what {move['test_steps']} steps make of it",
+        f"Shipped {name} ({model.card['data']}): the VAE's draws, and below each what {drawn_by['steps']} steps make of it",
         columns=20,
     )
 
@@ -192,7 +193,8 @@ record("data", {"digits": digits.title, "faces": faces.title})
 record("data_names", f"{digits.title}; {faces.title}")
 judges = {"digits": "digit_classifier", "faces": "cifar_classifier"}
 networks = {name: checkpoints.load(judge) for name, judge in judges.items()}
-sets = {"digits": (digits, digits_test), "faces": (faces, faces_test)}
+stacks, stacks_test = (load_images(settings.stacks, split, root=data_root) for split in ("train", "test"))  # fmt: skip
+sets = {"digits": (digits, digits_test), "faces": (faces, faces_test), "stacks": (stacks, stacks_test)}  # fmt: skip
 # Few faces are held out, so that their distances are taken to the training faces.
 reference = {
     "digits": extract_features(networks["digits"], digits_test),
@@ -1105,9 +1107,6 @@ if settings.faces == "cifar10":
 # together.
 
 # %%
-stacks = load_images(settings.stacks, "train", root=data_root)
-stacks_test = load_images(settings.stacks, "test", root=data_root)
-sets["stacks"] = (stacks, stacks_test)
 image_grid(stacks.images[:15], f"{stacks.title}: training images", columns=15)
 stack_vae = train_vae("stacks").module.model.eval()
 stack_run, _ = train_energy("stacks", stack_vae, settings.stack_steps)

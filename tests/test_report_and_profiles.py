@@ -75,3 +75,15 @@ def test_the_row_of_the_last_table_shows_what_each_run_recorded():
     assert row("missing", lambda r: r["nowhere"]["deep"])["shipped"] == "–"
     other = report.comparison({}, "laptop", first="exact", second="kept")
     assert list(other("distance", "a_distance", "1")) == ["quantity", "exact", "kept", "this run (laptop)"]
+
+
+def test_a_table_with_this_run_beside_others_says_what_it_is(monkeypatch):
+    shown = []
+    monkeypatch.setattr(report, "in_notebook", lambda: True)
+    monkeypatch.setattr("IPython.display.display", lambda what, metadata=None, **more: shown.append(metadata))
+    three = report.comparison({"a": 1.0}, "quick")
+    report.table([three("first", "a"), three("second", "b")])
+    report.table([{"data": "x", "quantity": 1, "this run (quick)": 2}])
+    report.table([{"quantity": 1, "run": 2}])
+    report.say("A sentence.")
+    assert [metadata[report.MARK] for metadata in shown] == [report.COMPARISON] * 2 + ["a table", "a sentence"]

@@ -14,5 +14,10 @@ document.addEventListener("DOMContentLoaded", () => {
   if (side) {
     side.setAttribute("role", "navigation");
     side.setAttribute("aria-label", "Book");
+    // The arrow that unfolds a page's own pages has no words.
+    for (const summary of side.querySelectorAll("summary")) {
+      const page = summary.closest("li")?.querySelector("a")?.textContent.trim();
+      summary.setAttribute("aria-label", `Pages of ${page}`);
+    }
   }
 });

@@ -26,7 +26,7 @@ import json
 import os
 import sys
 import sysconfig
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 
@@ -128,8 +128,7 @@ class _Describer:
         told: dict[str, object] = {"tensor": [str(value.dtype), list(value.shape)]}
         if not value.dtype.is_floating_point or not value.numel():
             return {**told, "holds": _hash(value)}
-        spread, mean = torch.std_mean(value.detach().double().cpu(), correction=0)
-        return {**told, "mean and spread": [f"{mean:.2e}" if abs(mean) > 1e-3 * spread else "0", f"{spread:.2e}"]}
+        return {**told, "mean and spread": _once(value, _summary)}
 
     def _network(self, network: nn.Module, depth: int) -> dict:
         modules = {}
@@ -211,18 +210,32 @@ def _written(code: CodeType) -> str:
     return hashlib.sha256(repr(list(instructions(code))).encode()).hexdigest()[:16]
 
 
-_hashes = WeakIdKeyDictionary()  # tensor -> (its version, its hash)
+_LARGE = 2**12  # elements from which on a tensor's description is remembered
+_remembered = WeakIdKeyDictionary()  # tensor -> (its version, its description)
+
+
+def _once(tensor: Tensor, work: Callable[[Tensor], str]) -> str:
+    """A large tensor is described once, as long as nobody changes it in place."""
+    if tensor.numel() < _LARGE or tensor.is_inference():
+        return work(tensor)
+    known = _remembered.get(tensor)
+    if known is None or known[0] != tensor._version:
+        known = _remembered[tensor] = (tensor._version, work(tensor))
+    return known[1]
 
 
 def _hash(tensor: Tensor) -> str:
-    """Of a tensor's bytes; a large one is hashed once, as long as nobody changes it in place."""
-    large = tensor.numel() > 2**16 and not tensor.is_inference()
-    known = _hashes.get(tensor) if large else None
-    if known is not None and known[0] == tensor._version:
-        return known[1]
+    """Of a tensor's bytes."""
+    return _once(tensor, _hash_of)
+
+
+def _hash_of(tensor: Tensor) -> str:
     plain = tensor.detach().cpu().contiguous()
     plain = plain.view(torch.uint8) if plain.ndim else plain.reshape(1).view(torch.uint8)
-    found = hashlib.blake2b(plain.numpy().data, digest_size=12).hexdigest()
-    if large:
-        _hashes[tensor] = (tensor._version, found)
-    return found
+    return hashlib.blake2b(plain.numpy().data, digest_size=12).hexdigest()
+
+
+def _summary(tensor: Tensor) -> str:
+    """Mean and spread to three digits, which the last bits of a computation do not change."""
+    spread, mean = torch.std_mean(tensor.detach().double().cpu(), correction=0)
+    return f"{mean:.2e} ± {spread:.2e}" if abs(mean) > 1e-3 * spread else f"0 ± {spread:.2e}"

@@ -60,35 +60,6 @@ def split_rhat(path: Tensor) -> Tensor:
         return _to_event(array_stats.rhat(draws, chain_axis=1, draw_axis=0, method="rank"), event)
 
 
-def nested_rhat(path: Tensor, n_superchains: int) -> Tensor:
-    """Nested R-hat of every coordinate: R-hat for many short chains.
-
-    A hundred chains of ten draws are a good estimate together, while each alone is too short for R-hat to see
-    it. Grouping them into superchains whose chains share one start compares the groups instead.
-
-    Args:
-        path: (K, B, *event), at least four draws; chains b = 0, ..., B/n - 1 form the first superchain, and so
-            on. Start all chains of a superchain at one point (``x0.repeat_interleave(B // n, 0)``).
-        n_superchains: at least two, and a divisor of B.
-
-    Returns:
-        (*event) float64, near 1 when the superchains agree.
-
-    Raises:
-        ValueError: superchains of unequal size, too few draws, or values that are not finite.
-
-    Source: Margossian et al. (2024).
-    """
-    draws, event = _draws(path, min_chains=2)
-    n_chains = draws.shape[1]
-    if n_superchains < 2 or n_chains % n_superchains:
-        raise ValueError(f"n_superchains must be at least 2 and divide the {n_chains} chains, got {n_superchains}")
-    ids = np.repeat(np.arange(n_superchains), n_chains // n_superchains)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        result = array_stats.rhat_nested(draws, ids, method="rank", chain_axis=1, draw_axis=0)
-    return _to_event(result, event)
-
-
 def autocorrelation(path: Tensor, max_lag: int | None = None) -> Tensor:
     """Autocorrelation of every coordinate at lags 0 to ``max_lag``, averaged over the chains.
 

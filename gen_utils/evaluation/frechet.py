@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -90,10 +90,6 @@ class ImageDistances:
     def label(self) -> str:
         """What must stand beside the numbers."""
         return f"{self.network} features (d = {self.n_features}), {self.n_real:,} real and {self.n_fake:,} other images"
-
-    def as_dict(self) -> dict:
-        """For ``record`` and for a card."""
-        return asdict(self)
 
 
 def image_distances(

@@ -162,15 +162,6 @@ def to_epsilon(joint: _Joint, state: Tensor) -> Tensor:
     return torch.cat((((x - decoded.mean) / decoded.stddev).flatten(1), (z - prior.mean) / prior.stddev), dim=1)
 
 
-def log_jacobian(joint: _Joint, eps: Tensor) -> Tensor:
-    """log |det ∂(x, z)/∂ε| at ε: Σ log s(z) + Σ log r, (B, D + d) -> (B,), in nats.
-
-    It is what the two energies differ by: U_ε(ε) = U_xz(x, z) - log |det| + a constant.
-    """
-    x, _, scale = joint.decode(eps)
-    return scale.expand_as(x).log().flatten(1).sum(1) + joint.prior().stddev.log().sum()
-
-
 @dataclass(frozen=True)
 class NormalStart:
     """Standard normal noise: in ε-space an exact draw of the VAE, where chains begin.

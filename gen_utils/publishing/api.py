@@ -18,8 +18,7 @@ from io import StringIO
 from pathlib import Path
 from textwrap import dedent, indent
 from types import ModuleType
-
-from docutils.nodes import make_id
+from typing import Any
 
 from ..base.places import ROOT
 
@@ -40,7 +39,8 @@ TITLES = {"Args": "Arguments", "Sources": "Source"}  # of sections; the others k
 _WIDTH = 78  # a signature that is longer has one parameter a line
 _SECTION = re.compile(r"(Args|Attributes|Returns|Raises|Sources?(?: of [^:]+)?):(?: (.*))?")
 _CODE = re.compile(r"``(.+?)``")
-_MARKUP = re.compile(r"(?<!\w)\*\w[\w -]*\*(?!\w)|[\\`*_{}\[\]<>#|$~^&@]")  # *emphasis*, which stays; or what is escaped
+# *emphasis*, which stays; or one character, which is escaped.
+_MARKUP = re.compile(r"(?<!\w)\*\w[\w -]*\*(?!\w)|[\\`*_{}\[\]<>#|$~^&@]")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ class Entry:
     page: str
     module: str
     name: str
-    value: object
+    value: Any
     file: Path
 
     @property
@@ -67,8 +67,8 @@ class Entry:
 
     @property
     def anchor(self) -> str:
-        """Its place in the HTML, from the folder of the book's pages."""
-        return f"api/{self.page}.html#{make_id(self.label)}"
+        """Its place in the HTML, from the folder of the book's pages; Sphinx makes it of the label."""
+        return f"api/{self.page}.html#{self.label.lower().replace('_', '-')}"
 
     @property
     def doc(self) -> str:
@@ -83,7 +83,7 @@ class Entry:
 
 @functools.cache
 def entries() -> tuple[Entry, ...]:
-    """All public names, each once: where it is defined, if that is one of the modules, else where it is first listed."""
+    """All public names, each once: where it is defined, if the reference has that module, else where it is listed."""
     found: dict[int, Entry] = {}
     for page, names in PAGES.items():
         for module in names:
@@ -160,7 +160,7 @@ def render(doc: str, here: Entry | None = None, parameters: frozenset[str] = fro
             text = _take(lines, lambda line: bool(line.strip()) and not _SECTION.fullmatch(line))
             before, *source = re.split(r"\s(?=Source: )", text, maxsplit=1)
             blocks.append(_inline(before, here))
-            lines[:0] = source
+            lines[:0] = "\n".join(source).split("\n") if source else []
     return "\n\n".join(blocks)
 
 
@@ -182,8 +182,10 @@ def _items(title: str, body: str, here: Entry | None, parameters: frozenset[str]
             items.append(line)
         elif line.strip():
             items[-1] += f" {line.strip()}"
-    names = "|".join(map(re.escape, sorted(parameters)))
-    later = rf"(?:;|\.) (?=(?:{names})(?:, (?:{names}))*: )" if parameters else r"\. (?=[A-Z]\w+: )"
+    later = r"\. (?=[A-Z]\w+: )"  # "ValueError: no. OSError: never."
+    if title != "Raises" and parameters:
+        known = "|".join(map(re.escape, sorted(parameters)))
+        later = rf"(?:;|\.) (?=(?:{known})(?:, (?:{known}))*: )"
     return "\n".join(_item(item, here) for whole in items for item in re.split(later, whole))
 
 
@@ -244,15 +246,16 @@ def _fields(entry: Entry) -> list[str]:
     if re.search(r"^(Attributes|Args):$", entry.doc, re.M) or not getattr(entry.value, "__annotations__", None):
         return []
     source = dedent(inspect.getsource(entry.value))
+    fields = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.AnnAssign)]
     comments = {
         token.start[0]: token.string.lstrip("# ")
         for token in tokenize.generate_tokens(StringIO(source).readline)
         if token.type == tokenize.COMMENT
     }
     rows = [
-        f"- `{node.target.id}`: {_inline(comments[node.end_lineno], entry, begins=False)}"
-        for node in ast.parse(source).body[0].body
-        if isinstance(node, ast.AnnAssign) and node.end_lineno in comments
+        f"- `{ast.unparse(node.target)}`: {_inline(comments[node.end_lineno], entry, begins=False)}"
+        for node in fields
+        if node.end_lineno in comments and node.col_offset == 4
     ]
     return [_definition("Attributes", "\n".join(rows))] if len(rows) > 1 else []
 
@@ -284,7 +287,7 @@ def _listed_elsewhere(module: str) -> Iterator[str]:
         yield f"From here, too: {links}."
 
 
-def _call(name: str, value: object, *, with_types: bool = False) -> str:
+def _call(name: str, value: Any, *, with_types: bool = False) -> str:
     """ "name(x, *, n=3)", with types and with a line for each parameter where they do not fit into one."""
     parameters = list(inspect.signature(value).parameters.values())
     if not with_types and parameters and parameters[0].name == "self":
@@ -305,7 +308,7 @@ def _call(name: str, value: object, *, with_types: bool = False) -> str:
     return f"{name}(\n" + "".join(f"    {part},\n" for part in told) + f"){arrow}"
 
 
-def _parameter(parameter: inspect.Parameter, value: object, with_type: bool) -> str:
+def _parameter(parameter: inspect.Parameter, value: Any, with_type: bool) -> str:
     stars = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
     told = f"{stars}{parameter.name}"
     typed = with_type and parameter.annotation is not parameter.empty
@@ -315,10 +318,14 @@ def _parameter(parameter: inspect.Parameter, value: object, with_type: bool) -> 
         return told
     default = parameter.default
     if dataclasses.is_dataclass(value) and repr(default) == "<factory>":
-        default = next(field.default_factory for field in dataclasses.fields(value) if field.name == parameter.name)()
+        default = _made({field.name: field.default_factory for field in dataclasses.fields(value)}[parameter.name])
     if isinstance(default, Path):  # not where this machine has it
         default = default.relative_to(ROOT).as_posix() if default.is_relative_to(ROOT) else default.as_posix()
     return f"{told} = {default!r}" if typed else f"{told}={default!r}"
+
+
+def _made(factory: Any) -> object:
+    return factory()
 
 
 def _type(annotation: object) -> str:
@@ -327,7 +334,7 @@ def _type(annotation: object) -> str:
     return getattr(annotation, "__forward_arg__", None) or inspect.formatannotation(annotation)
 
 
-def _parameters(value: object) -> frozenset[str]:
+def _parameters(value: Any) -> frozenset[str]:
     try:
         return frozenset(inspect.signature(value).parameters) if callable(value) else frozenset()
     except (TypeError, ValueError):  # an exception, an alias of a type
@@ -343,10 +350,10 @@ def _module(name: str) -> ModuleType:
 
 
 def _file(module: ModuleType) -> Path:
-    return Path(module.__file__).resolve().relative_to(ROOT)
+    return Path(module.__file__ or "").resolve().relative_to(ROOT)
 
 
-def _public(name: str) -> list[tuple[str, object, Path]]:
+def _public(name: str) -> list[tuple[str, Any, Path]]:
     """(name, value, file) of what a module offers."""
     module = _module(name)
     defined = [key for key, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__]
@@ -358,10 +365,11 @@ def _defined_in(module: ModuleType, name: str) -> Path:
     """The file that defines what a module offers; a constant is followed through the imports."""
     value = getattr(module, name)
     if _explains_itself(value):
-        return Path(inspect.getsourcefile(inspect.unwrap(value))).resolve().relative_to(ROOT)
+        return Path(inspect.getfile(inspect.unwrap(value))).resolve().relative_to(ROOT)
     for node in ast.parse((ROOT / _file(module)).read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ImportFrom) and name in (alias.asname or alias.name for alias in node.names):
-            return _defined_in(importlib.import_module("." * node.level + (node.module or ""), module.__package__), name)
+            from_where = "." * node.level + (node.module or "")
+            return _defined_in(importlib.import_module(from_where, module.__package__), name)
     return _file(module)
 
 
@@ -371,4 +379,4 @@ def _constants(path: Path) -> Iterator[tuple[str, str]]:
     for node in ast.parse(text).body:
         for target in node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]:
             if isinstance(target, ast.Name):
-                yield target.id, ast.get_source_segment(text, node)
+                yield target.id, ast.get_source_segment(text, node) or ""

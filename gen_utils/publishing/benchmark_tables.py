@@ -11,10 +11,18 @@ from ..base.places import BENCHMARKS, BOOK
 PICTURE = BOOK / "_static" / "time_to_quality.png"
 
 
-def measured(name: str) -> dict | None:
-    """What ``benchmarks/NAME.py`` wrote, or None."""
-    path = BENCHMARKS / f"{name}.json"
-    return json.loads(path.read_text()) if path.exists() else None
+def was_run(name: str) -> bool:
+    """Is there a file that ``benchmarks/NAME.py`` wrote?"""
+    return (BENCHMARKS / f"{name}.json").exists()
+
+
+def results_of(name: str) -> dict:
+    """What ``benchmarks/NAME.py`` wrote.
+
+    Raises:
+        FileNotFoundError: it has not been run here.
+    """
+    return json.loads((BENCHMARKS / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def machine_words(machine: dict) -> str:
@@ -29,7 +37,7 @@ def _table(header: list[str], rows: list[list[str]]) -> str:
 
 def samplers() -> str:
     """The sampler benchmark."""
-    found = measured("samplers")
+    found = results_of("samplers")
     told = (
         f"{found['settings']['n_steps']} Langevin steps on Part B's energy, in one run of "
         f"`python benchmarks/samplers.py` ({machine_words(found['machine'])}). "
@@ -41,7 +49,7 @@ def samplers() -> str:
 
 def data() -> str:
     """The data-loading benchmark."""
-    found = measured("data")
+    found = results_of("data")
     settings = found["settings"]
     told = (
         f"An epoch of {settings['images']:,} images in batches of {settings['batch']}, as float32 in [−1, 1], in one "
@@ -58,7 +66,7 @@ def data() -> str:
 def time_to_quality() -> str:
     """The workbook's recipes against the original ones, by the clock."""
     sections = []
-    for found in sorted(measured("time_to_quality").values(), key=lambda each: each["title"]):
+    for found in sorted(results_of("time_to_quality").values(), key=lambda each: each["title"]):
         told = (
             f"**{found['title']}.** {found['told']}; features of `{found['judge']}`. One run of "
             f"`python benchmarks/time_to_quality.py`, one training after the other ({machine_words(found['machine'])})."
@@ -111,7 +119,7 @@ def course() -> str:
     """Seconds and memory of every part."""
     return "\n\n".join(
         _quick_course(found) if profile == "quick" else _long_course(profile, found)
-        for profile, found in measured("course").items()
+        for profile, found in results_of("course").items()
     )
 
 
@@ -150,7 +158,7 @@ def _held(value: float, bar: float) -> str:
 
 def growth() -> str:
     """Times against sizes, with exponents."""
-    found = measured("growth")
+    found = results_of("growth")
     told = (
         f"Medians of {found['repeats']} repeats, one run of `python benchmarks/growth.py` "
         f"({machine_words(found['machine'])}); the exponent is of the power law through the larger half of the sizes."
@@ -174,7 +182,7 @@ def growth() -> str:
 
 def gpu_chains() -> str:
     """Recorded chains against plain ones, on a GPU."""
-    found = measured("gpu_chains")
+    found = results_of("gpu_chains")
     told = (
         f"{found['n_steps']} Langevin steps on Part B's energy, in one run of `python benchmarks/gpu_chains.py` "
         f"({found['device']}, torch {found['machine']['torch'].split('+')[0]}). Medians; the recording is made once, "
@@ -228,7 +236,7 @@ def page() -> str:
     """All benchmarks that have been run, a section each."""
     sections = []
     for name, (title, make) in SECTIONS.items():
-        if measured(name) is not None:
+        if was_run(name):
             drawn = name == "time_to_quality" and PICTURE.exists()  # by `python benchmarks/readme.py`
             figure = f"{FIGURE}\n\n" if drawn else ""
             sections.append(f"## {title}\n\n{figure}{make()}")

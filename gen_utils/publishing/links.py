@@ -24,7 +24,7 @@ from .api import Entry, entries
 CLASS = "api-name"  # of the links, see book/_static/workbook.css
 _LINK = re.compile(rf'<a class="{CLASS}"[^>]*>(.*?)</a>', re.S)
 _VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
-_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
@@ -45,7 +45,7 @@ def link_chapters(book: Path, executed: Mapping[str, Path]) -> None:
 
 
 def imported(notebook: Path) -> dict[str, Entry]:
-    """What a notebook calls the public names that it imports: "Langevin", or "checkpoints.load" where it has a module."""
+    """What a notebook calls the public names that it imports: "Langevin"; "checkpoints.load" if it has the module."""
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     found: dict[str, Entry] = {}
     for cell in cells:
@@ -195,10 +195,11 @@ def _imports(tree: ast.AST) -> dict[str, Entry]:
     by_value = {id(entry.value): entry for entry in entries()}
     found: dict[str, Entry] = {}
     for node in ast.walk(tree):
-        if not isinstance(node, ast.ImportFrom) or node.level or (node.module or "").split(".")[0] != "gen_utils":
+        module = node.module or "" if isinstance(node, ast.ImportFrom) and not node.level else ""
+        if not isinstance(node, ast.ImportFrom) or module.split(".")[0] != "gen_utils":
             continue
         for alias in node.names:
-            local, value = alias.asname or alias.name, _imported_value(node.module, alias.name)
+            local, value = alias.asname or alias.name, _imported_value(module, alias.name)
             if isinstance(value, ModuleType):
                 found |= {
                     f"{local}.{entry.name}": entry
@@ -225,7 +226,8 @@ def _occurrences(block: _Block, names: Mapping[str, Entry], live: set[str]) -> I
     lines = text.split("\n")
     starts = list(accumulate((len(line) + 1 for line in lines), initial=0))
 
-    def offset(line: int, column: int) -> int:  # columns count bytes
+    def offset(line: int | None, column: int | None) -> int:  # columns count bytes
+        assert line is not None
         return starts[line - 1] + len(lines[line - 1].encode()[:column].decode())
 
     for statement in _parsed(text).body:
@@ -253,26 +255,39 @@ def _read(node: ast.AST, hidden: frozenset[str]) -> Iterator[tuple[str, ast.expr
         return
     if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id not in hidden:
         yield f"{node.value.id}.{node.attr}", node
-    inner = hidden
-    if isinstance(node, _SCOPES):
-        outside = [*getattr(node, "decorator_list", ()), *node.args.defaults, *filter(None, node.args.kw_defaults)]
-        for child in outside:
-            yield from _read(child, hidden)
-        arguments = {argument.arg for argument in ast.walk(node.args) if isinstance(argument, ast.arg)}
-        body = node.body if isinstance(node.body, list) else [node.body]
-        inner = hidden | arguments | {name for child in body for name in _bound(child)}
-        for argument in ast.walk(node.args):
-            if isinstance(argument, ast.arg) and argument.annotation:
-                yield from _read(argument.annotation, hidden)
-        if getattr(node, "returns", None):
-            yield from _read(node.returns, hidden)
-        for child in body:
-            yield from _read(child, inner)
+    if isinstance(node, (*_FUNCTIONS, ast.Lambda)):
+        yield from _read_function(node, hidden)
         return
+    inner = hidden
     if isinstance(node, _COMPREHENSIONS):
         inner = hidden | {name for generator in node.generators for name in _bound(generator.target)}
+    elif isinstance(node, (ast.For, ast.AsyncFor)):
+        yield from _read(node.iter, hidden)
+        inner = hidden | _bound(node.target)
+    elif isinstance(node, (ast.With, ast.AsyncWith)):
+        inner = hidden | {name for item in node.items if item.optional_vars for name in _bound(item.optional_vars)}
     for child in ast.iter_child_nodes(node):
         yield from _read(child, inner)
+
+
+def _read_function(
+    node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda, hidden: frozenset[str]
+) -> Iterator[tuple[str, ast.expr]]:
+    """Of a function: what stands around it is read outside, the body inside, where its own names hide others."""
+    arguments = [argument for argument in ast.walk(node.args) if isinstance(argument, ast.arg)]
+    outside: list[ast.AST | None] = [*node.args.defaults, *node.args.kw_defaults]
+    outside += [argument.annotation for argument in arguments]
+    body: list[ast.AST] = []
+    if isinstance(node, ast.Lambda):
+        body.append(node.body)
+    else:
+        outside += [*node.decorator_list, node.returns]
+        body += node.body
+    own = {argument.arg for argument in arguments} | {name for child in body for name in _bound(child)}
+    for child in filter(None, outside):
+        yield from _read(child, hidden)
+    for child in body:
+        yield from _read(child, hidden | own)
 
 
 def _bound(node: ast.AST) -> set[str]:

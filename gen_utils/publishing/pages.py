@@ -94,9 +94,8 @@ def results(executed: Mapping[str, Path]) -> str:
     for part, path in executed.items():
         for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
             for output in cell.get("outputs", ()):
-                text = "".join(output.get("data", {}).get("text/markdown", ""))
-                header = next((line for line in text.split("\n") if line.startswith("|")), "")
-                if "| this run" in header and header.startswith("| quantity |"):
+                if output.get("metadata", {}).get(MARK) == COMPARISON:
+                    text = "".join(output["data"]["text/markdown"])
                     sections.append(f"## [{title_of(part)}](../notebooks/{part}.ipynb)\n\n{text}\n")
     return "\n".join(sections)
 

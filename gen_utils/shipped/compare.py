@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from .. import checkpoints
-from .figure import Measured
+from .figure import Figure
 from .measures import Ask
 from .pictures import draw
 from .registry import lookup
@@ -17,7 +17,7 @@ from .registry import lookup
 
 def measure(
     name: str, data_root: str | None = None, *, images: int | None = None, seed: int = 1, chains: bool = True
-) -> dict[str, Measured]:
+) -> dict[str, Figure]:
     """Every figure of a shipped model, from its weights and real data.
 
     Args:
@@ -37,7 +37,7 @@ def measure(
     return row.measure(model, Ask(data_root, images, seed, chains, pictures, row.judge))
 
 
-def compare(card: dict, found: dict[str, Measured]) -> list[dict]:
+def compare(card: dict, found: dict[str, Figure]) -> list[dict]:
     """One row a figure: what the card says, what was measured, and whether chance explains the difference.
 
     It does when they differ by less than three standard errors of the difference. A Fréchet distance of fewer images is

@@ -6,9 +6,10 @@ Where a model is drawn by chains, the card has the sampler.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .. import checkpoints
 from ..data import load_images, to_float
@@ -22,7 +23,7 @@ def labels_asked(n: int) -> Tensor:
     return torch.arange(n) % 10
 
 
-def sampler_of(model: nn.Module) -> tuple[Kernel, int]:
+def sampler_of(model: Any) -> tuple[Kernel, int]:
     """Kernel and length of the chains behind the figures on a model's card.
 
     Raises:
@@ -34,21 +35,21 @@ def sampler_of(model: nn.Module) -> tuple[Kernel, int]:
     return read_kernel(told["kernel"]), int(told["steps"])
 
 
-def chains(model: nn.Module, n: int, stream: torch.Generator, _root) -> Tensor:
+def chains(model: Any, n: int, stream: torch.Generator, _root) -> Tensor:
     """From uniform noise."""
     kernel, steps = sampler_of(model)
     start = UniformStart(model.event_shape).draw(n, generator=stream)
     return sample(model, start, kernel, steps, generator=stream, fast=True).x
 
 
-def on_request(model: nn.Module, n: int, stream: torch.Generator, _root) -> Tensor:
+def on_request(model: Any, n: int, stream: torch.Generator, _root) -> Tensor:
     """From uniform noise, each under its label."""
     kernel, steps = sampler_of(model)
     start = UniformStart(model.event_shape).draw(n, generator=stream)
     return sample(model.given(labels_asked(n)), start, kernel, steps, generator=stream, fast=True).x
 
 
-def joint(model: nn.Module, n: int, stream: torch.Generator, root) -> Tensor:
+def joint(model: Any, n: int, stream: torch.Generator, root) -> Tensor:
     """A classifier read as an energy: from the Gaussian of each label."""
     kernel, steps = sampler_of(model)
     train = load_images("mnist", root=root, stand_in=False).split(0.95, 0.05, seed=model.card["seed"])[0]
@@ -58,14 +59,14 @@ def joint(model: nn.Module, n: int, stream: torch.Generator, root) -> Tensor:
 
 
 @torch.no_grad()
-def decoded(model: nn.Module, n: int, stream: torch.Generator, _root) -> Tensor:
+def decoded(model: Any, n: int, stream: torch.Generator, _root) -> Tensor:
     decoder = checkpoints.load(model.card["decoder"])
     return torch.cat([decoder.decode_tokens(part) for part in model.sample(n, generator=stream).split(500)])
 
 
 def rebuilt(dataset: str) -> Callable:
     @torch.no_grad()
-    def run(model: nn.Module, n: int, stream: torch.Generator, root) -> Tensor:
+    def run(model: Any, n: int, stream: torch.Generator, root) -> Tensor:
         held_out = load_images(dataset, "test", root=root, stand_in=False)
         order = torch.randperm(len(held_out), generator=stream)[: -(-n // 2)]
         x = to_float(held_out.images[order])
@@ -75,15 +76,15 @@ def rebuilt(dataset: str) -> Callable:
     return run
 
 
-def generated(model: nn.Module, n: int, stream: torch.Generator, _root) -> Tensor:
+def generated(model: Any, n: int, stream: torch.Generator, _root) -> Tensor:
     return model.sample(n, generator=stream)
 
 
-def binary(model: nn.Module, n: int, stream: torch.Generator, _root) -> Tensor:
+def binary(model: Any, n: int, stream: torch.Generator, _root) -> Tensor:
     return torch.where(model.sample(n, generator=stream) >= 0, 1.0, -1.0)  # Part F's threshold
 
 
-def refined(model: nn.Module, n: int, stream: torch.Generator) -> tuple[Tensor, Tensor]:
+def refined(model: Any, n: int, stream: torch.Generator) -> tuple[Tensor, Tensor]:
     """n draws of a VAEBM's VAE, and the same after its chains, both as decoder means in [-1, 1]."""
     kernel, steps = sampler_of(model)
     eps = model.start().draw(n, generator=stream)
@@ -91,6 +92,6 @@ def refined(model: nn.Module, n: int, stream: torch.Generator) -> tuple[Tensor, 
     return model.images(eps, mean=True), model.images(torch.cat(ends), mean=True)
 
 
-def after_chains(model: nn.Module, n: int, stream: torch.Generator, _root) -> Tensor:
+def after_chains(model: Any, n: int, stream: torch.Generator, _root) -> Tensor:
     """The second of ``refined``."""
     return refined(model, n, stream)[1]

@@ -12,7 +12,7 @@ from ..evaluation.intervals import wilson
 
 
 @dataclass(frozen=True)
-class Measured:
+class Figure:
     """One figure of a model.
 
     Attributes:
@@ -35,20 +35,20 @@ class Measured:
         return {**found, **self.details}
 
 
-def share(hits: Tensor, details: dict) -> Measured:
+def share(hits: Tensor, details: dict) -> Figure:
     """The share of True in (N,), with Wilson's interval."""
     k, n = int(hits.sum()), len(hits)
-    return Measured(k / n, wilson(k, n), {"images": n, **details})
+    return Figure(k / n, wilson(k, n), {"images": n, **details})
 
 
-def mean_of(values: Tensor, details: dict) -> Measured:
+def mean_of(values: Tensor, details: dict) -> Figure:
     """The mean of (N,), with the interval of its standard error."""
     values = values.double()
     mean, error = values.mean().item(), values.std().item() / math.sqrt(len(values))
-    return Measured(mean, (mean - 1.96 * error, mean + 1.96 * error), {"images": len(values), **details})
+    return Figure(mean, (mean - 1.96 * error, mean + 1.96 * error), {"images": len(values), **details})
 
 
-def frechet_of(real: Tensor, fake: Tensor, details: dict) -> Measured:
+def frechet_of(real: Tensor, fake: Tensor, details: dict) -> Figure:
     """Fréchet distance of two sets of features; its bias from the halves of the fakes."""
     whole = frechet_distance(real, fake)
     halves = [frechet_distance(real, part) for part in fake.chunk(2)] if len(fake) >= 2 * fake.shape[1] else None
@@ -56,7 +56,7 @@ def frechet_of(real: Tensor, fake: Tensor, details: dict) -> Measured:
     bias = (sum(halves) / 2 - whole) * len(fake) if halves else 0.0
     low, high = frechet_interval(real, fake, n=100)
     width = (high - low) / 2  # the basic interval takes the bias out; the card's figure has it
-    return Measured(whole, (max(0.0, whole - width), whole + width), {"images": len(fake), **details}, bias)
+    return Figure(whole, (max(0.0, whole - width), whole + width), {"images": len(fake), **details}, bias)
 
 
 def rounded(value: float, digits: int) -> float:

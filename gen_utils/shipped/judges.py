@@ -5,6 +5,8 @@ A new training gives a new network, whose distances compare with nobody's: see `
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -96,8 +98,8 @@ def train_face_features(data_root: str | None = None, *, seed: int = 0, max_step
     drawn, photographed = (load_images(n, root=data_root, stand_in=False, size=64) for n in ("bitmoji", "celeba"))
     both = torch.cat((drawn.images, drawn.images, photographed.images))  # drawn faces are fewer: each twice
     train = ImageSet(both, None, (), "faces", f"{drawn.title} and {photographed.title}")
-    optimiser = dict(lr=3e-3, weight_decay=1e-2, temperature=0.2, weight=2.0, max_shift=6)
-    settings = dict(max_steps=max_steps, batch_size=64, precision="bf16-mixed")
+    optimiser: dict[str, Any] = dict(lr=3e-3, weight_decay=1e-2, temperature=0.2, weight=2.0, max_shift=6)
+    settings: dict[str, Any] = dict(max_steps=max_steps, batch_size=64, precision="bf16-mixed")
     network = FaceFeatures().to(memory_format=torch.channels_last)  # a quarter faster, the same numbers
     config = FitConfig(**settings, seed=seed, name="face_features")
     run = fit(FaceFeatureTraining(network, **optimiser), train, config=config, resume=True)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +28,7 @@ from ..models.pixels import dequantise
 from ..models.quantizer import perplexity
 from ..samplers import UniformStart
 from .draws import labels_asked, refined
-from .figure import Measured, frechet_of, mean_of, share
+from .figure import Figure, frechet_of, mean_of, share
 
 
 @dataclass(frozen=True)
@@ -85,13 +86,13 @@ def _first(images: ImageSet, n: int | None, seed: int = 0) -> ImageSet:
     return images.take(torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:n])
 
 
-def classifier(model: nn.Module, ask: Ask, *, data: Real) -> dict[str, Measured]:
+def classifier(model: Any, ask: Ask, *, data: Real) -> dict[str, Figure]:
     """A judge: how often it is right."""
     test = _first(data(ask.root), ask.images)
     return {"test_accuracy": share(logits_of(model, test).argmax(1) == test.labels, {})}
 
 
-def faces(model: nn.Module, ask: Ask) -> dict[str, Measured]:
+def faces(model: Any, ask: Ask) -> dict[str, Figure]:
     """Are a face's features nearest to those of its own mirrored, shifted copy? Is damage put in order?"""
     sets = [load_images(name, "test", root=ask.root, size=64, stand_in=False) for name in ("bitmoji", "celeba")]
     faces = _first(sets[1], ask.at_most(500))
@@ -107,13 +108,11 @@ def faces(model: nn.Module, ask: Ask) -> dict[str, Measured]:
             lambda x: frechet_distance(real, extract_features(model, x)), sets[0].images, seed=ask.seed
         )
         ordered = sum(all(x < y for x, y in pairwise(c)) for c in curves.values())
-        found["damage_in_order"] = Measured(ordered, None, {"of": len(CORRUPTIONS), "on": "held-out Bitmoji"})
+        found["damage_in_order"] = Figure(ordered, None, {"of": len(CORRUPTIONS), "on": "held-out Bitmoji"})
     return found
 
 
-def energy(
-    model: nn.Module, ask: Ask, *, data: str, split: str, n: int, size: int | None = None
-) -> dict[str, Measured]:
+def energy(model: Any, ask: Ask, *, data: str, split: str, n: int, size: int | None = None) -> dict[str, Figure]:
     """Fréchet distance of fresh chains to a split of the data; how far noise lies above held-out data."""
     held_out = _first(load_images(data, "test", root=ask.root, size=size, stand_in=False), ask.at_most(350))
     noise = UniformStart(model.event_shape).draw(len(held_out), generator=torch.Generator().manual_seed(ask.seed))
@@ -127,13 +126,13 @@ def energy(
     return found
 
 
-def _drawn_by(model: nn.Module, ask: Ask) -> dict:
+def _drawn_by(model: Any, ask: Ask) -> dict:
     """What stands beside the distance of chains: the judge, and the sampler on the card."""
     told = model.card["sampler"]
     return {"features": ask.judge, "chain_steps": told["steps"], "start": told["start"]}
 
 
-def _on_request(model: nn.Module, ask: Ask, *, guess: Callable) -> dict[str, Measured]:
+def _on_request(model: Any, ask: Ask, *, guess: Callable) -> dict[str, Figure]:
     """Accuracy, and samples of each class as an independent classifier sees them."""
     judge, test = ask.judged(), load_images("mnist", "test", root=ask.root, stand_in=False)
     some = _first(test, ask.images)
@@ -148,22 +147,22 @@ def _on_request(model: nn.Module, ask: Ask, *, guess: Callable) -> dict[str, Mea
     }
 
 
-def conditional(model: nn.Module, ask: Ask) -> dict[str, Measured]:
+def conditional(model: Any, ask: Ask) -> dict[str, Figure]:
     """A conditional energy: its accuracy, and samples on request."""
     return _on_request(model, ask, guess=classify)
 
 
-def jem(model: nn.Module, ask: Ask) -> dict[str, Measured]:
+def jem(model: Any, ask: Ask) -> dict[str, Figure]:
     """A classifier read as an energy: its accuracy and calibration, and samples on request."""
     found = _on_request(model, ask, guess=lambda network, x: network(x).argmax(1))
     found["test_accuracy"] = found.pop("accuracy")
     if ask.images is None:
         test = load_images("mnist", "test", root=ask.root, stand_in=False)
-        found["ece"] = Measured(reliability(logits_of(model, test), test.labels).ece, None, {"images": len(test)})
+        found["ece"] = Figure(reliability(logits_of(model, test), test.labels).ece, None, {"images": len(test)})
     return found
 
 
-def vqvae(model: nn.Module, ask: Ask, *, data: Real) -> dict[str, Measured]:
+def vqvae(model: Any, ask: Ask, *, data: Real) -> dict[str, Figure]:
     """Reconstructions, and how evenly the codes are used."""
     test = _first(data(ask.root), ask.images)
     with torch.no_grad():
@@ -174,11 +173,11 @@ def vqvae(model: nn.Module, ask: Ask, *, data: Real) -> dict[str, Measured]:
         tokens, _ = tokens_and_latents(model, test.images)
         used = torch.bincount(tokens.flatten(), minlength=model.config["n_codes"])
         details = {"images": len(test), "codes_in_use": int((used > 0).sum()), "of": len(used)}
-        found["perplexity"] = Measured(float(perplexity(used)), None, details)
+        found["perplexity"] = Figure(float(perplexity(used)), None, details)
     return found
 
 
-def prior(model: nn.Module, ask: Ask, *, data: Real) -> dict[str, Measured]:
+def prior(model: Any, ask: Ask, *, data: Real) -> dict[str, Figure]:
     """Nats of held-out tokens; the distance of decoded draws where there is a judge."""
     test = data(ask.root)
     some = _first(test, ask.images)
@@ -193,7 +192,7 @@ def prior(model: nn.Module, ask: Ask, *, data: Real) -> dict[str, Measured]:
     return found
 
 
-def persian(model: nn.Module, ask: Ask) -> dict[str, Measured]:
+def persian(model: Any, ask: Ask) -> dict[str, Figure]:
     """Part F's figures, against the last twentieth of its split, binary."""
     parts = [load_images("persian_digits", split, root=ask.root, stand_in=False) for split in ("train", "test")]
     test = stratified(parts, (0.85, 0.10, 0.05), model.card["seed"])[2]
@@ -209,15 +208,15 @@ def persian(model: nn.Module, ask: Ask) -> dict[str, Measured]:
     }
     if ask.images is None:
         n = {"images": len(fake)}
-        found["classes_missing"] = Measured(len(seen.missing), None, {"of": 10, **n})
+        found["classes_missing"] = Figure(len(seen.missing), None, {"of": 10, **n})
         around = bootstrap(lambda f: class_coverage(f).kl, (logits,), n=200, bounds=(0.0, math.inf))
-        found["kl_to_uniform"] = Measured(seen.kl, around, {"unit": "nats", **n})
+        found["kl_to_uniform"] = Figure(seen.kl, around, {"unit": "nats", **n})
         for key, value in zip(("precision", "recall"), precision_recall(real, features), strict=True):
-            found[key] = Measured(value, wilson(round(value * len(real)), len(real)), n)
+            found[key] = Figure(value, wilson(round(value * len(real)), len(real)), n)
     return found
 
 
-def drawn_faces(model: nn.Module, ask: Ask) -> dict[str, Measured]:
+def drawn_faces(model: Any, ask: Ask) -> dict[str, Figure]:
     """Distances to training faces."""
     judge, n = ask.judged(), ask.at_most(1000)
     real = extract_features(judge, _first(load_images("bitmoji", root=ask.root, size=64, stand_in=False), 1000))
@@ -226,11 +225,11 @@ def drawn_faces(model: nn.Module, ask: Ask) -> dict[str, Measured]:
     found = {"frechet_distance": frechet_of(real, fake, details)}
     if ask.images is None:
         kernel = kernel_interval(real, fake, n=100)
-        found["kernel_distance"] = Measured(kernel_distance(real, fake), kernel, {"images": n, **details})
+        found["kernel_distance"] = Figure(kernel_distance(real, fake), kernel, {"images": n, **details})
     return found
 
 
-def vae(model: nn.Module, ask: Ask) -> dict[str, Measured]:
+def vae(model: Any, ask: Ask) -> dict[str, Figure]:
     """Distance of draws, and bits a dimension of held-out faces."""
     test = load_images("celeba", "test", root=ask.root, size=64, stand_in=False)
     x = dequantise(test.images[: ask.at_most(50)], torch.Generator().manual_seed(ask.seed))
@@ -247,7 +246,7 @@ def vae(model: nn.Module, ask: Ask) -> dict[str, Measured]:
     }
 
 
-def vaebm(model: nn.Module, ask: Ask, *, real: Real) -> dict[str, Measured]:
+def vaebm(model: Any, ask: Ask, *, real: Real) -> dict[str, Figure]:
     """Distances of decoder means before and after the chains."""
     network, n = ask.judged(), ask.at_most(2000)
     reference = extract_features(network, real(ask.root))

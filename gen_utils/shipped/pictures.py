@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from .. import checkpoints
 from ..base.files import write_atomically
@@ -17,7 +18,7 @@ from ..plotting.images import mosaic
 from .registry import lookup
 
 
-def draw(model: nn.Module, n: int, *, data_root: str | None = None, seed: int = 1) -> Tensor:
+def draw(model: Any, n: int, *, data_root: str | None = None, seed: int = 1) -> Tensor:
     """n pictures of a shipped model, uint8 (n, C, H, W): nothing is selected, nothing repeated.
 
     Args:

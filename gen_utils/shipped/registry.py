@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .. import models
 from . import draws, judges, measures
-from .figure import Measured
+from .figure import Figure
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Shipped:
     name: str
     network: type[nn.Module]
     part: str | None
-    measure: Callable[..., dict[str, Measured]]
+    measure: Callable[..., dict[str, Figure]]
     draw: Callable[..., Tensor] | None = None
     judge: str | None = None
     train: Callable | None = None

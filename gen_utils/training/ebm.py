@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import lightning as L
 import torch
@@ -76,6 +77,8 @@ class EBMTraining(L.LightningModule):
         energy: it is changed.
         lr_factor: the learning rate is multiplied by it; a rescue lowers it after a divergence.
     """
+
+    energy: Any  # with an event_shape; a conditional one with n_classes, given, class_energies
 
     def __init__(self, energy: nn.Module, config: EBMConfig, *, lr_factor: float = 1.0) -> None:
         super().__init__()

@@ -69,6 +69,8 @@ class JEMTraining(EBMTraining):
         lr_factor: the learning rate is multiplied by it; ``train_jem`` lowers it after a divergence.
     """
 
+    config: JEMConfig
+
     def __init__(
         self,
         classifier: nn.Module,

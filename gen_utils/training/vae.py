@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import lightning as L
 import torch
 from torch import Tensor, nn
@@ -36,6 +38,8 @@ class VAETraining(L.LightningModule):
 
     Source of the fresh draws: Burda et al. (2016), IWAE.
     """
+
+    model: Any  # a VAE: prior, posterior, likelihood, and pixels that know their σ
 
     def __init__(
         self,

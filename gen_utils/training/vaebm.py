@@ -104,6 +104,8 @@ class VAEBMTraining(EBMTraining):
         lr_factor: the learning rate is multiplied by it; ``train_vaebm`` lowers it after a divergence.
     """
 
+    config: VAEBMConfig
+
     def __init__(self, joint: VAEBM, config: VAEBMConfig, *, lr_factor: float = 1.0) -> None:
         super().__init__(joint.energy, config, lr_factor=lr_factor)
         if self.n_classes is not None:

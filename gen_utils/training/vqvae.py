@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import lightning as L
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from ..data import ImageSet, to_float
@@ -19,7 +19,10 @@ from ..models.quantizer import perplexity
 class _CodeWatch(L.LightningModule):
     """Validation of both models: MSE in [0, 1], and the perplexity over the whole of the validation set."""
 
-    def __init__(self, model: nn.Module, lr: float) -> None:
+    model: VQVAE | GumbelVAE
+    val_counts: Tensor
+
+    def __init__(self, model: VQVAE | GumbelVAE, lr: float) -> None:
         super().__init__()
         self.model, self.lr = model, lr
         self.register_buffer("val_counts", torch.zeros(model.config["n_codes"], dtype=torch.int64), persistent=False)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 import torch
-from arviz_stats.base import array_stats
 
-from gen_utils.evaluation.chains import autocorrelation, ess, grid_kl, nested_rhat, split_rhat
+from gen_utils.evaluation.chains import autocorrelation, ess, grid_kl, split_rhat
 from gen_utils.models import Gaussian, eight_gaussians
 from gen_utils.samplers import HMC, Langevin, sample
 
@@ -58,18 +56,6 @@ def test_chains_that_agree_and_chains_that_do_not():
     assert split_rhat(wide).min() > 1.05
 
 
-def test_nested_rhat_judges_many_short_chains():
-    """512 chains of 5 draws: plain R-hat cannot see that they agree, the superchains can."""
-    path = ar1(0.9, 5, 512, (2,))
-    assert split_rhat(path).min() > 1.2
-    assert nested_rhat(path, 8).max() < 1.05
-    path[:, :256] += 2
-    assert nested_rhat(path, 8).min() > 1.3
-    ids = np.repeat(np.arange(8), 64)
-    direct = array_stats.rhat_nested(path[..., 0].numpy(), ids, method="rank", chain_axis=1, draw_axis=0)
-    assert nested_rhat(path, 8)[0].item() == pytest.approx(float(direct), rel=1e-12)
-
-
 @pytest.mark.parametrize("rho", [0.0, 0.7])
 def test_autocorrelation_of_ar1(rho):
     path = ar1(rho, 4000, 6, (20,))
@@ -84,7 +70,7 @@ def test_autocorrelation_of_ar1(rho):
 @pytest.mark.parametrize("event", [(), (3,), (1, 2, 2)])
 def test_any_event_shape(event):
     path = ar1(0.3, 50, 4, event).float()
-    assert ess(path).shape == split_rhat(path).shape == nested_rhat(path, 2).shape == event
+    assert ess(path).shape == split_rhat(path).shape == event
     assert autocorrelation(path, 7).shape == (8, *event)
     assert ess(path).dtype == torch.float64
 
@@ -157,7 +143,7 @@ def test_kl_outside_the_grid():
 # Bad input.
 
 
-@pytest.mark.parametrize("function", [ess, split_rhat, autocorrelation, lambda p: nested_rhat(p, 2)])
+@pytest.mark.parametrize("function", [ess, split_rhat, autocorrelation])
 @pytest.mark.parametrize("path", [torch.zeros(3, 4, 2), torch.zeros(5), None, torch.zeros(5, 0, 2)])
 def test_a_path_that_is_too_short(function, path):
     with pytest.raises(ValueError, match="at least 4 draws"):
@@ -170,8 +156,6 @@ def test_a_path_that_is_too_short(function, path):
         (lambda p: ess(torch.full((5, 4), torch.nan)), "not finite"),
         (lambda p: ess(p, method="tails"), "method is"),
         (lambda p: split_rhat(p[:, :1]), "2 chains"),
-        (lambda p: nested_rhat(p, 3), "divide the 4 chains"),
-        (lambda p: nested_rhat(p, 1), "at least 2"),
         (lambda p: autocorrelation(p, 10), "max_lag must be between"),
         (lambda p: grid_kl(p, Gaussian(), (-1, 1, -1, 1)), r"shape \(N, 2\)"),
         (lambda p: grid_kl(p[0], Gaussian(), (1, -1, -1, 1)), "low < high"),

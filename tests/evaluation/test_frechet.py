@@ -112,7 +112,7 @@ def test_image_distances_agree_with_the_plain_functions_and_say_what_they_are():
     assert "digit_classifier" in found.label and "128" in found.label and "140" in found.label
     low, high = found.kernel_interval
     assert low < found.kernel < high
-    assert image_distances("digit_classifier", real, fake, resamples=0).as_dict()["frechet_interval"] is None
+    assert image_distances("digit_classifier", real, fake, resamples=0).frechet_interval is None
 
 
 def test_floats_and_bytes_are_one():

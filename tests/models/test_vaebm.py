@@ -9,7 +9,7 @@ from torch.distributions import Bernoulli, Independent, Normal
 
 from gen_utils import checkpoints
 from gen_utils.models import MLPVAE, VAEBM, ConvVAE, LinearGaussianVAE, SmallEnergy, StridedEnergy
-from gen_utils.models.vaebm import NormalStart, epsilon_energy, log_jacobian, to_epsilon, to_xz, xz_energy
+from gen_utils.models.vaebm import NormalStart, epsilon_energy, to_epsilon, to_xz, xz_energy
 from gen_utils.samplers import HMC, sample
 
 D, LATENT, SIGMA = 3, 2, 0.4
@@ -118,7 +118,6 @@ def test_the_two_energies_differ_by_the_log_jacobian(vae, linear):
     log_det = torch.stack(
         [torch.linalg.slogdet(torch.func.jacrev(lambda e: to_xz(u_eps, e[None])[0])(row)).logabsdet for row in eps]
     )
-    torch.testing.assert_close(log_jacobian(u_eps, eps), log_det)
     constant = 0.5 * eps.shape[1] * math.log(2 * math.pi)
     torch.testing.assert_close(u_xz(to_xz(u_eps, eps)) - log_det - constant, u_eps(eps))
     torch.testing.assert_close(to_epsilon(u_xz, to_xz(u_eps, eps)), eps)

@@ -9,14 +9,15 @@ from gen_utils import checkpoints
 from gen_utils.base.places import NOTEBOOKS
 from gen_utils.publishing import pages as book_pages
 from gen_utils.publishing.parts import parts
+from gen_utils.report import COMPARISON, MARK
 
 
 @pytest.fixture
 def executed(tmp_path):
     """One executed notebook with a results table and another one."""
 
-    def output(text):
-        return {"output_type": "display_data", "data": {"text/markdown": text}, "metadata": {}}
+    def output(text, what="a table"):
+        return {"output_type": "display_data", "data": {"text/markdown": text}, "metadata": {MARK: what}}
 
     cells = [
         {"cell_type": "code", "source": "", "outputs": [output("| a | b |\n|---|---|\n| 1 | 2 |")]},
@@ -24,7 +25,10 @@ def executed(tmp_path):
             "cell_type": "code",
             "source": "",
             "outputs": [
-                output("**Note**\n\n| quantity | reported | shipped | this run (quick) |\n|-|-|-|-|\n| x | 1 | 2 | 3 |")
+                output(
+                    "**Note**\n\n| data | quantity | reported | this run (quick) |\n|-|-|-|-|\n| x | 1 | 2 | 3 |",
+                    COMPARISON,
+                )
             ],
         },
     ]

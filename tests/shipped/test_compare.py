@@ -7,7 +7,7 @@ from gen_utils import checkpoints
 from gen_utils.evaluation.frechet import frechet_distance
 from gen_utils.shipped.compare import compare, measure
 from gen_utils.shipped.draws import labels_asked
-from gen_utils.shipped.figure import Measured, frechet_of
+from gen_utils.shipped.figure import Figure, frechet_of
 from gen_utils.shipped.pictures import draw
 from gen_utils.shipped.registry import MODELS
 
@@ -19,21 +19,21 @@ def card(**metrics):
 
 
 def test_a_figure_that_chance_explains_agrees_and_another_differs():
-    found = {"accuracy": Measured(0.95, (0.93, 0.965), {"images": 500})}
+    found = {"accuracy": Figure(0.95, (0.93, 0.965), {"images": 500})}
     assert compare(card(accuracy={"value": 0.96, "images": 10_000}), found)[0]["agrees"]
     assert compare(card(accuracy={"value": 0.99, "images": 10_000}), found)[0]["agrees"] is False
     assert compare(card(), found)[0]["agrees"] is None
 
 
 def test_a_figure_without_chance_agrees_to_its_last_digit_only():
-    found = {"perplexity": Measured(171.1, None, {"images": 10_000})}
+    found = {"perplexity": Figure(171.1, None, {"images": 10_000})}
     assert compare(card(perplexity={"value": 171.2, "images": 10_000}), found)[0]["agrees"]
     assert compare(card(perplexity={"value": 180.0, "images": 10_000}), found)[0]["agrees"] is False
 
 
 def test_a_small_figure_is_held_to_its_size():
     """An error of 0.004 that grew by a quarter is no rounding."""
-    found = {"mse": Measured(0.005, (0.00499, 0.00501), {"images": 10_000})}
+    found = {"mse": Figure(0.005, (0.00499, 0.00501), {"images": 10_000})}
     assert compare(card(mse={"value": 0.004, "images": 10_000}), found)[0]["agrees"] is False
 
 
@@ -48,7 +48,7 @@ def test_a_frechet_distance_of_few_images_is_brought_to_the_cards_number():
 
 
 def test_an_entry_is_what_a_card_holds():
-    entry = Measured(12.345678, (11.0, 14.00001), {"features": "digit_classifier", "images": 2000}).entry()
+    entry = Figure(12.345678, (11.0, 14.00001), {"features": "digit_classifier", "images": 2000}).entry()
     assert entry == {"value": 12.35, "interval_95": [11.0, 14.0], "features": "digit_classifier", "images": 2000}
 
 
