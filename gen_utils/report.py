@@ -14,7 +14,7 @@ from .base.frontend import in_notebook
 from .base.places import RESULTS
 
 MIME = "application/vnd.gen-utils.record+json"
-MARK, COMPARISON = "gen_utils", "a comparison"  # in an output's metadata: what it is
+KIND, COMPARISON = "gen_utils", "a comparison"  # in an output's metadata: what it is
 _recorded: dict[str, object] = {}
 
 
@@ -76,7 +76,7 @@ def say(text: str, *, what: str = "a sentence") -> None:
 
         if "matplotlib.pyplot" in sys.modules:
             sys.modules["matplotlib.pyplot"].show()  # the cell's figures first, then what is said of them
-        display(Markdown(text), metadata={MARK: what})
+        display(Markdown(text), metadata={KIND: what})
     else:
         print(text)
 

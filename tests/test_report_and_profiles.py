@@ -81,9 +81,9 @@ def test_a_table_with_this_run_beside_others_says_what_it_is(monkeypatch):
     shown = []
     monkeypatch.setattr(report, "in_notebook", lambda: True)
     monkeypatch.setattr("IPython.display.display", lambda what, metadata=None, **more: shown.append(metadata))
-    three = report.comparison({"a": 1.0}, "quick")
-    report.table([three("first", "a"), three("second", "b")])
+    three = report.comparison({"only_here": 1.0}, "quick")
+    report.table([three("first", "only_here"), three("second", "nowhere")])
     report.table([{"data": "x", "quantity": 1, "this run (quick)": 2}])
     report.table([{"quantity": 1, "run": 2}])
     report.say("A sentence.")
-    assert [metadata[report.MARK] for metadata in shown] == [report.COMPARISON] * 2 + ["a table", "a sentence"]
+    assert [metadata[report.KIND] for metadata in shown] == [report.COMPARISON] * 2 + ["a table", "a sentence"]

@@ -15,6 +15,7 @@ import jupytext
 
 from .. import checkpoints
 from ..base.places import CHECKPOINTS, NOTEBOOKS
+from ..report import COMPARISON, KIND
 from . import api, benchmark_tables
 from .parts import parts, title_of
 
@@ -94,7 +95,7 @@ def results(executed: Mapping[str, Path]) -> str:
     for part, path in executed.items():
         for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
             for output in cell.get("outputs", ()):
-                if output.get("metadata", {}).get(MARK) == COMPARISON:
+                if output.get("metadata", {}).get(KIND) == COMPARISON:
                     text = "".join(output["data"]["text/markdown"])
                     sections.append(f"## [{title_of(part)}](../notebooks/{part}.ipynb)\n\n{text}\n")
     return "\n".join(sections)

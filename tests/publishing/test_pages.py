@@ -9,7 +9,7 @@ from gen_utils import checkpoints
 from gen_utils.base.places import NOTEBOOKS
 from gen_utils.publishing import pages as book_pages
 from gen_utils.publishing.parts import parts
-from gen_utils.report import COMPARISON, MARK
+from gen_utils.report import COMPARISON, KIND
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def executed(tmp_path):
     """One executed notebook with a results table and another one."""
 
     def output(text, what="a table"):
-        return {"output_type": "display_data", "data": {"text/markdown": text}, "metadata": {MARK: what}}
+        return {"output_type": "display_data", "data": {"text/markdown": text}, "metadata": {KIND: what}}
 
     cells = [
         {"cell_type": "code", "source": "", "outputs": [output("| a | b |\n|---|---|\n| 1 | 2 |")]},
