@@ -6,6 +6,7 @@ import contextlib
 import errno
 import glob
 import os
+import platform
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from pathlib import Path
 from .places import runs_root
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_NODE = platform.node().replace(".", "-") or "here"
 _STALE = 3600.0  # seconds after which an unfinished file belongs to a process that was killed
 _FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -54,10 +56,12 @@ def plain_write_errors(path: str | os.PathLike) -> Iterator[None]:
 def write_atomically(path: Path, data: bytes) -> None:
     """Write beside the target and rename, so that no reader ever sees half a file.
 
+    Two that write the same file at once do not meet: each writes under a name of its own, and the last one wins.
+
     Raises:
         CannotWrite: the disk is full or read-only; what was there before is still there.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.partial")  # nobody else's
+    partial = path.with_name(f"{path.name}.{_NODE}.{os.getpid()}.{threading.get_ident()}.partial")
     with plain_write_errors(path):
         try:
             with open(partial, "wb") as file:
@@ -65,12 +69,25 @@ def write_atomically(path: Path, data: bytes) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(partial, path)
-            for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):  # by a process that was killed
-                with contextlib.suppress(OSError):
-                    if time.time() - left.stat().st_mtime > _STALE:
-                        left.unlink()
         finally:
             partial.unlink(missing_ok=True)
+        for left in path.parent.glob(f"{glob.escape(path.name)}.*.partial"):
+            if _abandoned(left):
+                left.unlink(missing_ok=True)
+
+
+def _abandoned(partial: Path) -> bool:
+    """Was the process killed that wrote this? On this machine one can ask; else time tells."""
+    node, pid = partial.name.split(".")[-4:-2]
+    with contextlib.suppress(OSError, ValueError):
+        if time.time() - partial.stat().st_mtime > _STALE:
+            return True
+        if node == _NODE and os.name == "posix":
+            try:
+                os.kill(int(pid), 0)
+            except ProcessLookupError:
+                return True
+    return False
 
 
 def _is_run(path: Path) -> bool:

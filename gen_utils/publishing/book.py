@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..base.places import BOOK, BUILD, CHECKPOINTS, ROOT
 from .dataset_page import write_page
+from .links import link_chapters
 from .pages import fill
 
 # Jupyter Book always writes these, twice, for a service on another host that this book does not use.
@@ -46,6 +47,7 @@ def build_book(executed: dict[str, Path], *, profile: str, data_root: str, out: 
     shutil.copytree(stage / "_build" / "html", html, dirs_exist_ok=True)
     for page in html.rglob("*.html"):
         _write_if_changed(_THEBE.sub("", page.read_text(encoding="utf-8")).encode(), page)
+    link_chapters(html, executed)
     return html / "index.html"
 
 
