@@ -18,7 +18,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 CODE = f"""\
 import sys
 sys.path.insert(0, {str(ROOT)!r})
-from gen_utils.explorers.sampler import can_show_widgets, sampler_explorer
+from gen_utils.base.frontend import can_show_widgets
+from gen_utils.explorers.sampler import sampler_explorer
 assert can_show_widgets()
 sampler_explorer()
 """
