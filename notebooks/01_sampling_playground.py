@@ -66,6 +66,7 @@ import numpy as np
 import torch
 
 from gen_utils import report
+from gen_utils.base.frontend import can_show_widgets
 from gen_utils.checks import sampling as checks
 from gen_utils.evaluation.chains import (
     autocorrelation,
@@ -78,8 +79,20 @@ from gen_utils.evaluation.likelihood import (
     log_mean_exp,
     sigmoid_betas,
 )
+from gen_utils.explorers.sampler import (
+    TARGETS,
+    make_kernel,
+    run_chains,
+    sampler_explorer,
+)
 from gen_utils.models import Gaussian, eight_gaussians
 from gen_utils.plotting import COLOURS, display_html, plt, use_style
+from gen_utils.plotting.landscapes import (
+    chain_film,
+    density_on,
+    draw_density,
+    draw_states,
+)
 from gen_utils.profiles import choose
 from gen_utils.report import record, say, table
 from gen_utils.samplers import (
@@ -92,19 +105,6 @@ from gen_utils.samplers import (
     warm_up,
 )
 from gen_utils.samplers.protocol import energy_and_grad
-from gen_utils.base.frontend import can_show_widgets
-from gen_utils.explorers.sampler import (
-    TARGETS,
-    make_kernel,
-    run_chains,
-    sampler_explorer,
-)
-from gen_utils.plotting.landscapes import (
-    chain_film,
-    density_on,
-    draw_density,
-    draw_states,
-)
 
 # %% tags=["parameters"]
 profile = "quick"  # quick, laptop or full

@@ -67,11 +67,20 @@ from gen_utils.evaluation import outliers
 from gen_utils.evaluation.corruptions import corruptions
 from gen_utils.evaluation.frechet import extract_features, frechet_distance
 from gen_utils.models import SmallEnergy
-from gen_utils.plotting import (animate_chain, chain_strip, curves, display_html, histograms, image_grid, mosaic, plt, use_style)  # fmt: skip
+from gen_utils.plotting import (  # fmt: skip
+    animate_chain,
+    chain_strip,
+    curves,
+    display_html,
+    histograms,
+    image_grid,
+    mosaic,
+    plt,
+    use_style,
+)
 from gen_utils.profiles import choose
 from gen_utils.report import record, say, table
 from gen_utils.samplers import ChainDiverged, Langevin, UniformStart, sample
-from gen_utils.training.cards import card_facts
 from gen_utils.training import (
     EBMConfig,
     EBMTraining,
@@ -80,6 +89,7 @@ from gen_utils.training import (
     TrainingDiverged,
     fit,
 )
+from gen_utils.training.cards import card_facts
 
 # %% tags=["parameters"]
 profile = "quick"  # quick, laptop or full

@@ -69,6 +69,8 @@ from gen_utils.checks import ebm_bitmoji as checks
 from gen_utils.data import load_images, to_float, to_uint8
 from gen_utils.evaluation.collapse import chain_length_test
 from gen_utils.evaluation.frechet import extract_features, frechet_distance
+from gen_utils.experiments.sweep import summary, sweep
+from gen_utils.experiments.train_test import train_validate_test
 from gen_utils.models import TenLayerEnergy
 from gen_utils.plotting import (
     animate_chain,
@@ -82,10 +84,8 @@ from gen_utils.plotting import (
 from gen_utils.profiles import choose
 from gen_utils.report import record, say, table
 from gen_utils.samplers import MALA, Langevin, UniformStart, power_decay, sample
-from gen_utils.training.cards import card_facts
 from gen_utils.training import EBMConfig, EBMWatch
-from gen_utils.experiments.sweep import summary, sweep
-from gen_utils.experiments.train_test import train_validate_test
+from gen_utils.training.cards import card_facts
 
 # %% tags=["parameters"]
 profile = "quick"  # quick, laptop or full

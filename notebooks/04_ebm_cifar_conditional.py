@@ -63,13 +63,13 @@ from gen_utils import checkpoints, report
 from gen_utils.checks import ebm_cifar_conditional as checks
 from gen_utils.data import load_images, to_float, to_uint8
 from gen_utils.evaluation.frechet import extract_features, frechet_distance
+from gen_utils.experiments.sweep import summary, sweep
 from gen_utils.models import ConditionalEnergy, ResidualEnergy
 from gen_utils.models.conditional_energy import classify
 from gen_utils.plotting import chain_strip, curves, image_grid, plt, use_style
 from gen_utils.profiles import choose
 from gen_utils.report import record, say, table
 from gen_utils.samplers import Langevin, UniformStart, geometric, sample
-from gen_utils.training.cards import card_facts
 from gen_utils.training import (
     EBMConfig,
     EBMTraining,
@@ -77,8 +77,8 @@ from gen_utils.training import (
     FitConfig,
     fit,
 )
+from gen_utils.training.cards import card_facts
 from gen_utils.training.watches import QualityWatch
-from gen_utils.experiments.sweep import summary, sweep
 
 # %% tags=["parameters"]
 profile = "quick"  # quick, laptop or full

@@ -67,16 +67,17 @@ from torch.nn import functional as F
 from gen_utils import checkpoints, report
 from gen_utils.checks import jem as checks
 from gen_utils.data import load_images, to_float, to_uint8
-from gen_utils.evaluation.intervals import bootstrap, wilson
+from gen_utils.evaluation.attacks import robust_accuracy
 from gen_utils.evaluation.classification import (
     fit_temperature,
     logits_of,
     outlier_scores,
     reliability,
 )
-from gen_utils.evaluation.attacks import robust_accuracy
 from gen_utils.evaluation.frechet import extract_features, frechet_distance
+from gen_utils.evaluation.intervals import bootstrap, wilson
 from gen_utils.evaluation.outliers import auroc
+from gen_utils.experiments.sweep import summary, sweep
 from gen_utils.models import JointEnergy, ResNetClassifier, SmoothClassifier
 from gen_utils.plotting import chain_strip, curves, image_grid, plt, use_style
 from gen_utils.profiles import choose
@@ -88,16 +89,15 @@ from gen_utils.samplers import (
     UniformStart,
     sample,
 )
-from gen_utils.training.cards import card_facts
 from gen_utils.training import (
     ClassifierTraining,
     FitConfig,
     TrainingDiverged,
     fit,
 )
+from gen_utils.training.cards import card_facts
 from gen_utils.training.jem import JEMConfig, train_jem
 from gen_utils.training.watches import QualityWatch
-from gen_utils.experiments.sweep import summary, sweep
 
 # %% tags=["parameters"]
 profile = "quick"  # quick, laptop or full

@@ -70,13 +70,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch.nn import functional as F
 
 from gen_utils import checkpoints, report
+from gen_utils.base.frontend import can_show_widgets
 from gen_utils.checks import dvae_clustering as checks
-from gen_utils.explorers.codebook import (
-    code_pictures,
-    codebook_explorer,
-    draw_tokens,
-    swap_token,
-)
 from gen_utils.data import load_images, to_float, to_uint8
 from gen_utils.evaluation import clustering
 from gen_utils.evaluation.frechet import extract_features, frechet_distance
@@ -84,6 +79,12 @@ from gen_utils.evaluation.token_features import (
     one_hot_tokens,
     token_histograms,
     tokens_and_latents,
+)
+from gen_utils.explorers.codebook import (
+    code_pictures,
+    codebook_explorer,
+    draw_tokens,
+    swap_token,
 )
 from gen_utils.models import VQVAE, GumbelVAE, SmallClassifier, TokenPrior
 from gen_utils.models.vqvae import Decoder, Encoder
@@ -95,7 +96,6 @@ from gen_utils.plotting.clusters import (
 )
 from gen_utils.profiles import choose
 from gen_utils.report import record, say, table
-from gen_utils.training.cards import card_facts
 from gen_utils.training import (
     ClassifierTraining,
     FitConfig,
@@ -105,7 +105,7 @@ from gen_utils.training import (
     fit,
     token_set,
 )
-from gen_utils.base.frontend import can_show_widgets
+from gen_utils.training.cards import card_facts
 
 # %% tags=["parameters"]
 profile = "quick"  # quick, laptop or full

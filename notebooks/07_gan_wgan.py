@@ -70,9 +70,10 @@ from gen_utils import checkpoints, report
 from gen_utils.checks import gan_wgan as checks
 from gen_utils.data import load_images, stratified, to_float
 from gen_utils.evaluation.classification import logits_of
-from gen_utils.evaluation.intervals import wilson
 from gen_utils.evaluation.coverage import class_coverage, precision_recall
 from gen_utils.evaluation.frechet import extract_features, frechet_distance
+from gen_utils.evaluation.intervals import wilson
+from gen_utils.experiments.sweep import summary, sweep
 from gen_utils.models import (
     AutoencoderEnergy,
     Critic,
@@ -89,10 +90,11 @@ from gen_utils.plotting import (
     plt,
     use_style,
 )
+from gen_utils.plotting.landscapes import chain_film, draw_states
 from gen_utils.profiles import choose
 from gen_utils.report import record, say, table
-from gen_utils.training.cards import card_facts
 from gen_utils.training import FitConfig
+from gen_utils.training.cards import card_facts
 from gen_utils.training.gan import (
     EnergyBased,
     GANConfig,
@@ -104,8 +106,6 @@ from gen_utils.training.gan import (
     train_gan,
 )
 from gen_utils.training.watches import GeneratorWatch
-from gen_utils.experiments.sweep import summary, sweep
-from gen_utils.plotting.landscapes import chain_film, draw_states
 
 # %% tags=["parameters"]
 profile = "quick"  # quick, laptop or full

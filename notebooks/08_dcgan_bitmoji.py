@@ -76,6 +76,7 @@ from gen_utils.evaluation.frechet import (
     frechet_distance,
     image_distances,
 )
+from gen_utils.experiments.sweep import summary, sweep
 from gen_utils.models import Critic, Generator
 from gen_utils.plotting import (
     animate_chain,
@@ -89,11 +90,10 @@ from gen_utils.plotting import (
 from gen_utils.plotting.networks import draw_network, layer_rows, trace_layers
 from gen_utils.profiles import choose
 from gen_utils.report import record, say, table
-from gen_utils.training.cards import card_facts
 from gen_utils.training import FitConfig
+from gen_utils.training.cards import card_facts
 from gen_utils.training.gan import GANConfig, NonSaturating, train_gan
 from gen_utils.training.watches import GeneratorWatch
-from gen_utils.experiments.sweep import summary, sweep
 
 # %% tags=["parameters"]
 profile = "quick"  # quick, laptop or full

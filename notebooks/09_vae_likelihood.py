@@ -66,6 +66,7 @@ from PIL import Image
 from torch.distributions import MultivariateNormal, kl_divergence
 
 from gen_utils import checkpoints, report
+from gen_utils.base.frontend import can_show_widgets
 from gen_utils.checks import vae_likelihood as checks
 from gen_utils.data import load_images, to_float, to_uint8
 from gen_utils.evaluation.chains import split_rhat
@@ -80,16 +81,15 @@ from gen_utils.evaluation.likelihood import (
     posterior_log_ratios,
     weight_ess,
 )
+from gen_utils.experiments.sweep import sweep
 from gen_utils.explorers.latent import latent_explorer
 from gen_utils.models import MLPVAE, ConvVAE, LinearGaussianVAE
 from gen_utils.models.pixels import dequantise
 from gen_utils.plotting import curves, image_grid, plt, use_style
 from gen_utils.profiles import choose
 from gen_utils.report import record, say, table
-from gen_utils.training.cards import card_facts
 from gen_utils.training import FitConfig, VAETraining, fit
-from gen_utils.experiments.sweep import sweep
-from gen_utils.base.frontend import can_show_widgets
+from gen_utils.training.cards import card_facts
 
 # %% tags=["parameters"]
 profile = "quick"  # quick, laptop or full

@@ -69,12 +69,20 @@ from gen_utils import checkpoints, report
 from gen_utils.checks import vaebm as checks
 from gen_utils.data import load_images, to_float, to_uint8
 from gen_utils.evaluation.chains import ess, split_rhat
-from gen_utils.evaluation.intervals import weight_ess
 from gen_utils.evaluation.classification import logits_of
 from gen_utils.evaluation.coverage import class_coverage, stacked_modes
 from gen_utils.evaluation.disentanglement import dci, mutual_information_gap
 from gen_utils.evaluation.frechet import extract_features, frechet_distance
-from gen_utils.models import MLPVAE, ConvVAE, Critic, Generator, SmallEnergy, StridedEnergy  # fmt: skip
+from gen_utils.evaluation.intervals import weight_ess
+from gen_utils.experiments.sweep import summary, sweep
+from gen_utils.models import (  # fmt: skip
+    MLPVAE,
+    ConvVAE,
+    Critic,
+    Generator,
+    SmallEnergy,
+    StridedEnergy,
+)
 from gen_utils.models.vaebm import epsilon_energy, to_epsilon, to_xz, xz_energy
 from gen_utils.plotting import (
     animate_chain,
@@ -96,15 +104,14 @@ from gen_utils.samplers import (
     warm_up,
 )
 from gen_utils.samplers.written import read_kernel
-from gen_utils.training.cards import card_facts
 from gen_utils.training import (
     FitConfig,
     TrainingDiverged,
     VAETraining,
     fit,
 )
+from gen_utils.training.cards import card_facts
 from gen_utils.training.gan import GANConfig, Relativistic, train_gan
-from gen_utils.experiments.sweep import summary, sweep
 from gen_utils.training.vaebm import (
     VAEBMConfig,
     half_step_langevin,

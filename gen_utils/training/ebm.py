@@ -147,12 +147,12 @@ class EBMTraining(L.LightningModule):
         self.log_contrast(energy_real, energy_fake)
         return loss
 
-    def log_contrast(self, energy_real: Tensor, energy_fake: Tensor) -> float:
-        """Log both mean energies and their difference, which is returned; energies (B,)."""
+    def log_contrast(self, energy_real: Tensor, energy_fake: Tensor) -> Tensor:
+        """Log both mean energies and their difference, which is returned, a scalar; energies (B,)."""
         real_mean, fake_mean = energy_real.detach().mean(), energy_fake.detach().mean()
         contrast = real_mean - fake_mean
         self.log_dict({"contrast": contrast, "energy_real": real_mean, "energy_fake": fake_mean})
-        return float(contrast)
+        return contrast
 
     def validation_step(self, batch: tuple[Tensor, ...], _) -> None:
         real, labels = to_float(batch[0]), self._labels(batch)

@@ -65,11 +65,11 @@ def fit(
     else:
         checkpoint = None
     with plain_write_errors(run_dir):
+        if checkpoint is None:  # a fresh start, killed at once, must not go on with an old run; nor show its curves
+            for old in (last, *run_dir.glob("csv/*/metrics.csv")):
+                old.unlink(missing_ok=True)
         going_on = resume is True and checkpoint is not None
         held = take_folder(run_dir, identity, named=named, resuming=going_on)
-    if checkpoint is None:  # a fresh start, killed at once, must not go on with an old run; nor show its curves
-        for old in (last, *run_dir.glob("csv/*/metrics.csv")):
-            old.unlink(missing_ok=True)
 
     clock = _Clock()
     loggers = [

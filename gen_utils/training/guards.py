@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from lightning.pytorch.callbacks import Callback
-from torch import nn
+from torch import Tensor, nn
 
 
 class TrainingDiverged(RuntimeError):
@@ -38,7 +38,7 @@ def refuse_sick(module: nn.Module, step: int, last: Path) -> None:
             raise TrainingDiverged(f"{name} is not finite after step {step}; {last_good(last)}")
 
 
-def refuse_runaway(contrast: float, limit: float, step: int) -> None:
+def refuse_runaway(contrast: Tensor | float, limit: float, step: int) -> None:
     """Mean energies of data and of samples far apart are a divergence, long before a loss stops being finite.
 
     Args:
@@ -47,6 +47,7 @@ def refuse_runaway(contrast: float, limit: float, step: int) -> None:
     Raises:
         TrainingDiverged: further apart than ``limit``.
     """
+    contrast = float(contrast)
     if abs(contrast) > limit:
         raise TrainingDiverged(
             f"data and samples are {contrast:.0f} nats apart at step {step}, more than "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import lightning as L
@@ -68,6 +68,7 @@ def fit_with_rescue(
     torch.manual_seed(seed)
     # The run is the one that was asked for; a rescue only changes its learning rate on the way.
     identity = identify(make_module(1.0), train, val, config, callbacks)
+    identity = replace(identity, recipe={**identity.recipe, "shrink": shrink})
     folder = Path(config.run_dir) if config.run_dir is not None else identity.folder(config.name)
     last, notes = folder / "last.ckpt", folder / "recoveries.json"
     recoveries = _read(notes)

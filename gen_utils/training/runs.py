@@ -106,8 +106,8 @@ def take_folder(folder: Path, identity: Identity, *, named: bool, resuming: bool
         ValueError: the folder holds another run. Nothing is deleted.
     """
     note = folder / NOTE
-    held = read_note(note)
-    if held and resuming:
+    held = read_note(note) if resuming else {}
+    if held:
         before, now = held["recipe"], identity.recipe
         differs = list(differences(*(_essentials(before, now) if named else (before, now))))
         if not named and held["weights"] != identity.weights:

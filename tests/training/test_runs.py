@@ -245,3 +245,28 @@ def test_what_a_card_says_comes_from_the_run(images):
     torch.manual_seed(0)
     other = fit(ClassifierTraining(SmallClassifier(width=4), lr=3e-3), images, config=CONFIG)
     assert card_facts(other)["settings"]["lr"] == 3e-3 and "sampler" not in card_facts(other)
+
+
+def test_a_fresh_start_that_is_killed_at_once_leaves_nothing_to_go_on_with(images, tmp_path, monkeypatch):
+    """Between two recipes in one named folder there is no moment at which the old model passes for the new one."""
+    place = replace(CONFIG, run_dir=tmp_path / "mine")
+    train(images, config=place)
+
+    def killed(*args, **settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "write_atomically", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(images, replace(RECIPE, lr=0.5), place, resume=None)
+    monkeypatch.undo()
+    run = train(images, replace(RECIPE, lr=0.5), place)
+    assert run.resumed_from == 0 and run.curve("lr")[1][0] == pytest.approx(0.5)
+
+
+def test_how_far_a_rescue_shrinks_is_part_of_a_run(images):
+    def joint(shrink):
+        torch.manual_seed(0)
+        recipe = JEMConfig(n_steps=1, capacity=64)
+        return train_jem(SmallClassifier(width=4), images, recipe=recipe, config=CONFIG, shrink=shrink)[0].run_dir
+
+    assert joint(0.5) != joint(0.25)
