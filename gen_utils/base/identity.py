@@ -14,6 +14,7 @@ What counts, and how exactly:
 - functions and classes of the libraries and of this package: their name, and what they were given (defaults, closures).
 - functions and classes that a notebook defines: what they do, and what they in turn refer to. Of a dictionary of
   settings only the entries that the function reads.
+- a list, a set or a dictionary that such a function only fills (``seen.append(x)``): that there is one.
 - an object with a method ``__identity__``: what that returns.
 """
 
@@ -28,14 +29,14 @@ import sys
 import sysconfig
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
-from .sources import PACKAGE, global_names, instructions
+from .sources import PACKAGE, instructions, outer_names
 
 _DEEPEST = 40  # nested further than any setting: an object that refers to ever new objects
 
@@ -145,7 +146,9 @@ class _Describer:
     def _function(self, function: FunctionType, depth: int) -> dict:
         told: dict[str, object] = {"function": name_of(function)}
         given = [function.__defaults__, function.__kwdefaults__]
-        held = [self._cell(cell, depth) for cell in function.__closure__ or ()]
+        reads = outer_names(function.__code__)
+        cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+        held = [self._cell(cell, reads.get(name), depth) for name, cell in cells]
         if any(given) or held:
             told["given"] = [self.of(given, depth), held]
         if not is_library(function):
@@ -153,19 +156,22 @@ class _Describer:
             told["reads"] = self._globals(function.__code__, function.__globals__, depth)
         return told
 
-    def _cell(self, cell, depth: int) -> object:
+    def _cell(self, cell: CellType, parts: set[str] | None, depth: int) -> object:
         try:
-            return self.of(cell.cell_contents, depth)
+            value = cell.cell_contents
         except ValueError:  # not filled yet
             return "empty"
+        return _FILLED if _only_filled(value, parts) else self.of(value, depth)
 
     def _globals(self, code: CodeType, names: Mapping, depth: int) -> dict:
         found = {}
-        for name, parts in sorted(global_names(code).items()):
+        for name, parts in sorted(outer_names(code).items(), key=lambda item: item[0]):
             if name not in names:
                 continue  # a builtin, or not defined yet
             value = names[name]
-            if parts is not None and isinstance(value, dict):
+            if _only_filled(value, parts):
+                found[name] = _FILLED
+            elif parts is not None and isinstance(value, dict):
                 found[name] = {part: self.of(value[part], depth) for part in sorted(parts) if part in value}
             else:
                 found[name] = self.of(value, depth)
@@ -178,6 +184,15 @@ class _Describer:
         methods = {k: getattr(v, "__func__", getattr(v, "fget", v)) for k, v in methods.items()}
         return {"class": kind.__qualname__, "of": [self.of(base, depth) for base in kind.__bases__],
                 "has": {k: self.of(v, depth) for k, v in methods.items()}}  # fmt: skip
+
+
+_FILLS = {"append", "extend", "insert", "add", "update", "setdefault"}
+_FILLED = "filled by it"
+
+
+def _only_filled(value: object, parts: set[str] | None) -> bool:
+    """A container that a function adds to and never looks at: what it holds is a result."""
+    return bool(parts) and parts <= _FILLS and isinstance(value, (list, set, dict))
 
 
 _MODULES_OWN = {*vars(nn.Module()), "training", "card", "trainer", "prepare_data_per_node",

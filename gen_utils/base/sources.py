@@ -167,15 +167,17 @@ def docstring(code: CodeType) -> str | None:
     return first if code.co_flags & _HAS_DOCSTRING or not hasattr(inspect, "CO_HAS_DOCSTRING") else None
 
 
-def global_names(code: CodeType) -> dict[str, set[str] | None]:
-    """The global names that a compiled function reads -> the attributes or literal keys that it reads of each.
+def outer_names(code: CodeType) -> dict[str, set[str] | None]:
+    """The names from outside that a compiled function reads -> the attributes or literal keys that it reads of each.
+
+    Names of the module, and of the functions around it.
 
     None in their place: the name is used in some other way too, so that all of it counts.
     """
     found: dict[str, set[str] | None] = {}
     steps = list(dis.get_instructions(code))
     for i, step in enumerate(steps):
-        if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+        if step.opname in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF"):
             after = steps[i + 1] if i + 1 < len(steps) else None
             narrow = after is not None and (
                 after.opname in ("LOAD_ATTR", "LOAD_METHOD")
@@ -187,7 +189,7 @@ def global_names(code: CodeType) -> dict[str, set[str] | None]:
                 found.setdefault(step.argval, set()).add(after.argval)
     for inner in code.co_consts:
         if isinstance(inner, CodeType):
-            for name, parts in global_names(inner).items():
+            for name, parts in outer_names(inner).items():
                 known = found.get(name, set())
                 found[name] = None if parts is None or known is None else known | parts
     return found

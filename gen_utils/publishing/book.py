@@ -21,6 +21,13 @@ _THEBE = re.compile(
 )
 
 
+# The arrow in the sidebar that unfolds a page's own pages has no words; book/_static/workbook.js says which page's.
+_ARROW, _NAMED_ARROW = (
+    '<summary><span class="toctree-toggle"',
+    '<summary aria-label="Pages"><span class="toctree-toggle"',
+)
+
+
 def build_book(executed: dict[str, Path], *, profile: str, data_root: str, out: Path | None = None) -> Path:
     """Build the HTML from executed notebooks (part -> file); returns the page to open.
 
@@ -46,7 +53,8 @@ def build_book(executed: dict[str, Path], *, profile: str, data_root: str, out: 
     html = (out or BUILD) / "html"
     shutil.copytree(stage / "_build" / "html", html, dirs_exist_ok=True)
     for page in html.rglob("*.html"):
-        _write_if_changed(_THEBE.sub("", page.read_text(encoding="utf-8")).encode(), page)
+        text = _THEBE.sub("", page.read_text(encoding="utf-8")).replace(_ARROW, _NAMED_ARROW)
+        _write_if_changed(text.encode(), page)
     link_chapters(html, executed)
     return html / "index.html"
 

@@ -180,3 +180,18 @@ def test_an_object_may_say_what_it_is():
     before = identity(counter)
     counter.seen = 7
     assert identity(counter) == before != identity(Counter(3))
+
+
+def test_what_a_function_only_fills_is_a_result_and_what_it_reads_is_not():
+    def make(held, reads):
+        def fills(x):
+            held.append(x)
+
+        def looks(x):
+            held.append(x)
+            return len(held)
+
+        return looks if reads else fills
+
+    assert identity(make([], False)) == identity(make([1, 2], False))
+    assert identity(make([], True)) != identity(make([1, 2], True))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gen_utils.base.places import NOTEBOOKS
-from gen_utils.base.sources import code_hash, global_names, imported_files, instructions
+from gen_utils.base.sources import code_hash, imported_files, instructions, outer_names
 
 
 @pytest.fixture
@@ -146,6 +146,6 @@ def test_the_globals_of_a_function_and_the_parts_that_it_reads():
         "    return settings.width + settings['height'] + whole[x] + whole.part + len(x) + inner()\n",
         space,
     )
-    names = global_names(space["f"].__code__)
+    names = outer_names(space["f"].__code__)
     assert names["settings"] == {"width", "height", "depth"}
     assert names["whole"] is None and names["other"] is None and "x" not in names
