@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from gen_utils.base.places import NOTEBOOKS
-from gen_utils.base.sources import outer_names
+from gen_utils.base.sources import global_names
 from gen_utils.experiments import kept
 from gen_utils.experiments.kept import Cell, Study
 from gen_utils.profiles import Settings
@@ -300,7 +300,7 @@ def _loads(node: ast.stmt) -> set[str]:
     """The global names that a statement reads; for a definition, that its body reads."""
     if _is_import(node):
         return set()
-    found = set(outer_names(compile(ast.Module([node], []), "statement", "exec")))
+    found = set(global_names(compile(ast.Module([node], []), "statement", "exec")))
     if not isinstance(node, (ast.Assign, ast.AugAssign)):  # names of its own: of a loop, or assigned inside
         found -= {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     return found

@@ -36,7 +36,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
-from .sources import PACKAGE, instructions, outer_names
+from .sources import PACKAGE, enclosed_names, global_names, instructions
 
 _DEEPEST = 40  # nested further than any setting: an object that refers to ever new objects
 
@@ -146,7 +146,7 @@ class _Describer:
     def _function(self, function: FunctionType, depth: int) -> dict:
         told: dict[str, object] = {"function": name_of(function)}
         given = [function.__defaults__, function.__kwdefaults__]
-        reads = outer_names(function.__code__)
+        reads = enclosed_names(function.__code__)
         cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
         held = [self._cell(cell, reads.get(name), depth) for name, cell in cells]
         if any(given) or held:
@@ -165,7 +165,7 @@ class _Describer:
 
     def _globals(self, code: CodeType, names: Mapping, depth: int) -> dict:
         found = {}
-        for name, parts in sorted(outer_names(code).items(), key=lambda item: item[0]):
+        for name, parts in sorted(global_names(code).items(), key=lambda item: item[0]):
             if name not in names:
                 continue  # a builtin, or not defined yet
             value = names[name]

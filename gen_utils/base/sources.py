@@ -167,31 +167,39 @@ def docstring(code: CodeType) -> str | None:
     return first if code.co_flags & _HAS_DOCSTRING or not hasattr(inspect, "CO_HAS_DOCSTRING") else None
 
 
-def outer_names(code: CodeType) -> dict[str, set[str] | None]:
-    """The names from outside that a compiled function reads -> the attributes or literal keys that it reads of each.
-
-    Names of the module, and of the functions around it.
+def global_names(code: CodeType) -> dict[str, set[str] | None]:
+    """The global names that a compiled function reads -> the attributes or literal keys that it reads of each.
 
     None in their place: the name is used in some other way too, so that all of it counts.
     """
+    return _names_read(code, ("LOAD_GLOBAL", "LOAD_NAME"))
+
+
+def enclosed_names(code: CodeType) -> dict[str, set[str] | None]:
+    """The same for names of the functions around it."""
+    return {name: parts for name, parts in _names_read(code, ("LOAD_DEREF",)).items() if name in code.co_freevars}
+
+
+def _names_read(code: CodeType, loads: tuple[str, ...]) -> dict[str, set[str] | None]:
     found: dict[str, set[str] | None] = {}
+
+    def note(name: str, parts: set[str] | None) -> None:
+        known = found.get(name, set())
+        found[name] = None if parts is None or known is None else known | parts
+
     steps = list(dis.get_instructions(code))
     for i, step in enumerate(steps):
-        if step.opname in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF"):
+        if step.opname in loads:
             after = steps[i + 1] if i + 1 < len(steps) else None
             narrow = after is not None and (
                 after.opname in ("LOAD_ATTR", "LOAD_METHOD")
                 or (after.opname == "LOAD_CONST" and isinstance(after.argval, str) and _subscript(steps, i + 2))
             )
-            if not narrow:
-                found[step.argval] = None
-            elif found.get(step.argval, set()) is not None:
-                found.setdefault(step.argval, set()).add(after.argval)
+            note(step.argval, {after.argval} if narrow and after is not None else None)
     for inner in code.co_consts:
         if isinstance(inner, CodeType):
-            for name, parts in outer_names(inner).items():
-                known = found.get(name, set())
-                found[name] = None if parts is None or known is None else known | parts
+            for name, parts in _names_read(inner, loads).items():
+                note(name, parts)
     return found
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gen_utils.base.places import NOTEBOOKS
-from gen_utils.base.sources import code_hash, imported_files, instructions, outer_names
+from gen_utils.base.sources import code_hash, enclosed_names, global_names, imported_files, instructions
 
 
 @pytest.fixture
@@ -146,6 +146,15 @@ def test_the_globals_of_a_function_and_the_parts_that_it_reads():
         "    return settings.width + settings['height'] + whole[x] + whole.part + len(x) + inner()\n",
         space,
     )
-    names = outer_names(space["f"].__code__)
+    names = global_names(space["f"].__code__)
     assert names["settings"] == {"width", "height", "depth"}
     assert names["whole"] is None and names["other"] is None and "x" not in names
+
+
+def test_a_name_of_a_surrounding_function_is_not_a_global_one():
+    space = {}
+    exec(
+        "def f():\n    seen = []\n    def g(x):\n        return [seen.append(y) for y in x], run\n    return g\n", space
+    )
+    g = space["f"]()
+    assert enclosed_names(g.__code__) == {"seen": {"append"}} and global_names(g.__code__) == {"run": None}
