@@ -14,6 +14,7 @@ What counts, and how exactly:
 - functions and classes of the libraries and of this package: their name, and what they were given (defaults, closures).
 - functions and classes that a notebook defines: what they do, and what they in turn refer to. Of a dictionary of
   settings only the entries that the function reads.
+- a number that such a function reads and that nobody has typed, a distance for instance: four digits of it.
 - a list, a set or a dictionary that such a function only fills (``seen.append(x)``): that there is one.
 - an object with a method ``__identity__``: what that returns.
 """
@@ -169,6 +170,8 @@ class _Describer:
             if name not in names:
                 continue  # a builtin, or not defined yet
             value = names[name]
+            if isinstance(value, float) and len(repr(value)) > _TYPED:
+                value = float(f"{value:.4g}")  # a result, whose last digits follow the number of threads
             if _only_filled(value, parts):
                 found[name] = _FILLED
             elif parts is not None and isinstance(value, dict):
@@ -186,6 +189,7 @@ class _Describer:
                 "has": {k: self.of(v, depth) for k, v in methods.items()}}  # fmt: skip
 
 
+_TYPED = 12  # characters; nobody types a longer number
 _FILLS = {"append", "extend", "insert", "add", "update", "setdefault"}
 _FILLED = "filled by it"
 

@@ -195,3 +195,13 @@ def test_what_a_function_only_fills_is_a_result_and_what_it_reads_is_not():
 
     assert identity(make([], False)) == identity(make([1, 2], False))
     assert identity(make([], True)) != identity(make([1, 2], True))
+
+
+def test_a_measured_number_counts_to_four_digits_and_a_typed_one_exactly():
+    def keyed(text):
+        space = {"__name__": "__main__"}
+        exec(f"level = {text}\ndef below(x):\n    return x < level", space)
+        return identity(space["below"])
+
+    assert keyed("37.123456789012345") == keyed("37.123456789099") != keyed("37.16345678901234")
+    assert keyed("0.5") != keyed("0.50001") and keyed("1e-4") != keyed("1.0001e-4")
