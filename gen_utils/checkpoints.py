@@ -106,7 +106,7 @@ def read_card(name: str, *, folder: str | os.PathLike = CHECKPOINTS) -> dict:
         known = ", ".join(names(folder)) or "none"
         raise FileNotFoundError(f"no trained model {name!r} in {folder}; known: {known}")
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}); restore it from the repository") from None
 
