@@ -104,8 +104,10 @@ def import_seconds(rounds: int = 7) -> tuple[float, float]:
 def keep(found: dict, path: Path) -> None:
     """Write one profile's results beside the others'."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    kept = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps({**kept, found["profile"]: found}, indent=1, ensure_ascii=False) + "\n")
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    path.write_text(
+        json.dumps({**kept, found["profile"]: found}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
 
 
 def main() -> None:
@@ -129,7 +131,7 @@ def memory(profile: str, names: list[str], out: Path, more: list[str]) -> None:
     for part in names:
         row = {"part": part, "peak_gb": round(run("run", part, "--profile", profile, "--force", *more)[1], 2)}
         print(row, flush=True)
-        kept = json.loads(out.read_text()).get(profile, {"rows": []}) if out.exists() else {"rows": []}
+        kept = json.loads(out.read_text(encoding="utf-8")).get(profile, {"rows": []}) if out.exists() else {"rows": []}
         rows = sorted([row, *(r for r in kept["rows"] if r["part"] != part)], key=lambda each: each["part"])
         keep({**provenance(), "profile": profile, "rows": rows, "bars": BARS}, out)
 

@@ -127,7 +127,7 @@ def main() -> None:
     settings = {"batch": args.batch, "images": args.images, "rounds": args.rounds, "bar": BAR}
     args.out.parent.mkdir(parents=True, exist_ok=True)
     record = {"machine": described, "settings": settings, "rows": rows}
-    args.out.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    args.out.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

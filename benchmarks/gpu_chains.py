@@ -85,7 +85,7 @@ def main() -> None:
             print(rows[-1], flush=True)
     found = {**provenance(), "device": torch.cuda.get_device_name(), "n_steps": N_STEPS, "rows": rows}
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    args.out.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

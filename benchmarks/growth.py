@@ -140,7 +140,9 @@ def memory_in_a_fresh_process(covariance: str) -> int:
 
 
 def _status(key: str) -> float:
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key))
+    line = next(
+        line for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines() if line.startswith(key)
+    )
     return float(line.split()[1])
 
 
@@ -170,7 +172,7 @@ def main() -> None:
     print(large)
     record = {**provenance(), "repeats": args.repeats, "rows": found, "gaussians_3072": large}
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    args.out.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

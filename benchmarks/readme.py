@@ -21,7 +21,7 @@ from gen_utils.shipped.registry import MODELS  # noqa: E402
 def results() -> str:
     """What the kept run of Part B recorded."""
     paths = [ROOT / "results" / f"02_ebm_mnist.{profile}.json" for profile in ("full", "laptop")]
-    kept = json.loads(next(path for path in paths if path.exists()).read_text())
+    kept = json.loads(next(path for path in paths if path.exists()).read_text(encoding="utf-8"))
     r = kept["records"]
     auroc = ", ".join(f"{name} {value:.2f}" for name, value in r["auroc"].items())
     return (
@@ -44,7 +44,7 @@ def gallery() -> str:
     for name, part in ((row.name, row.part) for row in MODELS.values() if row.part):
         path = ROOT / "checkpoints" / f"{name}.png"
         if path.exists():
-            card = json.loads(path.with_suffix(".json").read_text())
+            card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
             shown = (
                 "held-out images, and under each row its reconstructions"
                 if name.startswith("vqvae")
@@ -112,9 +112,9 @@ def fill(text: str, name: str, content: str) -> str:
 
 if __name__ == "__main__":
     path = ROOT / "README.md"
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     for part in (results, performance, gallery):
         text = fill(text, part.__name__, part())
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     picture()
     curves()

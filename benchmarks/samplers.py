@@ -204,7 +204,7 @@ def main() -> None:
         "ratios": [{"batch": n, "ratio": what, "measured": round(v, 3), "bar": bar} for n, what, v, bar in bars],
     }
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    args.out.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

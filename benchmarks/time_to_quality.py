@@ -47,9 +47,9 @@ def main() -> None:
             **provenance(), "title": contest.title, "judge": contest.judge, "told": contest.told, "seed": args.seed,
             "scale": args.scale, "goal": contest.goal, "curves": curves,
         }  # fmt: skip
-        kept = json.loads(args.out.read_text()) if args.out.exists() else {}
+        kept = json.loads(args.out.read_text(encoding="utf-8")) if args.out.exists() else {}
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps({**kept, name: found}, indent=1, ensure_ascii=False) + "\n")
+        args.out.write_text(json.dumps({**kept, name: found}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
