@@ -30,8 +30,26 @@ def execute(
         PapermillExecutionError: a cell failed.
         CannotWrite: the disk is full or read-only; a notebook executed before is still there.
     """
+    checked(profile)
+    out = Path(out).resolve()  # papermill changes the folder of this process
     with plain_write_errors(out / f"{part}.ipynb"):
         return _execute(part, profile, data_root, seed, out, force, ship)
+
+
+def up_to_date(part: str, *, profile: str, data_root: str, seed: int, out: Path) -> Path | None:
+    """The executed .ipynb, if there is one that ``execute`` would leave alone."""
+    target = out / f"{part}.ipynb"
+    return (
+        target if target.exists() and _fingerprint_of(target) == fingerprint(part, profile, data_root, seed) else None
+    )
+
+
+def _fingerprint_of(executed: Path) -> str | None:
+    """What an executed notebook was made from; None where there is none, or half of one."""
+    try:
+        return json.loads(executed.read_text(encoding="utf-8"))["metadata"]["gen_utils"]["fingerprint"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _execute(
@@ -41,18 +59,12 @@ def _execute(
     import nbformat
     import papermill
 
-    checked(profile)
+    from .kernel import ThisPythonKernel
+
     out.mkdir(parents=True, exist_ok=True)
     target, key = out / f"{part}.ipynb", fingerprint(part, profile, data_root, seed)
-    if target.exists() and not force:
-        try:
-            if (
-                json.loads(target.read_text(encoding="utf-8"))["metadata"].get("gen_utils", {}).get("fingerprint")
-                == key
-            ):
-                return target, False
-        except (ValueError, KeyError):  # not a whole notebook: make it anew
-            pass
+    if not force and _fingerprint_of(target) == key:
+        return target, False
     work = out / f".{part}.running.ipynb"
     notebook = jupytext.read(NOTEBOOKS / f"{part}.py")
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
@@ -70,6 +82,7 @@ def _execute(
             parameters=parameters,
             cwd=NOTEBOOKS,
             kernel_name="python3",
+            kernel_manager_class=ThisPythonKernel,
             start_timeout=300,  # a busy machine takes its time to start a kernel
             progress_bar=False,
             extra_arguments=["--IPKernelApp.log_level=ERROR", *_leave_with_this_process()],

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import json
 import os
-import threading
+import sys
+import tempfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 
+from ..base.places import ROOT
 from ..profiles import checked
-from .execute import execute
+from .execute import up_to_date
+from .processes import Processes
+from .worker import attempt
 
 AT_MOST = 4  # a quick part takes up to 1.6 GB
 
@@ -35,8 +37,8 @@ def execute_all(
 ) -> dict[str, Path]:
     """Run notebooks with papermill, ``jobs`` at a time; returns the executed files in the order of ``names``.
 
-    Each is executed in a process of its own, since papermill changes the working directory of its process. The
-    processes share the cores: with two jobs on two cores each has one thread (unless $OMP_NUM_THREADS is set).
+    With more than one at a time each has a process of its own. The processes share the cores: with two jobs on two
+    cores each has one thread (unless $OMP_NUM_THREADS is set).
 
     Args:
         jobs: at a time; None: ``usual_jobs``.
@@ -45,76 +47,76 @@ def execute_all(
     Raises:
         ValueError: an unknown profile, or jobs below 1.
         RuntimeError: a part failed; its notebook, with the error in place, is kept. Those that were running are
-            finished and kept.
+            finished and kept. Or a part's process was killed: those that were running are ended too.
     """
     jobs = usual_jobs(profile) if jobs is None else jobs
     checked(profile)
     if jobs < 1:
         raise ValueError(f"jobs is {jobs}; at least one part must run at a time")
-    settings = dict(profile=profile, data_root=data_root, seed=seed, out=out, force=force)
+    out = Path(out).resolve()
+    asked = dict(profile=profile, data_root=data_root, seed=seed, out=out)
     found: dict[str, Path] = {}
 
-    def done(name: str, path: Path | None, ran: bool, error: str) -> None:
-        if path is None:
-            raise RuntimeError(f"{name} failed. {error}")
+    def done(name: str, path: Path, ran: bool) -> None:
         found[name] = path
         on_done(name, path, ran)
 
-    if min(jobs, len(names)) <= 1:
-        for name in names:
-            done(name, *_execute(name, settings))
-        return found
-    context = multiprocessing.get_context("spawn")  # a fork would inherit the locks of torch's threads
-    with (
-        _threads_each(max(1, _cores() // jobs)),
-        ProcessPoolExecutor(jobs, mp_context=context, initializer=_end_with_parent) as pool,
-    ):
-        # From the last part to the first: the long ones come first, and no core waits for one of them at the end.
-        waiting = {pool.submit(_execute, name, settings): name for name in reversed(names)}
-        try:
-            for future in as_completed(waiting):
-                done(waiting[future], *future.result())
-        except BrokenProcessPool as error:
-            raise RuntimeError(
-                "a part's process was killed, perhaps for want of memory; try again with --jobs 1"
-            ) from error
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    for name in [] if force else names:
+        if path := up_to_date(name, **asked):
+            done(name, path, False)
+    waiting, settings = [name for name in names if name not in found], {**asked, "force": force}
+    if min(jobs, len(waiting)) > 1:
+        _side_by_side(waiting, settings, jobs, done)
+    else:
+        for name in waiting:
+            path, ran, error = attempt(name, settings)
+            if path is None:
+                raise RuntimeError(f"{name} failed. {error}")
+            done(name, path, ran)
     return {name: found[name] for name in names}
 
 
-def _execute(name: str, settings: dict) -> tuple[Path | None, bool, str]:
-    """The file, whether it had to run, and what went wrong in words: not every exception can be sent to a process."""
-    try:
-        return *execute(name, **settings), ""
-    except Exception as error:
-        kept = settings["out"] / f"{name}.failed.ipynb"
-        shown = f"\n{kept} shows where." if type(error).__name__ == "PapermillExecutionError" else ""
-        return None, False, f"{error}{shown}"
+def _side_by_side(waiting: list[str], settings: dict, jobs: int, done: Callable[[str, Path, bool], object]) -> None:
+    threads = {} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": str(max(1, _cores() // jobs))}
+    failure = None
+    with tempfile.TemporaryDirectory() as answers, Processes() as running:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                # From the last part to the first: the long ones come first, and no core waits for one at the end.
+                name = waiting.pop()
+                running.start(name, command(name, settings, Path(answers, name)), threads)
+            name, status = running.next_ended()
+            answer = _read(Path(answers, name))
+            if answer is None:
+                raise RuntimeError(f"the process of {name} {_ended(status)}; try again with --jobs 1")
+            path, ran, error = answer
+            if path is None:  # those that run are finished, no other is begun
+                failure = failure or RuntimeError(f"{name} failed. {error}")
+                waiting.clear()
+            else:
+                done(name, Path(path), ran)
+    if failure:
+        raise failure
 
 
-def _end_with_parent() -> None:
-    """A worker whose parent was killed leaves at once, and its kernel after it: two runs must not write one file."""
-
-    def watch() -> None:
-        multiprocessing.parent_process().join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+def command(name: str, settings: dict, answer: Path) -> list[str]:
+    """What runs one notebook in a process of its own."""
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from gen_utils.publishing.worker import work; "
+    task = {"part": name, "settings": {**settings, "out": str(settings["out"])}, "answer": str(answer)}
+    return [sys.executable, "-c", code + "work(sys.argv[1])", json.dumps(task)]
 
 
-@contextmanager
-def _threads_each(threads: int):
-    """What processes started inside read when they import torch."""
-    if "OMP_NUM_THREADS" in os.environ:  # somebody has decided already
-        yield
-        return
-    os.environ["OMP_NUM_THREADS"] = str(threads)
-    try:
-        yield
-    finally:
-        del os.environ["OMP_NUM_THREADS"]
+def _read(answer: Path) -> tuple[str | None, bool, str] | None:
+    """What a process wrote; None if it did not come to that."""
+    with suppress(FileNotFoundError):
+        return json.loads(answer.read_text(encoding="utf-8"))
+    return None
+
+
+def _ended(status: int) -> str:
+    if status < 0:
+        return f"was killed (signal {-status}), perhaps for want of memory"
+    return f"ended early (exit status {status}): it was killed, perhaps for want of memory, or says above why"
 
 
 def _cores() -> int:
