@@ -1,9 +1,17 @@
-"""Training in two processes on the CPU, started by a test: argv = what, folder, processes, steps."""
+"""Training in one process or two on the CPU, for a test: argv = how, folder, and sittings such as ``energy 2 5``.
+
+How: ``lightning`` starts the second process itself, as it does for a user. With ``fork`` every process is forked from
+one that has imported PyTorch once, in the environment that ``torchrun`` makes.
+"""
 
 import hashlib
 import json
+import os
+import socket
 import sys
 from pathlib import Path
+
+from forks import finish, start
 
 import torch
 
@@ -53,13 +61,39 @@ def train_game(config: FitConfig) -> tuple[Run, dict]:
     return run, networks
 
 
-def main(what: str, folder: str, processes: int, steps: int) -> None:
+def sitting(folder: str, what: str, processes: int, steps: int) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     run, found = {"energy": train_energy, "game": train_game}[what](settings(folder, processes, steps))
     found |= {"noise": digest([run.module.noise.get_state()]), "steps": run.steps, "resumed_from": run.resumed_from}
-    Path(folder, f"rank{run.module.global_rank}_{processes}_{steps}.json").write_text(json.dumps(found))
+    Path(folder, f"{what}_rank{run.module.global_rank}_{processes}_{steps}.json").write_text(json.dumps(found))
+
+
+def as_torchrun(rank: int, processes: int, port: int) -> None:
+    where = dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=processes, LOCAL_WORLD_SIZE=processes, GROUP_RANK=0)
+    where |= dict(MASTER_ADDR="127.0.0.1", MASTER_PORT=port, TORCHELASTIC_RUN_ID="test")
+    os.environ.update({name: str(value) for name, value in where.items()})
+
+
+def forked(folder: str, what: str, processes: int, steps: int) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+
+    def work(rank: int) -> None:
+        if processes > 1:
+            as_torchrun(rank, processes, port)
+        sitting(f"{folder}/{what}", what, processes, steps)
+
+    for process in [start(lambda rank=rank: work(rank)) for rank in range(processes)]:
+        finish(process)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+    how, folder, *asked = sys.argv[1:]
+    for one in asked:
+        what, processes, steps = one.split()
+        if how == "fork":
+            forked(folder, what, int(processes), int(steps))
+        else:
+            sitting(f"{folder}/{what}", what, int(processes), int(steps))

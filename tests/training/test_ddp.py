@@ -12,24 +12,52 @@ import pytest
 from gen_utils.data import load_images
 
 pytestmark = pytest.mark.slow
-SCRIPT, ROOT = Path(__file__).with_name("ddp_run.py"), Path(__file__).resolve().parent.parent.parent
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
 
 
-def run(what, folder, processes, steps):
-    """What each process wrote at its end."""
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "GEN_HEADLESS": "1"}
-    command = [sys.executable, str(SCRIPT), what, str(folder), str(processes), str(steps)]
-    answer = subprocess.run(command, env=env, capture_output=True, text=True, timeout=500)
+def run(how, folder, *sittings):
+    """What each process wrote at the end of each sitting, such as ``energy 2 5``: two processes, until step 5."""
+    path = os.pathsep.join([str(ROOT), str(HERE.parent / "faults")])
+    env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "GEN_HEADLESS": "1"}
+    command = [sys.executable, str(HERE / "ddp_run.py"), how, str(folder), *sittings]
+    answer = subprocess.run(command, env=env, capture_output=True, text=True)
     assert answer.returncode == 0, answer.stderr[-3000:]
-    files = [folder / f"rank{rank}_{processes}_{steps}.json" for rank in range(processes)]
-    return [json.loads(file.read_text()) for file in files]
+    found = []
+    for what, processes, steps in map(str.split, sittings):
+        files = [folder / what / f"{what}_rank{rank}_{processes}_{steps}.json" for rank in range(int(processes))]
+        found.append([json.loads(file.read_text()) for file in files])
+    return found
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """An epoch on two processes, then on with one, then on with two again."""
+def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ddp")
-    return [run("energy", folder, 2, 5), run("energy", folder, 1, 15), run("energy", folder, 2, 20)]
+    (folder / "energy").mkdir()
+    (folder / "game").mkdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def later(folder, begun):
+    """On with one process, then with two again; and a generator and a critic: two processes, then on with one."""
+    return run("fork", folder, "energy 1 15", "energy 2 20", "game 2 2", "game 1 4")
+
+
+@pytest.fixture(scope="module")
+def begun(folder):
+    """An epoch on two processes; Lightning starts the second."""
+    return run("lightning", folder, "energy 2 5")
+
+
+@pytest.fixture(scope="module")
+def runs(begun, later):
+    return begun + later[:2]
+
+
+@pytest.fixture(scope="module")
+def games(later):
+    return later[2:]
 
 
 def test_both_processes_end_with_the_same_weights(runs):
@@ -52,16 +80,8 @@ def test_an_epoch_is_every_image_once_over_both(runs):
 def test_a_run_goes_on_with_another_number_of_processes(runs):
     assert [found[0]["resumed_from"] for found in runs] == [0, 5, 15]
     assert [found[0]["steps"] for found in runs] == [5, 15, 20]
-    assert sorted(chain.from_iterable(runs[1][0]["seen"])) == list(
-        range(160)
-    )  # ten steps of one process: an epoch, whole
-
-
-@pytest.fixture(scope="module")
-def games(tmp_path_factory):
-    """A generator and a critic: two processes, then on with one."""
-    folder = tmp_path_factory.mktemp("game")
-    return [run("game", folder, 2, 2), run("game", folder, 1, 4)]
+    seen = chain.from_iterable(runs[1][0]["seen"])  # ten steps of one process: an epoch, whole
+    assert sorted(seen) == list(range(160))
 
 
 def test_a_game_in_two_processes_has_one_generator_one_critic_and_one_average(games):
