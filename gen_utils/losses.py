@@ -1,4 +1,7 @@
-"""Objectives, each as one function of tensors."""
+"""Objectives, each as one function of tensors.
+
+What a network hands over in half precision is computed with in float32: a sum of bfloat16 keeps two digits.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from .base.precision import full, without_autocast
 
 
 def contrastive_divergence(energy_real: Tensor, energy_fake: Tensor, alpha: float = 0.0) -> Tensor:
@@ -23,9 +28,7 @@ def contrastive_divergence(energy_real: Tensor, energy_fake: Tensor, alpha: floa
         A scalar. Its gradient without the regulariser is the (short-chain) estimate of the
         negative log-likelihood's: Hinton (2002); regulariser from Du & Mordatch (2019).
     """
-    for name, energy in (("energy_real", energy_real), ("energy_fake", energy_fake)):
-        if energy.ndim != 1:
-            raise ValueError(f"{name} must have one number a sample, shape (B,), got {tuple(energy.shape)}")
+    energy_real, energy_fake = _one_each(energy_real=energy_real, energy_fake=energy_fake)
     contrast = energy_real.mean() - energy_fake.mean()
     if not alpha:
         return contrast
@@ -41,12 +44,12 @@ def vq_loss(x: Tensor, reconstruction: Tensor, z: Tensor, code: Tensor, beta: fl
 
     Source: van den Oord et al. (2017), equation 3, without its middle term.
     """
-    return F.mse_loss(reconstruction, x) + beta * F.mse_loss(z, code.detach())
+    return F.mse_loss(full(reconstruction), x) + beta * F.mse_loss(full(z), code.detach())
 
 
 def kl_to_uniform(logits: Tensor) -> Tensor:
     """KL(softmax(logits) ‖ uniform) in nats, summed over all places: (B, ..., K) -> (B,)."""
-    log_q = logits.log_softmax(-1)
+    log_q = full(logits).log_softmax(-1)
     return ((log_q.exp() * log_q).sum(-1) + math.log(logits.shape[-1])).flatten(1).sum(1)
 
 
@@ -60,7 +63,7 @@ def discrete_elbo(
         sigma: standard deviation of the Gaussian around the reconstruction, in units of [-1, 1].
         beta: weight of the KL divergence to the uniform prior; 1 is the bound itself.
     """
-    return (x - reconstruction).square().flatten(1).sum(1) / (2 * sigma**2) + beta * kl_to_uniform(logits)
+    return (x - full(reconstruction)).square().flatten(1).sum(1) / (2 * sigma**2) + beta * kl_to_uniform(logits)
 
 
 def joint_loss(
@@ -79,6 +82,7 @@ def joint_loss(
 
     Source: Grathwohl et al. (2020), JEM, section 4.
     """
+    logits_real, logits_fake = full(logits_real), full(logits_fake)
     wrong = F.cross_entropy(logits_real, labels)
     if not weight:
         return wrong
@@ -90,6 +94,7 @@ def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
 
     Source: Kingma & Welling (2013), appendix B.
     """
+    mean, log_variance = full(mean), full(log_variance)
     return 0.5 * (mean.square() + log_variance.exp() - log_variance - 1).sum(-1)
 
 
@@ -101,7 +106,7 @@ def beta_elbo(log_likelihood: Tensor, kl: Tensor, beta: float = 1.0) -> Tensor:
 
     Source: Kingma & Welling (2013), equation 7; β of Higgins et al. (2017).
     """
-    return (beta * kl - log_likelihood).mean()
+    return (beta * full(kl) - full(log_likelihood)).mean()
 
 
 def gan_critic_loss(real: Tensor, fake: Tensor) -> Tensor:
@@ -112,7 +117,7 @@ def gan_critic_loss(real: Tensor, fake: Tensor) -> Tensor:
 
     Source: Goodfellow et al. (2014), equation 1, with its sign turned.
     """
-    _one_each(real=real, fake=fake)
+    real, fake = _one_each(real=real, fake=fake)
     return F.softplus(-real).mean() + F.softplus(fake).mean()
 
 
@@ -122,7 +127,7 @@ def gan_generator_loss(fake: Tensor) -> Tensor:
     Its gradient is largest where the generator is worst; that of log(1 - D) vanishes there.
     Source: Goodfellow et al. (2014), section 3.
     """
-    _one_each(fake=fake)
+    (fake,) = _one_each(fake=fake)
     return F.softplus(-fake).mean()
 
 
@@ -131,13 +136,13 @@ def wasserstein_critic_loss(real: Tensor, fake: Tensor) -> Tensor:
 
     Source: Arjovsky, Chintala and Bottou (2017).
     """
-    _one_each(real=real, fake=fake)
+    real, fake = _one_each(real=real, fake=fake)
     return fake.mean() - real.mean()
 
 
 def wasserstein_generator_loss(fake: Tensor) -> Tensor:
     """Minus the mean score of fakes (B,)."""
-    _one_each(fake=fake)
+    (fake,) = _one_each(fake=fake)
     return -fake.mean()
 
 
@@ -147,7 +152,7 @@ def squared_gradient(scores: Tensor, x: Tensor, *, create_graph: bool = True) ->
     The scores are summed first: a sample's score depends on no other sample, unless the critic has batch norm.
     """
     (grad,) = torch.autograd.grad(scores.sum(), x, create_graph=create_graph)
-    return grad.square().flatten(1).sum(1)
+    return full(grad).square().flatten(1).sum(1)
 
 
 def gradient_penalty(
@@ -160,6 +165,7 @@ def gradient_penalty(
 
     Source: Gulrajani et al. (2017), equation 3.
     """
+    real, fake = full(real), full(fake)
     shape = (len(real), *[1] * (real.ndim - 1))
     place = torch.rand(shape, generator=generator, device=real.device, dtype=real.dtype)
     x = torch.lerp(fake.detach(), real.detach(), place).requires_grad_()
@@ -169,7 +175,7 @@ def gradient_penalty(
 
 def r1_penalty(critic: Callable[[Tensor], Tensor], real: Tensor) -> Tensor:
     """Mean ‖∇ critic‖² at data (B, *event); its usual weight is γ / 2. Source: Mescheder et al. (2018)."""
-    x = real.detach().requires_grad_()
+    x = full(real).detach().requires_grad_()
     return squared_gradient(critic(x), x).mean()
 
 
@@ -182,7 +188,7 @@ def relativistic_loss(better: Tensor, worse: Tensor) -> Tensor:
     Raises:
         ValueError: numbers of scores that do not pair.
     """
-    _one_each(better=better, worse=worse)
+    better, worse = _one_each(better=better, worse=worse)
     if len(better) != len(worse):
         raise ValueError(f"scores are compared in pairs, got {len(better)} and {len(worse)}")
     return F.softplus(worse - better).mean()
@@ -190,7 +196,7 @@ def relativistic_loss(better: Tensor, worse: Tensor) -> Tensor:
 
 def ebgan_critic_loss(energy_real: Tensor, energy_fake: Tensor, margin: float) -> Tensor:
     """Mean energy of data plus mean max(0, margin - energy of fakes), (B,) each. Source: Zhao et al. (2017)."""
-    _one_each(energy_real=energy_real, energy_fake=energy_fake)
+    energy_real, energy_fake = _one_each(energy_real=energy_real, energy_fake=energy_fake)
     return energy_real.mean() + F.relu(margin - energy_fake).mean()
 
 
@@ -205,12 +211,15 @@ def pulling_away(codes: Tensor) -> Tensor:
     n = len(codes)
     if codes.ndim != 2 or n < 2:
         raise ValueError(f"codes must be (B, d) with at least two rows, got {tuple(codes.shape)}")
-    cosines = F.normalize(codes, dim=1) @ F.normalize(codes, dim=1).T
+    codes = F.normalize(full(codes), dim=1)
+    with without_autocast(codes):
+        cosines = codes @ codes.T
     return (cosines.square().sum() - cosines.diagonal().square().sum()) / (n * (n - 1))
 
 
-def _one_each(**scores: Tensor) -> None:
-    """A (B, 1) beside a (B,) would broadcast to a (B, B) and train on nonsense without a word."""
+def _one_each(**scores: Tensor) -> tuple[Tensor, ...]:
+    """The scores in full precision. A (B, 1) beside a (B,) would broadcast to a (B, B) and train on nonsense."""
     for name, score in scores.items():
         if score.ndim != 1:
             raise ValueError(f"{name} must have one number a sample, shape (B,), got {tuple(score.shape)}")
+    return tuple(map(full, scores.values()))

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from .base.frontend import in_notebook
 from .base.places import RESULTS
+from .base.plain import finite_or_none, plain
 
 MIME = "application/vnd.gen-utils.record+json"
 KIND, COMPARISON = "gen_utils", "a comparison"  # in an output's metadata: what it is
@@ -23,20 +24,23 @@ def record(name: str, value) -> None:
 
     The value becomes part of the executed .ipynb (read it back with ``records``).
 
+    A number that is not finite is kept as None: JSON has no word for it, and the book shows a dash.
+
     Raises:
         TypeError: a value that JSON cannot hold; convert tensors with .item() or .tolist().
     """
-    plain = _plain(value)
+    held = finite_or_none(plain(value))
     try:
-        json.dumps(plain)
+        json.dumps(held)
     except TypeError:
         raise TypeError(f"{name} is a {type(value).__name__}; record numbers, strings, lists or dictionaries") from None
-    _recorded[name] = plain
+    _recorded[name] = held
     if in_notebook():
         from IPython.display import display
 
         # Only the private type: the value travels with the notebook and nothing is drawn.
-        display({MIME: {"name": name, "value": plain}}, raw=True)
+        # As text: whoever saves the notebook sorts the keys of an object, and a table would lose the order of its columns.
+        display({MIME: json.dumps({"name": name, "value": held})}, raw=True)
 
 
 def recorded() -> dict[str, object]:
@@ -82,7 +86,13 @@ def say(text: str, *, what: str = "a sentence") -> None:
 
 
 def table(rows: Sequence[Mapping], caption: str = "") -> None:
-    """Show rows (one mapping each, the first one's keys are the header) as a Markdown table."""
+    """Show rows (one mapping each, the first one's keys are the header) as a Markdown table.
+
+    Raises:
+        ValueError: no rows.
+    """
+    if not rows:
+        raise ValueError("a table needs at least one row; say what was not found in a sentence")
     header = list(rows[0])
     lines = [f"| {' | '.join(map(_cell, header))} |", f"|{'|'.join('---' for _ in header)}|"]
     lines += [f"| {' | '.join(_cell(row.get(key, '')) for key in header)} |" for row in rows]
@@ -119,19 +129,9 @@ def comparison(
 
 
 def _cell(value) -> str:
+    value = plain(value)
     if isinstance(value, float):
         if not math.isfinite(value):
             return "not finite"
         return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
     return "–" if value is None else str(value).replace("|", r"\|")  # a bare one would end the cell
-
-
-def _plain(value):
-    """Tensors and NumPy scalars with one element become numbers; NaN becomes None, which JSON has a word for."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]
-    if hasattr(value, "item") and getattr(value, "size", None) is not None and getattr(value, "ndim", 1) == 0:
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from .places import runs_root
 
@@ -53,8 +54,9 @@ def plain_write_errors(path: str | os.PathLike) -> Iterator[None]:
         raise CannotWrite(f"{place} cannot be written ({said}); {remedy}") from error
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write beside the target and rename, so that no reader ever sees half a file.
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to, beside the target and renamed at the end, so that no reader ever sees half of it.
 
     Two that write the same file at once do not meet: each writes under a name of its own, and the last one wins.
 
@@ -65,7 +67,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     with plain_write_errors(path):
         try:
             with open(partial, "wb") as file:
-                file.write(data)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(partial, path)
@@ -74,6 +76,16 @@ def write_atomically(path: Path, data: bytes) -> None:
         for left in path.parent.glob(f"{glob.escape(path.name)}.*.partial"):
             if _abandoned(left):
                 left.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write all of a file, as ``whole_file`` does.
+
+    Raises:
+        CannotWrite: the disk is full or read-only; what was there before is still there.
+    """
+    with whole_file(path) as file:
+        file.write(data)
 
 
 def _abandoned(partial: Path) -> bool:

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal, constraints
 from torch.nn import functional as F
 
+from ..base.precision import full
+
 KINDS = ("gaussian", "bernoulli", "discretised_logistic")
 
 
@@ -177,6 +179,7 @@ class PixelLikelihood(nn.Module):
 
     def forward(self, out: Tensor) -> Independent:
         """A distribution whose log_prob of images (B, C, H, W) is (B,), in nats."""
+        out = full(out)
         if self.kind == "bernoulli":
             pixels = PixelBernoulli(out)
         elif self.kind == "gaussian":

@@ -5,11 +5,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ..base.precision import full, without_autocast
+
 
 def nearest_code(vectors: Tensor, codebook: Tensor) -> Tensor:
-    """Vectors (N, D), codebook (K, D) -> (N,) int64, the index of the code at the smallest Euclidean distance."""
-    # ‖v - e‖² = ‖v‖² - 2 v·e + ‖e‖², and the first term is the same for every code.
-    return (codebook.square().sum(1) - 2 * vectors @ codebook.T).argmin(1)
+    """Vectors (N, D), codebook (K, D) -> (N,) int64, the index of the code at the smallest Euclidean distance.
+
+    In float32 at least, whatever autocast says: in bfloat16 every fourth vector would get another code.
+    """
+    vectors, codebook = full(vectors), full(codebook)
+    # ‖v - e‖² = ‖v‖² - 2 v·e + ‖e‖², and the first term is the same for every code. The others are differences of
+    # nearly equal numbers where the codes are far from the origin and near to each other: so they are centred.
+    centre = codebook.mean(0)
+    vectors, codebook = vectors - centre, codebook - centre
+    with without_autocast(vectors):
+        return (codebook.square().sum(1) - 2 * vectors @ codebook.T).argmin(1)
 
 
 def ema_update(
@@ -40,13 +50,15 @@ def ema_update(
 
 def kmeans_centres(vectors: Tensor, n: int, n_steps: int = 10) -> Tensor:
     """A few steps of Lloyd's algorithm from random rows: (N, D) -> (n, D). An empty cluster keeps its centre."""
+    middle = vectors.mean(0)  # sums of numbers far from the origin would lose their last digits
+    vectors = vectors - middle
     centres = vectors[torch.randperm(len(vectors))[:n].to(vectors.device)].clone()
     for _ in range(n_steps):
         tokens = nearest_code(vectors, centres)
         used = torch.bincount(tokens, minlength=n).to(vectors.dtype)
         total = torch.zeros_like(centres).index_add_(0, tokens, vectors)
         centres = torch.where(used[:, None] > 0, total / used[:, None].clamp(min=1), centres)
-    return centres
+    return centres + middle
 
 
 class VectorQuantizer(nn.Module):

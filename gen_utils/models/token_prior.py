@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..base.precision import full
+
 
 class TokenPrior(nn.Module):
     """p(t) = Π p(t_i | t_<i) over the tokens of a grid, read row by row.
@@ -59,7 +61,7 @@ class TokenPrior(nn.Module):
     def log_prob(self, tokens: Tensor) -> Tensor:
         """Tokens (B, h, w) -> (B,) nats."""
         flat = tokens.flatten(1)
-        nll = F.cross_entropy(self(flat).movedim(-1, 1), flat, reduction="none")
+        nll = F.cross_entropy(full(self(flat)).movedim(-1, 1), flat, reduction="none")
         return -nll.sum(1)
 
     @torch.no_grad()

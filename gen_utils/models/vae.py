@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 
+from ..base.precision import full
 from .pixels import PixelLikelihood
 
 
@@ -44,7 +45,7 @@ class _VAE(nn.Module):
         """
         if x.shape[1:] != self.shape:
             raise ValueError(f"this model is for images (B, {', '.join(map(str, self.shape))}), got {tuple(x.shape)}")
-        mean, log_variance = self.encoder(x).chunk(2, dim=1)
+        mean, log_variance = full(self.encoder(x)).chunk(2, dim=1)
         # Beyond these bounds exp() would over- or underflow; no trained posterior comes near them.
         return Independent(Normal(mean, torch.exp(0.5 * log_variance.clamp(-20, 10))), 1)
 

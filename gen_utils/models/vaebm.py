@@ -80,7 +80,9 @@ class _Joint(nn.Module):
         eps_x, eps_z = self.split(eps)
         prior = self.prior()
         decoded = self.decoder(prior.mean + prior.stddev * eps_z)
-        return decoded.mean + decoded.stddev * eps_x, decoded.mean, decoded.stddev
+        # Pixels are distributed in float32 at least; the energy of a half-precision copy takes them as the chain has them.
+        mean, scale = decoded.mean.to(eps.dtype), decoded.stddev.to(eps.dtype)
+        return mean + scale * eps_x, mean, scale
 
 
 class EpsilonEnergy(_Joint):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..base.precision import full
 from .quantizer import VectorQuantizer
 
 
@@ -182,7 +183,7 @@ class GumbelVAE(_TokenModel):
 
     def logits(self, x: Tensor) -> Tensor:
         """(B, C, H, W) in [-1, 1] -> (B, H/4, W/4, n_codes), unnormalised log-probabilities."""
-        return self.norm(self.encoder(x)).movedim(1, -1)
+        return full(self.norm(self.encoder(x))).movedim(1, -1)
 
     def tokens(self, x: Tensor) -> Tensor:
         """The likeliest code at each place, (B, H/4, W/4) int64."""

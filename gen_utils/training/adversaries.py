@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import losses
+from ..base.precision import full
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Adversary:
 
 
 def _gap(real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-    return {"wasserstein": real.detach().mean() - fake.detach().mean()}
+    return {"wasserstein": full(real.detach()).mean() - full(fake.detach()).mean()}
 
 
 @dataclass(frozen=True)

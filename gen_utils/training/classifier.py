@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy
 
+from ..base.precision import full
 from ..data import to_float
 
 
@@ -23,12 +24,12 @@ class ClassifierTraining(L.LightningModule):
         return self.classifier(x)
 
     def training_step(self, batch: tuple[Tensor, Tensor], _) -> Tensor:
-        loss = F.cross_entropy(self.classifier(to_float(batch[0])), batch[1])
+        loss = F.cross_entropy(full(self.classifier(to_float(batch[0]))), batch[1])
         self.log("loss", loss)
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], _) -> None:
-        logits = self.classifier(to_float(batch[0]))
+        logits = full(self.classifier(to_float(batch[0])))
         self.val_accuracy(logits, batch[1])
         self.log("val_loss", F.cross_entropy(logits, batch[1]), batch_size=len(logits))
         self.log("val_accuracy", self.val_accuracy)

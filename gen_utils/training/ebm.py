@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..base.precision import full
 from ..data import to_float
 from ..losses import contrastive_divergence
 from ..models.conditional_energy import classify
@@ -140,7 +141,7 @@ class EBMTraining(L.LightningModule):
             energy_real, energy_fake = (e.gather(1, labels[:, None]).squeeze(1) for e in (real_out, fake_out))
         loss = contrastive_divergence(energy_real, energy_fake, config.alpha)
         if config.classify:
-            wrong = F.cross_entropy(-real_out, labels)
+            wrong = F.cross_entropy(-full(real_out), labels)
             loss = loss + config.classify * wrong
             self.log("cross_entropy", wrong.detach())
         self.log("loss", loss.detach())
@@ -149,7 +150,7 @@ class EBMTraining(L.LightningModule):
 
     def log_contrast(self, energy_real: Tensor, energy_fake: Tensor) -> Tensor:
         """Log both mean energies and their difference, which is returned, a scalar; energies (B,)."""
-        real_mean, fake_mean = energy_real.detach().mean(), energy_fake.detach().mean()
+        real_mean, fake_mean = full(energy_real.detach()).mean(), full(energy_fake.detach()).mean()
         contrast = real_mean - fake_mean
         self.log_dict({"contrast": contrast, "energy_real": real_mean, "energy_fake": fake_mean})
         return contrast
@@ -160,7 +161,7 @@ class EBMTraining(L.LightningModule):
         stream = torch.Generator(real.device).manual_seed(self.config.seed)
         noise = UniformStart(self.energy.event_shape).draw(len(real), generator=stream)
         energy = self.energy if labels is None else self.energy.given(labels)
-        energy_real, energy_noise = energy_only(energy, real), energy_only(energy, noise)
+        energy_real, energy_noise = (full(energy_only(energy, x)) for x in (real, noise))
         values = {"val_contrast": energy_real.mean() - energy_noise.mean(), "val_energy_real": energy_real.mean()}
         if labels is not None:
             values["val_accuracy"] = (classify(self.energy, real) == labels).float().mean()

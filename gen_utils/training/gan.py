@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
+from ..base.precision import full
 from ..data import ImageSet, to_float
 from ..losses import squared_gradient
 from .adversaries import Adversary, EnergyBased, NonSaturating, Relativistic, Wasserstein, WassersteinGP
@@ -111,7 +112,7 @@ class GANTraining(L.LightningModule):
             # One critic of pictures for data and fakes: under the same labels, where there are labels.
             critic = self.critic if wanted is None else self.critic.given(wanted)
             with torch.no_grad():
-                fake = self.generator(self.generator.draw(len(real), self.noise, labels=wanted))
+                fake = self._fakes(len(real), wanted)
             loss, told = objective.critic_loss(critic, real, fake, self.noise)
             critic_optimiser.zero_grad()
             self.manual_backward(loss)
@@ -119,7 +120,7 @@ class GANTraining(L.LightningModule):
             objective.after_critic_step(self.critic)
 
         self.critic.requires_grad_(False)  # its weights' gradients are not wanted now; they cost a third of the step
-        fake = self.generator(self.generator.draw(len(real), self.noise, labels=wanted))
+        fake = self._fakes(len(real), wanted)
         generator_loss = objective.generator_loss(critic, real, fake)
         generator_optimiser.zero_grad()
         self.manual_backward(generator_loss)
@@ -129,6 +130,10 @@ class GANTraining(L.LightningModule):
             told["gradient"] = self._gradient(critic, real)
         self.critic.requires_grad_(True)
         self.log_dict({"critic_loss": loss.detach(), "generator_loss": generator_loss.detach(), **told})
+
+    def _fakes(self, n: int, labels: Tensor | None) -> Tensor:
+        """(n, *event), in the precision of the data: penalties compare gradients at both."""
+        return full(self.generator(self.generator.draw(n, self.noise, labels=labels)))
 
     def _set_rates(self, *optimisers: torch.optim.Optimizer) -> None:
         done = self.global_step / self.trainer.max_steps

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy
 
+from ..base.precision import full
 from ..data import ImageSet, to_float
 from ..losses import joint_loss
 from ..models import JointEnergy
@@ -109,7 +110,7 @@ class JEMTraining(EBMTraining):
             raise ValueError("a joint model is trained on images with labels, and these have none")
         real, labels = self.noisy(to_float(batch[0])), batch[1]
         fake = self.negatives(len(real))
-        logits_real, logits_fake = self.score(self.classifier, real, fake)
+        logits_real, logits_fake = map(full, self.score(self.classifier, real, fake))
         loss = joint_loss(logits_real, labels, logits_fake, config.weight, config.alpha)
         with torch.no_grad():
             self.log_dict(
@@ -124,7 +125,7 @@ class JEMTraining(EBMTraining):
         return loss
 
     def validation_step(self, batch: tuple[Tensor, ...], _) -> None:
-        logits = self.classifier(to_float(batch[0]))
+        logits = full(self.classifier(to_float(batch[0])))
         self.val_accuracy(logits, batch[1])
         self.log("val_accuracy", self.val_accuracy)
         values = {"val_loss": F.cross_entropy(logits, batch[1]), "val_energy": -logits.logsumexp(1).mean()}

@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..base.precision import without_autocast
 from ..data import ImageSet, to_float
 from ..losses import contrastive_divergence
 from ..models.vaebm import VAEBM
@@ -85,11 +86,12 @@ class SpectralPenalty(nn.Module):
         total = 0.0
         for i, layer in enumerate(self._layers[0]):
             matrix, u = layer.weight.flatten(1), getattr(self, f"u{i}")
-            with torch.no_grad():
-                v = F.normalize(matrix.T @ u, dim=0)
-                u.copy_(F.normalize(matrix @ v, dim=0))
-            # u is copied: the next call changes it, and backward still needs this one.
-            total = total + u.clone() @ matrix @ v
+            with without_autocast(u):
+                with torch.no_grad():
+                    v = F.normalize(matrix.T @ u, dim=0)
+                    u.copy_(F.normalize(matrix @ v, dim=0))
+                # u is copied: the next call changes it, and backward still needs this one.
+                total = total + u.clone() @ matrix @ v
         return total
 
 

@@ -112,3 +112,34 @@ def test_half_precision_latents_leave_the_averages_in_full():
 def test_an_unknown_start_is_refused():
     with pytest.raises(ValueError, match="known: kmeans, data, normal"):
         quantizer(init="zeros")
+
+
+def nearest(vectors, codebook):
+    """By double-precision differences, without the expanded square."""
+    return (vectors.double()[:, None] - codebook.double()).square().sum(2).argmin(1)
+
+
+@pytest.mark.parametrize(("offset", "spacing"), [(0.0, 1.0), (100.0, 0.1), (-1e4, 10.0)])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_the_nearest_code_is_found_far_from_the_origin_and_under_autocast(offset, spacing, autocast):
+    vectors, codebook = (offset + spacing * torch.randn(n, 8) for n in (2000, 64))
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        assert torch.equal(nearest_code(vectors, codebook), nearest(vectors, codebook))
+
+
+def test_a_quantiser_in_mixed_precision_gives_the_nearest_code():
+    quantizer = VectorQuantizer(32, 4, init="normal").eval()
+    with torch.autocast("cpu", torch.bfloat16):
+        z = torch.randn(20, 4, 5, 5).bfloat16()
+        code, tokens = quantizer(z)
+    assert torch.equal(tokens.flatten(), nearest(z.movedim(1, -1).reshape(-1, 4), quantizer.codebook))
+    assert code.dtype == torch.float32
+
+
+def test_centres_far_from_the_origin_are_those_near_it_moved():
+    vectors = 0.1 * torch.randn(3000, 8)
+    torch.manual_seed(0)
+    near = kmeans_centres(vectors, 32)
+    torch.manual_seed(0)
+    far = kmeans_centres(vectors + 100, 32)
+    assert torch.allclose(far - 100, near, atol=1e-4)
