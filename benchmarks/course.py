@@ -33,6 +33,7 @@ from gen_utils.publishing.parallel import usual_jobs  # noqa: E402
 from gen_utils.publishing.parts import find_part, parts  # noqa: E402
 
 BARS = {"all parts, quick (s)": 480, "import beyond torch (s)": 0.3, "HTML (s)": 90, "peak of a part (GB)": 4.0}
+CAUGHT = {"capture_output": True, "encoding": "utf-8", "errors": "replace"}
 CHILD = """
 import resource, subprocess, sys
 code = subprocess.run([sys.executable, "-m", "gen_utils", *sys.argv[1:]]).returncode
@@ -45,7 +46,7 @@ def run(*arguments: str, **environment: str) -> tuple[float, float]:
     """Seconds and peak resident memory (GB) of one command of the package and all it starts."""
     begin = time.perf_counter()
     command = [sys.executable, "-c", CHILD, *arguments]
-    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, **CAUGHT)
     if done.returncode:
         raise RuntimeError(f"{' '.join(arguments)} failed:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
     return time.perf_counter() - begin, int(done.stdout.rsplit("PEAK", 1)[1]) / 2**20  # Linux counts in KiB
@@ -55,7 +56,7 @@ def all_at_once(**environment: str) -> tuple[int, float, float]:
     """``run all`` in quick: parts at a time, seconds, and the largest memory (GB) of all its processes together."""
     command = [sys.executable, "-m", "gen_utils", "run", "all", "--force"]
     begin, peak = time.perf_counter(), 0
-    with tempfile.TemporaryFile("w+") as said:
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said:
         running = psutil.Popen(command, cwd=ROOT, env={**os.environ, **environment}, stdout=said, stderr=said)
         while running.poll() is None:
             peak = max(peak, sum(_resident(each) for each in [running, *_descendants(running)]))
@@ -95,7 +96,7 @@ def import_seconds(rounds: int = 7) -> tuple[float, float]:
     )
     found = []
     for _ in range(rounds + 1):
-        answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+        answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, **CAUGHT)
         found.append([float(v) for v in answer.stdout.split()])
     alone, added = zip(*found[1:], strict=True)  # the first one reads the files from disk
     return statistics.median(alone), statistics.median(added)

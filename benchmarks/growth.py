@@ -127,22 +127,20 @@ def memory_of(job: Callable[[], object]) -> float:
         tracemalloc.start()
         job()
         return tracemalloc.get_traced_memory()[1] / 1e6
-    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
-    before = _status("VmRSS")
+    status.with_name("clear_refs").write_text("5", encoding="utf-8")  # forget the peak so far
+    before = _kilobytes(status, "VmRSS")
     job()
-    return (_status("VmHWM") - before) / 1e3
+    return (_kilobytes(status, "VmHWM") - before) / 1e3
 
 
 def memory_in_a_fresh_process(covariance: str) -> int:
     """MB for class Gaussians at 32×32 in colour; a process that has worked before would reuse what it once held."""
     command = [sys.executable, __file__, "--memory", covariance]
-    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return int(subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout)
 
 
-def _status(key: str) -> float:
-    line = next(
-        line for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines() if line.startswith(key)
-    )
+def _kilobytes(status: Path, key: str) -> float:
+    line = next(line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith(key))
     return float(line.split()[1])
 
 

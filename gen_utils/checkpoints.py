@@ -21,8 +21,18 @@ from .base.places import CHECKPOINTS
 
 
 def names(folder: str | os.PathLike = CHECKPOINTS) -> list[str]:
-    """The models that are here."""
-    return sorted(path.stem for path in Path(folder).glob("*.json"))
+    """The models that are here, those with a damaged card too; hidden files and other JSON are no models."""
+    return sorted(path.stem for path in Path(folder).glob("*.json") if _is_card(path))
+
+
+def _is_card(path: Path) -> bool:
+    if path.name.startswith(".") or not path.is_file():  # macOS leaves "._NAME" beside each file on some disks
+        return False
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:  # no JSON: a damaged card, if there are weights
+        return path.with_suffix(".safetensors").exists()
+    return isinstance(held, dict) and {"model", "config", "sha256"} <= held.keys()
 
 
 def save(

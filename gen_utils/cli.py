@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated
@@ -35,7 +36,28 @@ def _root(data: str | None) -> str:
     return str(data_root(data).resolve())
 
 
+def _cards() -> Iterator[tuple[str, dict]]:
+    """The trained models and their cards; of a damaged one a line says so."""
+    from . import checkpoints
+
+    for name in checkpoints.names():
+        try:
+            yield name, checkpoints.read_card(name)
+        except ValueError as error:
+            typer.echo(f"  {name}: {error}")
+
+
+def _whole_paths() -> None:
+    """Notebooks run in a folder of their own: what a variable names relative to this one gets its whole path."""
+    from .base.places import chosen_folder
+
+    for variable in ("GEN_RUNS", "GEN_INCEPTION", "XDG_CACHE_HOME"):
+        if place := chosen_folder(variable):
+            os.environ[variable] = str(place.resolve())
+
+
 def _headless() -> None:
+    _whole_paths()
     os.environ["GEN_HEADLESS"] = "1"  # no progress bars in executed notebooks
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
 
@@ -45,7 +67,7 @@ def doctor(data: DataRoot = None) -> None:
     """Say what is here: versions, device, datasets, trained models."""
     import torch
 
-    from . import __version__, checkpoints
+    from . import __version__
     from .data import data_root
     from .data.inventory import overview
 
@@ -60,9 +82,9 @@ def doctor(data: DataRoot = None) -> None:
     typer.echo("\ndata:")
     typer.echo(overview(data_root(data)))
     typer.echo("\ntrained models:")
-    for name in checkpoints.names():
-        card = checkpoints.read_card(name)
-        typer.echo(f"  {name:18} {card['model']:16} {card['parameters']:>9,} parameters, trained on {card.get('data')}")
+    for name, card in _cards():
+        size = f"{card['parameters']:>9,} parameters" if "parameters" in card else ""
+        typer.echo(f"  {name:18} {card['model']:16} {size}, trained on {card.get('data', 'unnamed data')}")
 
 
 @app.command(name="data")
@@ -103,13 +125,12 @@ def data_command(
 @models_app.callback(invoke_without_command=True)
 def models(context: typer.Context) -> None:
     """List the trained models, train one, or measure one again."""
-    from . import checkpoints
-
     if context.invoked_subcommand is None:
-        for name in checkpoints.names():
-            card = checkpoints.read_card(name)
-            measured = ", ".join(f"{key.replace('_', ' ')} {value['value']}" for key, value in card["metrics"].items())
-            typer.echo(f"{name:18} {card['profile']:7} {card['data']}: {measured}")
+        for name, card in _cards():
+            figures = card.get("metrics", {}).items()
+            measured = ", ".join(f"{key.replace('_', ' ')} {value['value']}" for key, value in figures)
+            told = f"{card.get('profile', '–'):7} {card.get('data', 'unnamed data')}: {measured or 'not measured'}"
+            typer.echo(f"{name:18} {told}")
 
 
 @models_app.command()
@@ -264,8 +285,11 @@ def lab() -> None:
     if parts():  # the student edition brings its own page
         notebooks = {name: jupytext.read(NOTEBOOKS / f"{name}.py") for name in parts()}
         nbformat.write(landing_notebook(notebooks), NOTEBOOKS / "start_here.ipynb")
+    _whole_paths()
+    # Of the kernels called python3, this Python's own comes first.
+    environment = {**os.environ, "GEN_DATA_ROOT": _root(None), "JUPYTER_PREFER_ENV_PATH": "1"}
     command = [sys.executable, "-m", "jupyter", "lab", "start_here.ipynb"]
-    raise typer.Exit(subprocess.call(command, cwd=NOTEBOOKS))
+    raise typer.Exit(subprocess.call(command, cwd=NOTEBOOKS, env=environment))
 
 
 @app.command()

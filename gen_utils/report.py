@@ -39,7 +39,7 @@ def record(name: str, value) -> None:
         from IPython.display import display
 
         # Only the private type: the value travels with the notebook and nothing is drawn.
-        # As text: whoever saves the notebook sorts the keys of an object, and a table would lose the order of its columns.
+        # As text: who saves a notebook sorts the keys of its objects, and a table would lose the order of its columns.
         display({MIME: json.dumps({"name": name, "value": held})}, raw=True)
 
 

@@ -58,7 +58,7 @@ def built(tmp_path_factory) -> tuple[Path, str]:
             options = ["--profile", "quick", "--jobs", "1", "--out", str(out)]  # the other process is at work too
             command = [sys.executable, "-m", "gen_utils", "book", *options]
             env = {**os.environ, "GEN_RUNS": str(out / "runs"), "GEN_DATA_ROOT": str(out / "no_data")}
-            answer = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+            answer = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, encoding="utf-8", errors="replace")
             assert answer.returncode == 0, answer.stdout + answer.stderr
-            printed.write_text(answer.stdout)
-    return out, printed.read_text()
+            printed.write_text(answer.stdout, encoding="utf-8")
+    return out, printed.read_text(encoding="utf-8")

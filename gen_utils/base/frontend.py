@@ -26,6 +26,16 @@ def can_show_widgets() -> bool:
     return in_notebook() and not headless()
 
 
+def forgive_output() -> None:
+    """Standard output that shows "?" for a letter its encoding lacks, where it would fail.
+
+    Windows writes to files and pipes in a code page without ✓ or ∇; a file's name may hold what no encoding has.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
 def display_html(html: str) -> None:
     """Show HTML in a notebook; a script has nowhere to show it."""
     if in_notebook():

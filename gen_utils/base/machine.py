@@ -35,7 +35,8 @@ def busy_machine() -> dict[str, object]:
 def commit() -> str | None:
     """The short hash of the commit that is checked out, or None outside a repository."""
     try:
-        answer = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+        command = ["git", "rev-parse", "--short", "HEAD"]
+        answer = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8")
     except OSError:  # no git on this machine
         return None
     return answer.stdout.strip() or None

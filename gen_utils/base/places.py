@@ -15,9 +15,16 @@ BENCHMARKS = ROOT / "benchmarks" / "results"
 
 
 def chosen_folder(variable: str) -> Path | None:
-    """The folder that an environment variable names, ``~`` expanded; None where it is unset or empty."""
+    """The folder or file that an environment variable names, ``~`` expanded; None where it is unset or empty.
+
+    Raises:
+        ValueError: it begins with ``~``, and this system knows of no home folder.
+    """
     named = os.environ.get(variable, "").strip()
-    return Path(named).expanduser() if named else None
+    try:
+        return Path(named).expanduser() if named else None
+    except RuntimeError:
+        raise ValueError(f"{variable} is {named}, and no home folder is known here; give the whole path") from None
 
 
 def runs_root() -> Path:

@@ -7,7 +7,6 @@ of every one stands here, and a retrained one is another network, which wants an
 from __future__ import annotations
 
 import importlib.util
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import checkpoints
+from ..base.places import chosen_folder
 from ..data import to_float, to_uint8
 from ..models.protocols import FeatureNetwork
 
@@ -108,8 +108,7 @@ def feature_network(name: str) -> FrozenFeatures:
 
 def inception_weights() -> Path:
     """Where the weights of Inception are looked for: $GEN_INCEPTION, else PyTorch's folder of downloads."""
-    chosen = os.environ.get("GEN_INCEPTION")
-    return Path(chosen) if chosen else Path(torch.hub.get_dir()) / "checkpoints" / INCEPTION_FILE
+    return chosen_folder("GEN_INCEPTION") or Path(torch.hub.get_dir()) / "checkpoints" / INCEPTION_FILE
 
 
 def has_inception() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -34,7 +35,8 @@ def build_book(executed: dict[str, Path], *, profile: str, data_root: str, out: 
     Each profile has its own stage under ``_build/PROFILE``, so building one never undoes another. The notebooks are
     expected in ``notebooks/`` there.
     """
-    stage = (out or BUILD) / profile
+    out = (out or BUILD).resolve()  # Jupyter Book runs in a folder of its own
+    stage = out / profile
     for name in ("_config.yml", "_toc.yml"):
         _copy_if_changed(ROOT / name, stage / name)
     for path in sorted(BOOK.rglob("*")):
@@ -47,10 +49,11 @@ def build_book(executed: dict[str, Path], *, profile: str, data_root: str, out: 
     write_page(BOOK / "datasets.md", stage / "book", Path(data_root))
     jupyter_book = "from jupyter_book.cli.main import main; main()"  # it has no __main__
     command = [sys.executable, "-c", jupyter_book, "build", str(stage), "-W", "-n", "--keep-going", "-q"]
-    answer = subprocess.run(command, cwd=stage, capture_output=True, text=True)
+    variables = {**os.environ, "PYTHONUTF8": "1"}
+    answer = subprocess.run(command, cwd=stage, env=variables, capture_output=True, encoding="utf-8", errors="replace")
     if answer.returncode:
         raise RuntimeError(f"the book did not build cleanly:\n{answer.stdout[-4000:]}\n{answer.stderr[-4000:]}")
-    html = (out or BUILD) / "html"
+    html = out / "html"
     shutil.copytree(stage / "_build" / "html", html, dirs_exist_ok=True)
     for page in html.rglob("*.html"):
         text = _THEBE.sub("", page.read_text(encoding="utf-8")).replace(_ARROW, _NAMED_ARROW)
