@@ -6,17 +6,19 @@ teacher (``report.record``) and returns it, so that a test can ask ``bool(result
 
 from __future__ import annotations
 
-import signal
-import threading
+import functools
+import random
+import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..report import record
+from .patience import TooSlow, call
 
 PATIENCE = 60.0  # seconds for one call on a toy case; a busy machine may spend twenty on importing a part of torch
 
@@ -26,10 +28,6 @@ class Unanswered(Exception):
 
     def _render_traceback_(self) -> list[str]:  # what IPython shows
         return [f"The notebook stops here: {self}"]
-
-
-class _TooSlow(BaseException):
-    """Not an Exception, so that a student's ``except Exception`` does not swallow it."""
 
 
 @dataclass(frozen=True)
@@ -69,50 +67,78 @@ class Result:
 
 def told(exercise: str, passed: bool, message: str, slip: str | None = None) -> Result:
     """Print, keep and return a result."""
-    print(f"{'✓' if passed else '✗'} {exercise}: {message}")
+    _print(f"{'✓' if passed else '✗'} {exercise}: {message}")
     record(f"check/{exercise}", {"passed": passed, "slip": slip})
     return Result(exercise, passed, message, slip)
 
 
+def _print(text: str) -> None:
+    """Print on any code page, such as the one of output that Windows redirects: what it lacks is written as ``\\u221e``."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding))
+
+
+def check(run: Callable[[Callable], Result]) -> Callable[[Callable], Result]:
+    """Makes the check of an exercise, which answers whatever it is given and leaves the random streams as they were.
+
+    A result so strange that ``run`` itself fails over it is the student's news, not a traceback of ours.
+    """
+
+    @functools.wraps(run)
+    def checked(student: Callable) -> Result:
+        streams = random.getstate(), np.random.get_state()  # noqa: NPY002
+        try:
+            with torch.random.fork_rng(devices=[]):
+                return run(student)
+        except Exception as error:
+            return told(run.__name__, False, f"your result is of a kind that cannot be compared ({_said(error)}). "
+                        "Look again at what the exercise wants to be returned.")  # fmt: skip
+        finally:
+            random.setstate(streams[0])
+            np.random.set_state(streams[1])  # noqa: NPY002
+
+    return checked
+
+
 def attempt(exercise: str, student: Callable, *args) -> tuple[object, Result | None]:
     """The student's value, or the result that says kindly why there is none."""
+    if not callable(student):
+        return None, told(exercise, False, f"give the check your function itself: {exercise}, without arguments.")
+    dtype = torch.get_default_dtype()
     try:
-        with _patience(PATIENCE):
-            return student(*args), None
-    except _TooSlow:
-        return None, told(
-            exercise,
-            False,
-            f"still running after {PATIENCE:.0f} s on a tiny case. Is there a loop that never ends, or one over single numbers?",
-        )
-    except NotImplementedError:
-        return None, told(
-            exercise, False, f"not written yet. Replace the last line of {student.__name__}, then run on."
-        )
-    except Exception as error:  # whatever the student's code raises is news for the student, not for us
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.name == getattr(student, "__name__", "")]
-        where = f" in line {frames[-1].lineno} of your cell ({frames[-1].line})" if frames and frames[-1].line else ""
-        text = str(error).split("\n")[0]
-        return None, told(exercise, False, f"your function raised {type(error).__name__}: {text}{where}.")
-
-
-@contextmanager
-def _patience(seconds: float) -> Iterator[None]:
-    """Interrupts the block after so many seconds, where the system can (not on Windows, not beside the main thread)."""
-    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(*_) -> None:
-        raise _TooSlow
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
+        value, error = call(student, *args, seconds=PATIENCE)
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        torch.set_default_dtype(dtype)  # a student's function may set another, and nothing else here wants it
+    if error is not None:
+        return None, told(exercise, False, _why(error, student))
+    if isinstance(value, Tensor) and value.is_complex():
+        return None, told(exercise, False, "your result has complex numbers; real ones are wanted.")
+    return value, None
+
+
+def _why(error: BaseException, student: Callable) -> str:
+    """Whatever the student's code raises is news for the student, not for us."""
+    if isinstance(error, TooSlow):
+        loop = "Is there a loop that never ends, or one over single numbers?"
+        left = "" if error.stopped else " It catches every exception and could not be stopped: restart the kernel."
+        return f"still running after {PATIENCE:.0f} s on a tiny case. {loop}{left}"
+    if isinstance(error, SystemExit):
+        return "your function ends the program (exit or sys.exit); it should return its answer."
+    frames = traceback.extract_tb(error.__traceback__)
+    if isinstance(error, NotImplementedError) and not str(error):
+        return f"not written yet. Replace the last line of {frames[-1].name}, then run on."
+    own = [frame for frame in frames if frame.name == getattr(student, "__name__", "")]
+    where = f" in line {own[-1].lineno} of your cell ({own[-1].line})" if own and own[-1].line else ""
+    return f"your function raised {_said(error)}{where}."
+
+
+def _said(error: BaseException) -> str:
+    """The error's name and the first line of its text, where it has one."""
+    try:
+        text = str(error).strip().split("\n")[0][:200]
+    except Exception:  # a class of the student's own may fail even at that
+        text = ""
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def compare(
@@ -139,7 +165,8 @@ def compare(
         failure = _wrong_kind(exercise, value, expected)
         if failure is not None:  # not just "if failure": a failed result is false
             return failure
-        values.append((torch.as_tensor(value).detach().to(expected.dtype), expected))
+        # In double: an integer answer would cut 2.7 to 2, and call it right.
+        values.append((torch.as_tensor(value).detach().cpu().double(), expected.double()))
     if all(_same(value, expected, tolerance) for value, expected in values):
         return told(exercise, True, f"right, on {len(cases)} cases.")
     for slip in slips:
@@ -159,7 +186,7 @@ def _fresh(case: tuple) -> tuple:
 def _wrong_kind(exercise: str, value: object, expected: Tensor) -> Result | None:
     if value is None:
         return told(exercise, False, "your function returns nothing; is the return missing?")
-    if not isinstance(value, (Tensor, int, float)):
+    if not isinstance(value, (Tensor, int, float, np.number)):
         return told(exercise, False, f"your function returns a {type(value).__name__}; a tensor is wanted.")
     shape = tuple(torch.as_tensor(value).shape)
     if shape != tuple(expected.shape):

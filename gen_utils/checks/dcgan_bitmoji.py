@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .core import Result, Slip, attempt, compare, told
+from .core import Result, Slip, attempt, check, compare, told
 
 
+@check
 def output_size(student: Callable) -> Result:
     """Check ``output_size(size, kernel, stride, padding, output_padding) -> int`` of a transposed convolution."""
 
@@ -31,22 +32,19 @@ def output_size(student: Callable) -> Result:
     return compare("output_size", student, right, cases, slips)
 
 
+@check
 def dcgan_init(student: Callable) -> Result:
     """Check ``dcgan_init(network)``, in place: N(0, 0.02) weights, N(1, 0.02) batch-norm scales, biases zero.
 
     The layers are large enough that a standard deviation is known to a few per cent.
     """
     name = "dcgan_init"
-    torch_state = torch.get_rng_state()
-    try:
-        torch.manual_seed(0)
-        layers = {
-            "Conv2d": nn.Conv2d(32, 64, 4), "ConvTranspose2d": nn.ConvTranspose2d(64, 32, 4),
-            "Linear": nn.Linear(200, 100), "BatchNorm2d": nn.BatchNorm2d(2000),
-        }  # fmt: skip
-        _, failure = attempt(name, student, nn.ModuleDict(layers))
-    finally:
-        torch.set_rng_state(torch_state)
+    torch.manual_seed(0)
+    layers = {
+        "Conv2d": nn.Conv2d(32, 64, 4), "ConvTranspose2d": nn.ConvTranspose2d(64, 32, 4),
+        "Linear": nn.Linear(200, 100), "BatchNorm2d": nn.BatchNorm2d(2000),
+    }  # fmt: skip
+    _, failure = attempt(name, student, nn.ModuleDict(layers))
     if failure is not None:
         return failure
     for kind in ("Conv2d", "ConvTranspose2d", "Linear"):
@@ -101,6 +99,7 @@ def _flat(network: nn.Module) -> Tensor:
     return torch.cat([p.detach().flatten() for p in network.parameters()])
 
 
+@check
 def critic_step(student: Callable) -> Result:
     """Check ``critic_step(generator, critic, real, z, optimiser) -> loss``: one step of the discriminator alone.
 
@@ -155,6 +154,7 @@ def critic_step(student: Callable) -> Result:
     return told(name, False, f"the discriminator's weights differ from the right ones by up to {(mine - right).abs().max():.3g} after one step of SGD.")  # fmt: skip
 
 
+@check
 def frechet(student: Callable) -> Result:
     """Check ``frechet(features_a (N, d), features_b (M, d)) -> scalar``, in float64."""
     stream = torch.Generator().manual_seed(5)
@@ -265,6 +265,7 @@ class Game:
             self.noise.set_state(state["noise"])
 
 
+@check
 def save_state(student: Callable) -> Result:
     """Check ``save_state(game) -> dict``: all that a resumed run needs, as it is at this moment.
 

@@ -14,9 +14,10 @@ from ..models.quantizer import ema_update as right_ema
 from ..models.quantizer import nearest_code as right_nearest
 from ..models.vqvae import gumbel_softmax as right_gumbel
 from ..training.vqvae import perplexity as right_perplexity
-from .core import Result, Slip, attempt, compare, told
+from .core import Result, Slip, attempt, check, compare, told
 
 
+@check
 def nearest_code(student: Callable) -> Result:
     """Check ``nearest_code(vectors (N, D), codebook (K, D)) -> (N,)`` indices."""
     stream = torch.Generator().manual_seed(0)
@@ -72,6 +73,7 @@ def _index_kind(name: str, student: Callable, case: tuple) -> Result | None:
     return None
 
 
+@check
 def straight_through(student: Callable) -> Result:
     """Check ``straight_through(z, code)``: the value of ``code``, the gradient of ``z``, nothing for ``code``."""
     name = "straight_through"
@@ -100,6 +102,7 @@ def straight_through(student: Callable) -> Result:
     return told(name, True, "right: the value of the code, the gradient of z.")
 
 
+@check
 def ema_update(student: Callable) -> Result:
     """Check ``ema_update(counts, sums, vectors, tokens, decay, eps) -> (codebook, counts, sums)``."""
     name = "ema_update"
@@ -165,6 +168,7 @@ def ema_update(student: Callable) -> Result:
     return compare(name, stacked, lambda *a: packed(*right_ema(*a)), cases, slips)
 
 
+@check
 def perplexity(student: Callable) -> Result:
     """Check ``perplexity(counts (n_batches, K)) -> scalar`` over all batches together."""
     uneven = torch.tensor([[8.0, 2.0, 0.0, 0.0], [0.0, 1.0, 9.0, 0.0]])  # code 3 is never used
@@ -195,6 +199,7 @@ def perplexity(student: Callable) -> Result:
     return compare("perplexity", student, lambda c: right_perplexity(c.sum(0)).float(), cases, slips)
 
 
+@check
 def gumbel_softmax(student: Callable) -> Result:
     """Check ``gumbel_softmax(logits (..., K), temperature, uniform (..., K)) -> (..., K)``."""
     stream = torch.Generator().manual_seed(3)
@@ -221,6 +226,7 @@ def gumbel_softmax(student: Callable) -> Result:
     return compare("gumbel_softmax", student, right_gumbel, cases, slips)
 
 
+@check
 def hungarian_accuracy(student: Callable) -> Result:
     """Check ``hungarian_accuracy(clusters (N,), labels (N,)) -> float``."""
     stream = torch.Generator().manual_seed(4)
@@ -268,6 +274,7 @@ def hungarian_accuracy(student: Callable) -> Result:
     return compare("hungarian_accuracy", student, right, cases, slips)
 
 
+@check
 def percentages(student: Callable) -> Result:
     """Check ``percentages(clusters (N,), labels (N,), n_clusters, n_classes) -> (n_clusters, n_classes)``."""
     stream = torch.Generator().manual_seed(5)

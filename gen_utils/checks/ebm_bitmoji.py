@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from ..samplers import constant, geometric, power_decay
-from .core import Result, Slip, attempt, compare, told
+from .core import Result, Slip, attempt, check, compare, told
 
 
+@check
 def metropolis_test(student: Callable) -> Result:
     """Check ``metropolis_test(x, proposal, log_ratio, u) -> (x_new (B, C, H, W), accepted (B,) bool)``."""
     name = "metropolis_test"
@@ -147,6 +148,7 @@ def _wrong_decision(name: str, accepted: list[Tensor], cases: list[tuple]) -> Re
     raise AssertionError("called only when a decision is wrong")
 
 
+@check
 def noise_reach(student: Callable) -> Result:
     """Check ``noise_reach(schedule, n_steps) -> float``: √(Σ 2 η_t), t = 1, ..., n_steps."""
     name = "noise_reach"
@@ -205,6 +207,7 @@ def noise_reach(student: Callable) -> Result:
     return compare(name, student, lambda s, n: (2 * sizes(s, n).sum()).sqrt(), cases, slips)
 
 
+@check
 def pinned_mean(student: Callable) -> Result:
     """Check ``pinned_mean(gamma (D,), beta (D,), weight (D,), bias) -> scalar``: weight · beta + bias."""
     stream = torch.Generator().manual_seed(1)
@@ -255,6 +258,7 @@ def _mean_score(gamma: Tensor, beta: Tensor, weight: Tensor, bias: Tensor, seed:
         return head(norm(features)).mean().item()
 
 
+@check
 def auroc_by_pairs(student: Callable) -> Result:
     """Check ``auroc_by_pairs(energy_in (N,), energy_out (M,)) -> scalar``."""
     name = "auroc_by_pairs"

@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from .core import Result, Slip, attempt, compare, told
+from .core import Result, Slip, attempt, check, compare, told
 
 
+@check
 def epsilon_form(student: Callable) -> Result:
     """Check ``epsilon_form(epsilon) -> (step_size, noise)``: η = ε²/2 and σ = ε."""
     name = "epsilon_form"
@@ -73,6 +74,7 @@ def _two_numbers(value: object) -> tuple[float, float] | None:
         return None
 
 
+@check
 def geometric_schedule(student: Callable) -> Result:
     """Check ``geometric_schedule(t, n_steps, start, end) -> float``: start · (end / start)^(t / n_steps)."""
     cases = [(1, 5, 10.0, 0.5), (3, 5, 10.0, 0.5), (5, 5, 10.0, 0.5), (2, 8, 0.3, 4.0), (8, 8, 0.3, 4.0)]
@@ -111,6 +113,7 @@ def geometric_schedule(student: Callable) -> Result:
     )
 
 
+@check
 def label_energy(student: Callable) -> Result:
     """Check ``label_energy(outputs (B, K), labels (B,)) -> (B,)``: each row's entry at its own label."""
     stream = torch.Generator().manual_seed(0)
@@ -158,6 +161,7 @@ def label_energy(student: Callable) -> Result:
     return compare("label_energy", student, own, cases) if failure is None else failure
 
 
+@check
 def draw_starts(student: Callable) -> Result:
     """Check ``draw_starts(buffer (K, M, C, H, W), labels (B,), index (B,), fresh (B,), noise (B, C, H, W))``.
 
@@ -227,6 +231,7 @@ def draw_starts(student: Callable) -> Result:
     return compare(name, student, lambda b, y, i, f, z: chosen(f, z, b[y, i]), cases, choosing)
 
 
+@check
 def predict(student: Callable) -> Result:
     """Check ``predict(class_energies (B, K)) -> (B,)``: the label of lowest energy."""
     stream = torch.Generator().manual_seed(2)

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from ..losses import contrastive_divergence
-from .core import Result, Slip, attempt, compare, told
+from .core import Result, Slip, attempt, check, compare, told
 
 
+@check
 def density_on_grid(student: Callable) -> Result:
     """Check ``density_on_grid(energy (H, W), cell_area) -> (H, W)``."""
     stream = torch.Generator().manual_seed(0)
@@ -76,6 +77,7 @@ def _norms(x: Tensor) -> Tensor:
     return x.flatten(1).norm(dim=1).reshape(-1, 1, 1, 1)
 
 
+@check
 def langevin_step(student: Callable) -> Result:
     """Check ``langevin_step(energy, x, step_size, noise, grad_clip, xi) -> x``, section B3's step in the box [-1, 1]."""
     name = "langevin_step"
@@ -149,6 +151,7 @@ def langevin_step(student: Callable) -> Result:
     return compare(name, student, lambda *a: step(*a), cases, slips)
 
 
+@check
 def temperature(student: Callable) -> Result:
     """Check ``temperature(step_size, noise) -> T``."""
     cases = [(0.5, 1.0), (10.0, 3.0), (0.2, 0.7)]
@@ -170,6 +173,7 @@ def temperature(student: Callable) -> Result:
     return compare("temperature", student, lambda eta, sigma: torch.tensor(sigma**2 / (2 * eta)), cases, slips)
 
 
+@check
 def draw_starts(student: Callable) -> Result:
     """Check ``draw_starts(buffer (N, C, H, W), n, restart, generator) -> (n, C, H, W)``.
 
@@ -229,7 +233,9 @@ def draw_starts(student: Callable) -> Result:
     if len(shares) == 1:  # by chance about once in a million
         return told(name, False, "every call has equally many fresh starts; toss a coin for each start.", "fixed count")
     kept = buffer.clone()
-    attempt(name, student, kept, n, restart, torch.Generator().manual_seed(0))
+    _, failure = attempt(name, student, kept, n, restart, torch.Generator().manual_seed(0))
+    if failure is not None:
+        return failure
     if not torch.equal(kept, buffer):
         return told(
             name,
@@ -240,6 +246,7 @@ def draw_starts(student: Callable) -> Result:
     return told(name, True, f"right: {share:.1%} of {n:,} starts are fresh, the rest come from all over the buffer.")
 
 
+@check
 def contrastive_loss(student: Callable) -> Result:
     """Check ``contrastive_loss(energy_real (B,), energy_fake (B,), alpha) -> scalar``."""
     stream = torch.Generator().manual_seed(2)

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .core import Result, Slip, attempt, compare, told
+from .core import Result, Slip, attempt, check, compare, told
 
 
+@check
 def discriminator_loss(student: Callable) -> Result:
     """Check ``discriminator_loss(real (B,), fake (B',)) -> scalar`` from logits: mean softplus(-real) + mean softplus(fake)."""
     stream = torch.Generator().manual_seed(0)
@@ -34,6 +35,7 @@ def discriminator_loss(student: Callable) -> Result:
     return compare("discriminator_loss", student, lambda r, f: up(r).mean() + down(f).mean(), cases, slips)
 
 
+@check
 def generator_loss(student: Callable) -> Result:
     """Check ``generator_loss(fake (B,)) -> scalar`` from logits, non-saturating: mean softplus(-fake)."""
     stream = torch.Generator().manual_seed(1)
@@ -51,6 +53,7 @@ def generator_loss(student: Callable) -> Result:
     return compare("generator_loss", student, lambda f: F.softplus(-f).mean(), cases, slips)
 
 
+@check
 def wgan_critic_step(student: Callable) -> Result:
     """Check ``wgan_critic_step(critic, optimiser, generator, real, z, clip)``: one step in place, weights then clipped.
 
@@ -167,6 +170,7 @@ def _tiny(seed: int, n: int = 4) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return w1, w2, torch.randn(n, 1, 2, 2, generator=stream) + 0.5, torch.randn(n, 1, 2, 2, generator=stream)
 
 
+@check
 def gradient_penalty(student: Callable) -> Result:
     """Check ``gradient_penalty(critic, real, fake, u (B,)) -> scalar`` at x̂ = u·real + (1 - u)·fake, and its graph."""
     name = "gradient_penalty"
@@ -216,6 +220,7 @@ def gradient_penalty(student: Callable) -> Result:
     return compare(name, _with_gradient(student), _with_gradient(penalty), cases, slips)
 
 
+@check
 def relativistic_critic_loss(student: Callable) -> Result:
     """Check ``relativistic_critic_loss(critic, real, fake, gamma) -> scalar``: pairs, and γ/2 (R1 + R2), with its graph."""
     name = "relativistic_critic_loss"
@@ -264,6 +269,7 @@ def relativistic_critic_loss(student: Callable) -> Result:
     return compare(name, _with_gradient(student), _with_gradient(loss), cases, slips)
 
 
+@check
 def margin_loss(student: Callable) -> Result:
     """Check ``margin_loss(energy_real (B,), energy_fake (B',), margin) -> scalar``: EBGAN's critic."""
     real, fake = torch.tensor([0.1, 0.4, 0.2]), torch.tensor([0.3, 1.7, 0.9, 1.1])
@@ -281,6 +287,7 @@ def margin_loss(student: Callable) -> Result:
     return compare("margin_loss", student, lambda r, f, m: r.mean() + F.relu(m - f).mean(), cases, slips)
 
 
+@check
 def pulling_away(student: Callable) -> Result:
     """Check ``pulling_away(codes (B, d)) -> scalar``: mean squared cosine over the pairs of different rows."""
     stream = torch.Generator().manual_seed(8)

@@ -10,9 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..losses import joint_loss as _joint_loss
-from .core import Result, Slip, attempt, compare, told
+from .core import Result, Slip, attempt, check, compare, told
 
 
+@check
 def joint_energy(student: Callable) -> Result:
     """Check ``joint_energy(logits (B, K)) -> (B,)``: -logsumexp over the classes."""
     stream = torch.Generator().manual_seed(0)
@@ -46,6 +47,7 @@ def joint_energy(student: Callable) -> Result:
     return compare("joint_energy", student, lambda f: -f.logsumexp(1), cases, slips)
 
 
+@check
 def conditional_energy(student: Callable) -> Result:
     """Check ``conditional_energy(logits (B, K), labels (B,)) -> (B,)``: -f(x)[y]."""
     name = "conditional_energy"
@@ -72,6 +74,7 @@ def conditional_energy(student: Callable) -> Result:
     return compare(name, student, lambda f, y: -at(f, y), cases, slips)
 
 
+@check
 def joint_loss(student: Callable) -> Result:
     """Check ``joint_loss(logits_real (B, K), labels (B,), logits_fake (B', K), weight) -> scalar``."""
     stream = torch.Generator().manual_seed(2)
@@ -100,6 +103,7 @@ def joint_loss(student: Callable) -> Result:
     return compare("joint_loss", student, _joint_loss, cases, slips)
 
 
+@check
 def gaussian_starts(student: Callable) -> Result:
     """Check ``gaussian_starts(images (N, D), labels (N,), wanted (B,), z (B, D), jitter) -> (B, D)``."""
     name = "gaussian_starts"
@@ -155,6 +159,7 @@ def gaussian_starts(student: Callable) -> Result:
     return compare(name, student, draw, cases, slips)
 
 
+@check
 def proximal_step(student: Callable) -> Result:
     """Check ``proximal_step(x, grad, step_size, max_step) -> x`` in the box [-1, 1]: clamp(x - clamp(η g, ±max_step))."""
     stream = torch.Generator().manual_seed(4)
@@ -189,6 +194,7 @@ def proximal_step(student: Callable) -> Result:
     return compare("proximal_step", student, step, cases, slips)
 
 
+@check
 def one_step(student: Callable) -> Result:
     """Check ``one_step(x, weight, grad_out, step_size, n_inner, clip) -> x``: the inner loop as one step."""
     stream = torch.Generator().manual_seed(5)
@@ -227,6 +233,7 @@ def one_step(student: Callable) -> Result:
     return compare("one_step", student, loop, cases, slips)
 
 
+@check
 def ece(student: Callable) -> Result:
     """Check ``ece(confidence (N,), correct (N,) bool, n_bins) -> scalar``, bins [low, high), the last one closed."""
     stream = torch.Generator().manual_seed(6)

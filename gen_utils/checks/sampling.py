@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..samplers import leapfrog as right_leapfrog
-from .core import Result, Slip, attempt, compare, told
+from .core import Result, Slip, attempt, check, compare, told
 
 
 class _Quartic:
@@ -31,6 +31,7 @@ def _squares(x: Tensor) -> Tensor:
     return x.square().flatten(1).sum(1)
 
 
+@check
 def langevin_step(student: Callable) -> Result:
     """Check ``langevin_step(energy, x, step_size, xi) -> x``, one unadjusted step at temperature 1."""
     name = "langevin_step"
@@ -88,6 +89,7 @@ def langevin_step(student: Callable) -> Result:
     return compare(name, student, step, cases, slips)
 
 
+@check
 def noise_for_temperature(student: Callable) -> Result:
     """Check ``noise_for_temperature(temperature, step_size) -> σ``."""
     cases = [(1.0, 0.02), (0.25, 0.5), (4.0, 10.0)]
@@ -106,6 +108,7 @@ def noise_for_temperature(student: Callable) -> Result:
     return compare("noise_for_temperature", student, lambda T, e: torch.tensor(2 * e * T).sqrt(), cases, slips)
 
 
+@check
 def mala_log_ratio(student: Callable) -> Result:
     """Check ``mala_log_ratio(energy, x, proposal, step_size) -> (B,)``, the log of the Metropolis-Hastings ratio."""
     stream = torch.Generator().manual_seed(1)
@@ -198,6 +201,7 @@ def mala_log_ratio(student: Callable) -> Result:
     return compare("mala_log_ratio", student, ratio, cases, slips)
 
 
+@check
 def leapfrog(student: Callable) -> Result:
     """Check ``leapfrog(energy, x, momentum, step_size, n_steps) -> (x, momentum)``."""
     name = "leapfrog"
@@ -277,13 +281,16 @@ def leapfrog(student: Callable) -> Result:
     if isinstance(value, str):
         return told(name, False, "return a pair of tensors, (x, momentum).")
     given = x.clone(), p.clone()
-    attempt(name, stacked, cases[1][0], *given, *cases[1][3:])
+    _, failure = attempt(name, stacked, cases[1][0], *given, *cases[1][3:])
+    if failure is not None:
+        return failure
     if not (torch.equal(given[0], x) and torch.equal(given[1], p)):
         return told(name, False, "your function overwrites the state or the momentum it was given, which the test on ΔH "
                     "still needs: write x = x + …, not x += ….", "input changed")  # fmt: skip
     return compare(name, stacked, right, cases, slips)
 
 
+@check
 def ais_log_weights(student: Callable) -> Result:
     """Check ``ais_log_weights(betas (T + 1,), log_ratio (T, B)) -> (B,)``."""
     stream = torch.Generator().manual_seed(3)
@@ -318,6 +325,7 @@ def ais_log_weights(student: Callable) -> Result:
     return compare("ais_log_weights", student, right, cases, slips)
 
 
+@check
 def log_z_estimate(student: Callable) -> Result:
     """Check ``log_z_estimate(log_weights (N,)) -> scalar``: the log of the mean weight."""
     stream = torch.Generator().manual_seed(4)

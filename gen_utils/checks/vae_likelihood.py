@@ -8,9 +8,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .core import Result, Slip, attempt, compare, told
+from .core import Result, Slip, attempt, check, compare, told
 
 
+@check
 def gaussian_kl(student: Callable) -> Result:
     """Check ``gaussian_kl(mean, log_variance) -> (B,)``: KL(N(μ, diag e^l) ‖ N(0, I))."""
     stream = torch.Generator().manual_seed(0)
@@ -53,6 +54,7 @@ def gaussian_kl(student: Callable) -> Result:
     return compare("gaussian_kl", student, right, cases, slips)
 
 
+@check
 def reparameterise(student: Callable) -> Result:
     """Check ``reparameterise(mean, log_variance, noise) -> z (B, d)``."""
     name = "reparameterise"
@@ -96,6 +98,7 @@ def _never(*args: Tensor) -> Tensor:
     return torch.full_like(args[0], math.nan)
 
 
+@check
 def implied_sigma(student: Callable) -> Result:
     """Check ``implied_sigma(beta, n_dims) -> σ``: √(β D / 2)."""
     cases = [(0.25, 12_288), (0.0025, 3_072), (1.0, 50)]
@@ -115,6 +118,7 @@ def implied_sigma(student: Callable) -> Result:
     return compare("implied_sigma", *_numbers(student, right, cases, slips))
 
 
+@check
 def iwae_bound(student: Callable) -> Result:
     """Check ``iwae_bound(log_joint, log_q) -> (B,)`` for (K, B) logarithms."""
     stream = torch.Generator().manual_seed(2)
@@ -147,6 +151,7 @@ def _over_images(p: Tensor, q: Tensor) -> Tensor:
     return torch.logsumexp(p - q, 1) - math.log(q.shape[1])
 
 
+@check
 def harmonic_estimate(student: Callable) -> Result:
     """Check ``harmonic_estimate(log_joint, log_q) -> (B,)`` for (L, B) logarithms: appendix D's log p̂."""
     stream = torch.Generator().manual_seed(3)
@@ -173,6 +178,7 @@ def harmonic_estimate(student: Callable) -> Result:
     return compare("harmonic_estimate", student, right, cases, slips)
 
 
+@check
 def posterior_energy(student: Callable) -> Result:
     """Check ``posterior_energy(log_joint, mean, scale, u) -> (B,)``: the energy HMC walks on, in the encoder's units."""
     name = "posterior_energy"
@@ -215,6 +221,7 @@ def posterior_energy(student: Callable) -> Result:
     return result
 
 
+@check
 def bits_per_dim(student: Callable) -> Result:
     """Check ``bits_per_dim(log_prob, n_dims, levels) -> bits``."""
     cases = [(-11_821.0, 12_288, 256), (2_500.0, 784, 128), (-90.0, 784, 1)]
@@ -239,6 +246,7 @@ def bits_per_dim(student: Callable) -> Result:
     return compare("bits_per_dim", *_numbers(student, right, cases, slips))
 
 
+@check
 def gaussian_floor(student: Callable) -> Result:
     """Check ``gaussian_floor(sigma, levels) -> bits``: the least bits/dim of a Gaussian with a fixed σ."""
     cases = [(1.0, 256), (2.0, 128), (0.05, 256)]
@@ -262,6 +270,7 @@ def gaussian_floor(student: Callable) -> Result:
     return compare("gaussian_floor", *_numbers(student, right, cases, slips))
 
 
+@check
 def mig(student: Callable) -> Result:
     """Check ``mig(information, entropy) -> scalar`` for (d, k) mutual information and (k,) entropies."""
     stream = torch.Generator().manual_seed(4)

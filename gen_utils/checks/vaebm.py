@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from .core import Result, Slip, attempt, compare, told
+from .core import Result, Slip, attempt, check, compare, told
 
 
 def _bowl(x: Tensor) -> Tensor:
@@ -31,6 +31,7 @@ def _half(*noises: Tensor) -> Tensor:
     return sum(0.5 * e.square().sum(1) for e in noises)
 
 
+@check
 def noise_energy(student: Callable) -> Result:
     """Check ``noise_energy(energy, decode, eps_x (B, D), eps_z (B, d)) -> (B,)``: E(x(ε)) + ½‖ε‖²."""
     name = "noise_energy"
@@ -87,6 +88,7 @@ def noise_energy(student: Callable) -> Result:
     return compare(name, student, right, cases, slips)
 
 
+@check
 def langevin_step(student: Callable) -> Result:
     """Check ``langevin_step(eps, grad, xi, eta) -> eps``: ε - (η/2) ∇U + √η ξ."""
     stream = torch.Generator().manual_seed(1)
@@ -111,6 +113,7 @@ def langevin_step(student: Callable) -> Result:
     return compare("langevin_step", student, step(down, math.sqrt), cases, slips)
 
 
+@check
 def pair_energy(student: Callable) -> Result:
     """Check ``pair_energy(energy, mean (B, D), sigma, x (B, D), z (B, d)) -> (B,)``: E(x) + ‖x - μ‖²/2σ² + ½‖z‖²."""
     stream = torch.Generator().manual_seed(2)
@@ -134,6 +137,7 @@ def pair_energy(student: Callable) -> Result:
     return compare("pair_energy", student, right, cases, slips)
 
 
+@check
 def acceptance(student: Callable) -> Result:
     """Check ``acceptance(u_old (B,), p_old (B, n), u_new, p_new) -> (B,)``: min(1, exp(H_old - H_new)); NaN gives 0."""
     name = "acceptance"
@@ -201,6 +205,7 @@ class _Decoder(nn.Module):
         return mean, torch.full_like(mean, 0.3)
 
 
+@check
 def second_stage_loss(student: Callable) -> Result:
     """Check ``second_stage_loss(energy, decode, real, eps_x, eps_z) -> scalar``: its value, and whom its gradient reaches."""
     name = "second_stage_loss"

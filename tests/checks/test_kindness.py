@@ -1,11 +1,14 @@
 """No check ever answers with its own traceback, whatever it is given."""
 
 import contextlib
+import functools
 import importlib
 import inspect
 import pkgutil
+import sys
 import time
 
+import numpy as np
 import pytest
 import torch
 
@@ -40,6 +43,35 @@ def unwritten(*args, **kwargs):
     raise NotImplementedError
 
 
+def other_type(*args, **kwargs):
+    torch.set_default_dtype(torch.float64)
+    return torch.zeros(2)
+
+
+def speechless(*args, **kwargs):
+    raise Speechless
+
+
+class Speechless(Exception):
+    def __str__(self):
+        raise AttributeError("message")
+
+
+class Model(torch.nn.Module):
+    """Where somebody forgot the forward."""
+
+
+class Answer:
+    """A class where a function is wanted."""
+
+    def __init__(self, *args, **kwargs):
+        pass
+
+
+def generator(*args, **kwargs):
+    yield torch.zeros(2)
+
+
 NONSENSE = {
     "nothing": nothing,
     "text": lambda *args, **kwargs: "0.5",
@@ -54,7 +86,18 @@ NONSENSE = {
     "a triple of numbers": lambda *args, **kwargs: (1.0, 2.0, 3.0),
     "its own arguments": lambda *args, **kwargs: args,
     "the first argument": lambda *args, **kwargs: args[0] if args else None,
+    "an array": lambda *args, **kwargs: np.zeros(2),
+    "an array of one number": lambda *args, **kwargs: np.array(0.123),
+    "complex numbers": lambda *args, **kwargs: torch.ones(4, dtype=torch.complex64),
+    "another default type": other_type,
+    "a function": lambda *args, **kwargs: raises,
+    "a generator": generator,
+    "a class": Answer,
+    "a module without forward": Model(),
+    "a partial": functools.partial(raises, 1.0),
     "an exception": raises,
+    "an exception that cannot be printed": speechless,
+    "an exit": lambda *args, **kwargs: sys.exit(),
     "no answer yet": unwritten,
     "no arguments wanted": lambda: 1.0,
 }
@@ -66,12 +109,14 @@ def test_every_part_has_checks():
 
 @pytest.mark.parametrize("check", ALL)
 def test_nonsense_is_told_kindly(check, capsys):
+    assert check.__wrapped__, "decorate it with core.check"
     for name, student in NONSENSE.items():
         torch.manual_seed(0)
         result = check(student)  # must not raise
         assert isinstance(result, core.Result) and not result, name
         said = capsys.readouterr().out
         assert said.startswith("✗ ") and "Traceback" not in said and len(said.strip()) > 20, (name, said)
+        assert "cannot be compared" not in said, (name, said)  # the net below all checks
     assert "not written yet" in check(unwritten).message
 
 
