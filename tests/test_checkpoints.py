@@ -40,6 +40,27 @@ def test_a_name_cannot_leave_the_folder(tmp_path):
         checkpoints.load("../mine", folder=tmp_path / "inner")
 
 
+def test_other_json_and_hidden_files_are_no_models(tmp_path):
+    checkpoints.save("mine", SmallEnergy(width=4), {}, folder=tmp_path)
+    (tmp_path / "._mine.json").write_bytes(b"\0\5\x16\7 Mac OS X \xff")  # as macOS leaves them on a foreign disk
+    (tmp_path / ".hidden.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "notes.json").write_text('{"model": "of mine"}', encoding="utf-8")
+    (tmp_path / "list.json").write_text("[1, 2]", encoding="utf-8")
+    (tmp_path / "text.json").write_text("no JSON", encoding="utf-8")
+    (tmp_path / "folder.json").mkdir()
+    assert checkpoints.names(tmp_path) == ["mine"]
+    with pytest.raises(FileNotFoundError, match="known: mine"):
+        checkpoints.load("notes", folder=tmp_path)
+
+
+def test_a_damaged_card_is_still_a_model(tmp_path):
+    checkpoints.save("mine", SmallEnergy(width=4), {}, folder=tmp_path)
+    (tmp_path / "mine.json").write_text('{"model": "Sma', encoding="utf-8")
+    assert checkpoints.names(tmp_path) == ["mine"]
+    with pytest.raises(ValueError, match="damaged"):
+        checkpoints.read_card("mine", folder=tmp_path)
+
+
 def test_damaged_weights_are_refused(tmp_path):
     path = checkpoints.save("mine", SmallEnergy(width=4), {}, folder=tmp_path)
     data = bytearray(path.read_bytes())

@@ -13,7 +13,7 @@ def in_notebook() -> bool:
 
 def headless() -> bool:
     """Was this run started by the press or a test, so that nobody looks while it runs?"""
-    return "GEN_HEADLESS" in os.environ
+    return bool(os.environ.get("GEN_HEADLESS"))
 
 
 def interactive() -> bool:

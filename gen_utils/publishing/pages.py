@@ -19,6 +19,8 @@ from ..report import COMPARISON, KIND
 from . import api, benchmark_tables
 from .parts import parts, title_of
 
+_TOLD = {"name", "model", "parameters", "part", "data", "images", "profile", "steps", "seconds", "seed", "metrics",
+         "known_faults"}  # fmt: skip
 MARK = re.compile(r"^<!-- made: (\w+) -->$", re.M)
 
 
@@ -41,8 +43,9 @@ def fill(text: str, executed: Mapping[str, Path]) -> str:
 
 
 def trained_models(executed: Mapping[str, Path]) -> str:
-    """A section for each model that ships: its card, in words."""
-    return "\n".join(_model(checkpoints.read_card(name)) for name in checkpoints.names())
+    """A section for each model that ships: its card, in words. A model that somebody has saved beside them has none."""
+    cards = [checkpoints.read_card(name) for name in checkpoints.names()]
+    return "\n".join(_model(card) for card in cards if card.keys() >= _TOLD)
 
 
 def _model(card: dict) -> str:

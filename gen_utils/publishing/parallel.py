@@ -77,7 +77,8 @@ def execute_all(
 
 
 def _side_by_side(waiting: list[str], settings: dict, jobs: int, done: Callable[[str, Path, bool], object]) -> None:
-    threads = {} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": str(max(1, _cores() // jobs))}
+    decided = os.environ.get("OMP_NUM_THREADS")
+    threads = {} if decided else {"OMP_NUM_THREADS": str(max(1, _cores() // jobs))}
     failure = None
     with tempfile.TemporaryDirectory() as answers, Processes() as running:
         while waiting or running:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import os
+import pickle
+import zipfile
 from pathlib import Path
 
 import torch
@@ -13,28 +15,46 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from ..base.files import plain_write_errors, write_atomically
+from ..base.files import plain_write_errors, whole_file, write_atomically
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Writes beside the target and renames: a kill leaves the old checkpoint or the new one, whole."""
+    """Writes beside the target and renames: a kill leaves the old checkpoint or the new one, whole.
+
+    Two that train in one folder do not meet either: each writes under a name of its own.
+    """
 
     def save_checkpoint(self, checkpoint, path, storage_options=None) -> None:
         path = Path(path)
-        partial = path.with_name(path.name + ".partial")
         with plain_write_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with open(partial, "wb") as file:
-                    _save(checkpoint, file)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(partial, path)
-            finally:  # on a full disk the half that fitted would be in the way
-                partial.unlink(missing_ok=True)
+        with whole_file(path) as file:
+            _save(checkpoint, file)
 
     def load_checkpoint(self, path, map_location="cpu", weights_only=None):
-        return torch.load(path, map_location=map_location, weights_only=True)
+        return read_checkpoint(path, map_location)
+
+
+def read_checkpoint(path: str | os.PathLike, map_location="cpu") -> dict:
+    """What a training run has saved.
+
+    Raises:
+        ValueError: a file that is damaged: empty, cut short, changed, or something else altogether.
+    """
+    damaged = ValueError(f"{path} is damaged; delete it to start afresh")
+    # PyTorch reads past bits that have changed; the archive has a checksum of each of its files.
+    if not zipfile.is_zipfile(path):
+        raise damaged
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip() is not None:
+                raise damaged
+        held = torch.load(path, map_location=map_location, weights_only=True)
+    except (zipfile.BadZipFile, RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:
+        raise damaged from error
+    if not (isinstance(held, dict) and {"global_step", "state_dict", "loops"} <= held.keys()):
+        raise damaged
+    return held
 
 
 def _save(checkpoint: dict, file) -> None:
@@ -61,7 +81,7 @@ class Curves(CSVLogger):
 class _CurvesFile(ExperimentWriter):
     def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
         path = Path(self.metrics_file_path)
-        with open(path, newline="") as file:
+        with open(path, newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, fieldnames=fieldnames)
@@ -78,7 +98,7 @@ def read_curves(run_dir: Path) -> dict[str, list[tuple[int, float]]]:
     found: dict[str, dict[int, float]] = {}
     files = sorted(run_dir.glob("csv/version_*/metrics.csv"), key=lambda path: int(path.parent.name.split("_")[1]))
     for file in files:
-        with open(file, newline="", errors="replace") as lines:
+        with open(file, newline="", encoding="utf-8", errors="replace") as lines:
             whole = (line for line in lines if line.endswith("\n"))
             for row in csv.DictReader(whole):
                 for name, value in row.items():
