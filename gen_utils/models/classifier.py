@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from .shapes import refuse_other
+
 
 class SmallClassifier(nn.Module):
     """Three strided convolutions and a feature layer; for 28×28 digits.
@@ -35,6 +37,7 @@ class SmallClassifier(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """(B, C, H, W) in [-1, 1] -> (B, n_features), non-negative."""
+        refuse_other(x, self.config["channels"], None, None)
         return self.body(x)
 
     def forward(self, x: Tensor) -> Tensor:

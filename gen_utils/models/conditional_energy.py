@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from .energy import SmallEnergy
+from .shapes import refuse_other
 
 
 class ConditionalEnergy(nn.Module):
@@ -29,6 +30,7 @@ class ConditionalEnergy(nn.Module):
 
     def class_energies(self, x: Tensor) -> Tensor:
         """(B, C, H, W) in [-1, 1] -> (B, n_classes): the energy of each image under each label."""
+        refuse_other(x, *self.event_shape)
         return self.net(x)
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:

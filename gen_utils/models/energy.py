@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from .shapes import refuse_other
+
 
 class SmallEnergy(nn.Module):
     """The small convolutional energy of Part B: four stride-2 convolutions, SiLU throughout.
@@ -47,4 +49,5 @@ class SmallEnergy(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) in [-1, 1] -> (B,) energies."""
+        refuse_other(x, *self.event_shape)
         return self.net(x).squeeze(-1)

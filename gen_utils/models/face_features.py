@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from .shapes import refuse_other
+
 
 class FaceFeatures(nn.Module):
     """Four strided convolutions and two residual ones; (B, 3, 64, 64) -> (B, n_features).
@@ -31,6 +33,7 @@ class FaceFeatures(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """(B, 3, 64, 64) in [-1, 1] -> (B, n_features), of either sign."""
+        refuse_other(x, 3, 64, 64)
         return self.body(x)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from .conditional_energy import Given
+from .modes import evaluating
+from .shapes import refuse_other
 
 NORMS = ("batch", "instance", "none")
 INITS = ("dcgan", "he")
@@ -43,12 +45,8 @@ class _Latent(nn.Module):
     @torch.no_grad()
     def sample(self, n: int, generator: torch.Generator | None = None, *, batch_size: int = 500) -> Tensor:
         """(n, *event) samples in eval mode, the network's mode left as it was found."""
-        was_training = self.training
-        self.eval()
-        try:
+        with evaluating(self):
             return torch.cat([self(z) for z in self.draw(n, generator).split(batch_size)])
-        finally:
-            self.train(was_training)
 
 
 class Generator(_Latent):
@@ -114,6 +112,7 @@ class Generator(_Latent):
 
     def forward(self, z: Tensor) -> Tensor:
         """(B, latent_dim + n_classes) -> (B, C, H, W) in [-1, 1]."""
+        refuse_other(z, self.latent_dim + self.n_classes, what="inputs")
         return self.net(z)
 
 
@@ -162,6 +161,7 @@ class Critic(nn.Module):
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """(B, C, H, W) in [-1, 1], with classes also labels (B,) -> (B,) scores, high where it believes in it."""
+        refuse_other(x, *self.image_shape)
         if self.by_class is None:
             return self.net(x).squeeze(1)
         if labels is None:
@@ -210,6 +210,7 @@ class AutoencoderEnergy(nn.Module):
 
     def encode(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, code_dim)."""
+        refuse_other(x, *self.image_shape)
         return self.encoder(x)
 
     def forward(self, x: Tensor) -> Tensor:

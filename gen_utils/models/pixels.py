@@ -45,6 +45,12 @@ class _Levels(constraints.Constraint):
         return (value.abs() <= 1 + 1e-6) & ((place - place.round()).abs() < 1e-2)
 
 
+def _refuse_other_levels(value: Tensor, support: constraints.Constraint, known: str) -> None:
+    wrong = ~support.check(value)
+    if wrong.any():
+        raise ValueError(f"{known}, got {int(wrong.sum())} others in {wrong.numel()}, such as {value[wrong][0]:.3g}")
+
+
 class PixelBernoulli(Distribution):
     """Black or white: x = 1 with probability sigmoid(logits), else -1.
 
@@ -80,7 +86,7 @@ class PixelBernoulli(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
-            self._validate_sample(value)
+            _refuse_other_levels(value, self.support, "a Bernoulli likelihood is of pixels -1 and 1 (binarise)")
         return F.logsigmoid(value * self.logits)  # σ(l) for x = 1, σ(-l) for x = -1
 
 
@@ -128,7 +134,7 @@ class DiscretisedLogistic(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
-            self._validate_sample(value)
+            _refuse_other_levels(value, self.support, f"this likelihood is of {self.levels} grey levels in [-1, 1]")
         half = 1 / (self.levels - 1)
         above, below = (value + half - self.loc) / self.scale, (value - half - self.loc) / self.scale
         # σ(a) - σ(b) = σ(a) σ(-b) (1 - exp(b - a)): no difference of nearly equal numbers, however far the pixel is.

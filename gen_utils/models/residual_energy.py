@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
+from .shapes import refuse_other
+
 
 class ResidualEnergy(nn.Module):
     """Nine residual blocks in three stages, SiLU, no activation at the output.
@@ -63,6 +65,7 @@ class ResidualEnergy(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) in [-1, 1] -> (B,) energies."""
+        refuse_other(x, self.event_shape[0], None, None)
         return self.head(F.silu(self.body(x)).sum((2, 3))).squeeze(-1)
 
 
@@ -142,4 +145,5 @@ class ResNet18Energy(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) in [-1, 1] -> (B,) energies."""
+        refuse_other(x, 3, None, None)
         return self.net((x - self.shift) / self.scale).squeeze(-1)

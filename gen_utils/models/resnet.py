@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .shapes import refuse_other
+
 
 class ResNetClassifier(nn.Module):
     """A pre-activation residual network, (B, C, H, W) in [-1, 1] -> (B, n_classes) logits.
@@ -56,6 +58,7 @@ class ResNetClassifier(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """(B, C, H, W) in [-1, 1] -> (B, n_features)."""
+        refuse_other(x, self.config["channels"], None, None)
         return self.body(x).mean((2, 3))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from .energy import SmallEnergy
+from .shapes import refuse_other
 
 
 class SmoothClassifier(nn.Module):
@@ -22,13 +23,15 @@ class SmoothClassifier(nn.Module):
         super().__init__()
         self.config = {"channels": channels, "size": size, "width": width, "n_classes": n_classes}
         small = SmallEnergy(channels, size, width)
-        self.net, self.num_features = small.net, small.n_features
+        self.net, self.num_features, self._shape = small.net, small.n_features, small.event_shape
         self.net[-1] = nn.Linear(self.num_features, n_classes)
 
     def features(self, x: Tensor) -> Tensor:
         """(B, C, H, W) in [-1, 1] -> (B, num_features), the layer before the logits."""
+        refuse_other(x, *self._shape)
         return self.net[:-1](x)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) in [-1, 1] -> (B, n_classes) logits."""
+        refuse_other(x, *self._shape)
         return self.net(x)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from .shapes import refuse_other
+
 
 class StridedEnergy(nn.Module):
     """4×4 convolutions of stride 2 down to 2×2 or 1×1 pixels, SiLU, one linear readout; no normalisation.
@@ -49,4 +51,5 @@ class StridedEnergy(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) in [-1, 1] -> (B,) energies."""
+        refuse_other(x, *self.event_shape)
         return self.net(x).squeeze(-1)

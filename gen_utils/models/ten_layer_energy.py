@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from .shapes import refuse_other
+
 
 class TenLayerEnergy(nn.Module):
     """Ten layers of convolution, activation, pooling and norm, down to one pixel, and one linear output (A1).
@@ -48,4 +50,5 @@ class TenLayerEnergy(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) in [-1, 1] -> (B,) energies; in training mode with batch norm, of the batch as a whole."""
+        refuse_other(x, *self.event_shape)
         return self.net(x).squeeze(-1)

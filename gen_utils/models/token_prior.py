@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..base.precision import full
+from .modes import evaluating
+from .shapes import refuse_other
 
 
 class TokenPrior(nn.Module):
@@ -59,7 +61,12 @@ class TokenPrior(nn.Module):
         return self.head(self.body(x, mask=mask, is_causal=True))
 
     def log_prob(self, tokens: Tensor) -> Tensor:
-        """Tokens (B, h, w) -> (B,) nats."""
+        """Tokens (B, h, w) -> (B,) nats.
+
+        Raises:
+            ValueError: another grid, of which the first tokens alone would be judged.
+        """
+        refuse_other(tokens, *self.grid, what="tokens")
         flat = tokens.flatten(1)
         nll = F.cross_entropy(full(self(flat)).movedim(-1, 1), flat, reduction="none")
         return -nll.sum(1)
@@ -71,11 +78,9 @@ class TokenPrior(nn.Module):
         Args:
             temperature: divides the logits; 1 samples the model itself, less gives likelier and less varied grids.
         """
-        was_training = self.training
-        self.eval()
-        tokens = torch.full((n, 1), self.n_codes, device=self.place.device)
-        for _ in range(math.prod(self.grid)):
-            probability = F.softmax(self._logits(tokens)[:, -1] / temperature, dim=-1)
-            tokens = torch.cat((tokens, torch.multinomial(probability, 1, generator=generator)), 1)
-        self.train(was_training)
+        with evaluating(self):
+            tokens = torch.full((n, 1), self.n_codes, device=self.place.device)
+            for _ in range(math.prod(self.grid)):
+                probability = F.softmax(self._logits(tokens)[:, -1] / temperature, dim=-1)
+                tokens = torch.cat((tokens, torch.multinomial(probability, 1, generator=generator)), 1)
         return tokens[:, 1:].reshape(n, *self.grid)

@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 
 from ..base.precision import full
+from .modes import evaluating
 from .pixels import PixelLikelihood
+from .shapes import refuse_other
 
 
 class _VAE(nn.Module):
@@ -43,14 +45,18 @@ class _VAE(nn.Module):
         Raises:
             ValueError: images of another shape than the model's.
         """
-        if x.shape[1:] != self.shape:
-            raise ValueError(f"this model is for images (B, {', '.join(map(str, self.shape))}), got {tuple(x.shape)}")
+        refuse_other(x, *self.shape)
         mean, log_variance = full(self.encoder(x)).chunk(2, dim=1)
         # Beyond these bounds exp() would over- or underflow; no trained posterior comes near them.
         return Independent(Normal(mean, torch.exp(0.5 * log_variance.clamp(-20, 10))), 1)
 
     def likelihood(self, z: Tensor) -> Independent:
-        """p(x | z) over images, batch (B,), for z (B, latent)."""
+        """p(x | z) over images, batch (B,), for z (B, latent).
+
+        Raises:
+            ValueError: another number of latent dimensions.
+        """
+        refuse_other(z, self.latent, what="codes")
         return self.pixels(self.decoder(z))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -59,10 +65,14 @@ class _VAE(nn.Module):
 
     @torch.no_grad()
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
-        """(n, C, H, W) in [-1, 1]: the likelihood's means at n draws of the prior, without the pixels' own noise."""
+        """(n, C, H, W) in [-1, 1]: the likelihood's means at n draws of the prior, without the pixels' own noise.
+
+        In eval mode, whatever the model's own: batch norm must not learn from draws.
+        """
         device = self._here.device if generator is None else generator.device
         z = torch.randn(n, self.latent, generator=generator, device=device).to(self._here)
-        return torch.cat([self.likelihood(part).mean for part in z.split(250)]).clamp(-1, 1)
+        with evaluating(self):
+            return torch.cat([self.likelihood(part).mean for part in z.split(250)]).clamp(-1, 1)
 
 
 class ConvVAE(_VAE):

@@ -80,7 +80,7 @@ class _Joint(nn.Module):
         eps_x, eps_z = self.split(eps)
         prior = self.prior()
         decoded = self.decoder(prior.mean + prior.stddev * eps_z)
-        # Pixels are distributed in float32 at least; the energy of a half-precision copy takes them as the chain has them.
+        # A distribution of pixels is in float32 at least; a half-precision copy of the energy wants the chain's type.
         mean, scale = decoded.mean.to(eps.dtype), decoded.stddev.to(eps.dtype)
         return mean + scale * eps_x, mean, scale
 

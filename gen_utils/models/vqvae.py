@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from ..base.precision import full
 from .quantizer import VectorQuantizer
+from .shapes import refuse_other
 
 
 class _Residual(nn.Module):
@@ -41,6 +42,15 @@ class Encoder(nn.Sequential):
             nn.ReLU(),
             nn.Conv2d(width, out, 1),
         )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Raises ValueError for images whose sides 4 does not divide: they would come back smaller."""
+        refuse_other(x, self[0].in_channels, None, None)
+        if x.shape[2] % 4 or x.shape[3] % 4:
+            raise ValueError(
+                f"this network halves images twice, so that 4 must divide their sides, got {tuple(x.shape)}"
+            )
+        return super().forward(x)
 
 
 class Decoder(nn.Sequential):

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import lightning as L
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy
 
 from ..base.precision import full
-from ..data import to_float
+from ..data import ImageSet, to_float
+from .demands import demand_labels, demand_shape
+from .rates import StepRate, one_cycle
 
 
-class ClassifierTraining(L.LightningModule):
+class ClassifierTraining(StepRate):
     """Cross-entropy, Adam and a one-cycle learning rate; logs ``loss``, ``val_loss`` and ``val_accuracy``."""
 
     def __init__(self, classifier: nn.Module, *, lr: float = 2e-3, weight_decay: float = 1e-4) -> None:
@@ -22,6 +23,11 @@ class ClassifierTraining(L.LightningModule):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(x)
+
+    def check_data(self, images: ImageSet) -> None:
+        settings = self.classifier.config
+        demand_shape(images, (settings.get("channels"), settings.get("size"), settings.get("size")))
+        demand_labels(images, settings["n_classes"])
 
     def training_step(self, batch: tuple[Tensor, Tensor], _) -> Tensor:
         loss = F.cross_entropy(full(self.classifier(to_float(batch[0]))), batch[1])
@@ -34,7 +40,11 @@ class ClassifierTraining(L.LightningModule):
         self.log("val_loss", F.cross_entropy(logits, batch[1]), batch_size=len(logits))
         self.log("val_accuracy", self.val_accuracy)
 
-    def configure_optimizers(self) -> dict:
-        optimizer = torch.optim.AdamW(self.classifier.parameters(), lr=self.lr, weight_decay=self.weight_decay)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.lr, total_steps=self.trainer.max_steps + 1)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+    def learning_rate(self, step: int) -> float:
+        return self.lr * one_cycle(step, self.trainer.max_steps)[0]
+
+    def momentum(self, step: int) -> float:
+        return one_cycle(step, self.trainer.max_steps)[1]
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(self.classifier.parameters(), lr=self.lr, weight_decay=self.weight_decay)

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import lightning as L
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..base.precision import full
-from ..data import to_float
+from ..data import ImageSet, to_float
 from ..losses import contrastive_divergence
 from ..models.conditional_energy import classify
 from ..samplers import ClassBuffer, Langevin, ReplayBuffer, UniformStart, sample
 from ..samplers.protocol import energy_only
+from .demands import demand_labels, demand_shape
+from .rates import StepRate, cosine
 from .streams import stream_of_process
 
 
@@ -64,7 +64,7 @@ class EBMConfig:
             raise ValueError(f'decay is "cosine", "constant" or a factor an epoch, got {self.decay!r}')
 
 
-class EBMTraining(L.LightningModule):
+class EBMTraining(StepRate):
     """Contrastive divergence for any energy module with an ``event_shape``.
 
     An energy with ``n_classes`` is conditional, E(x, y): its chains run under the labels of the data beside
@@ -96,6 +96,11 @@ class EBMTraining(L.LightningModule):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.energy(x)
+
+    def check_data(self, images: ImageSet) -> None:
+        demand_shape(images, self.energy.event_shape)
+        if self.n_classes is not None:
+            demand_labels(images, self.n_classes, "a conditional energy")
 
     def on_fit_start(self) -> None:
         # The stream lives where the chains run; a resume brings its state along (see below).
@@ -175,21 +180,18 @@ class EBMTraining(L.LightningModule):
         return batch[1]
 
     def learning_rate(self, step: int) -> float:
-        """Adam's rate at an optimiser step: a function of the step alone, so that a resumed run needs no memory."""
+        """Adam's rate at an optimiser step, from 0."""
         config = self.config
         rate = config.lr * self.lr_factor * min(1.0, (step + 1) / max(1, config.warmup))
         if config.decay == "constant":
             return rate
         if config.decay == "cosine":
-            return rate * 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.trainer.max_steps)))
+            return rate * cosine(step, self.trainer.max_steps)
         return rate * config.decay ** (step // max(1, self.trainer.num_training_batches))
 
     def on_train_batch_start(self, *_) -> None:
-        # At every step: an optimiser that comes from a checkpoint brings its old rate along.
-        rate = self.learning_rate(self.global_step)
-        for group in self.optimizers(use_pl_optimizer=False).param_groups:
-            group["lr"] = rate
-        self.log("lr", rate)
+        super().on_train_batch_start()
+        self.log("lr", self.learning_rate(self.global_step))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.energy.parameters(), lr=self.config.lr, betas=self.config.betas)

@@ -18,9 +18,11 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from ..base.files import plain_write_errors
 from ..base.frontend import interactive
 from ..data import ImageSet
+from ..models import modes
 from ..samplers import ChainDiverged
 from .cards import settings_of
 from .guards import StopOnNonFinite, TrainingDiverged, last_good, refuse_sick
+from .resuming import SameData
 from .run import FitConfig, Run
 from .run_files import Curves, WholeCheckpoints, read_curves
 from .runs import Identity, changed_code, identify, take_folder, tell_of_older_code
@@ -39,7 +41,8 @@ def fit(
     """Train a module on an ``ImageSet`` with Lightning, and return the module with its curves.
 
     Args:
-        module: a LightningModule whose batches are (uint8 images[, labels]).
+        module: a LightningModule whose batches are (uint8 images[, labels]), in whatever mode: what learns is put into
+            training mode, what is frozen stays as it is. Afterwards it is in eval mode.
         train, val: the data; validation runs every ``config.validate_every`` steps.
         resume: True goes on from ``last.ckpt`` of the same run when there is one (a finished run is then loaded, not
             repeated); a path goes on from that checkpoint, whatever it is; None starts afresh.
@@ -49,9 +52,13 @@ def fit(
     Raises:
         TrainingDiverged: the loss or a chain's energy stopped being finite; the last good checkpoint stays on disk.
         FileNotFoundError: ``resume`` names a checkpoint that is not there.
-        ValueError: the folder that ``config`` names holds another run.
+        ValueError: images that the module cannot learn from; a folder that holds another run; a checkpoint that is
+            damaged, or that cannot be gone on with under this ``config`` (see ``resuming``).
         CannotWrite: the disk is full or read-only; the last checkpoint stays.
     """
+    for images in (train, val):
+        if images is not None and hasattr(module, "check_data"):
+            module.check_data(images)
     identity = identity or identify(module, train, val, config, callbacks)
     named = config.run_dir is not None
     run_dir = Path(config.run_dir) if config.run_dir is not None else identity.folder(config.name)
@@ -92,7 +99,15 @@ def fit(
             limit_val_batches=1.0 if val is not None and config.validate_every else 0,
             num_sanity_val_steps=0,
             inference_mode=False,  # validation may run chains, and chains need gradients
-            callbacks=[StopOnNonFinite(last), clock, _RandomState(), *callbacks, saver, *_progress_bar()],
+            callbacks=[
+                SameData(config, len(train)),
+                StopOnNonFinite(last),
+                clock,
+                _RandomState(),
+                *callbacks,
+                saver,
+                *_progress_bar(),
+            ],
             plugins=[WholeCheckpoints()],
             enable_checkpointing=False,  # _Saver does it
             enable_model_summary=False,
@@ -100,6 +115,7 @@ def fit(
         )
         batches = train.loader(config.batch_size, seed=config.seed, flip=config.flip, crop=config.crop)
         val_batches = val.loader(config.batch_size, shuffle=False, drop_last=False) if val is not None else None
+        modes.train(module)
         try:
             trainer.fit(module, batches, val_batches, ckpt_path=checkpoint, weights_only=True)
         except ChainDiverged as error:

@@ -15,6 +15,7 @@ from ..base.precision import full
 from ..data import ImageSet, to_float
 from ..losses import squared_gradient
 from .adversaries import Adversary, EnergyBased, NonSaturating, Relativistic, Wasserstein, WassersteinGP
+from .demands import demand_labels, demand_shape
 from .fit import fit
 from .run import FitConfig, Run
 from .streams import stream_of_process
@@ -88,6 +89,13 @@ class GANTraining(L.LightningModule):
         super().train(mode)
         self.sampler.eval()  # batch norm's averages of the moving average are averages too
         return self
+
+    def check_data(self, images: ImageSet) -> None:
+        for network in (self.generator, self.critic):
+            if shape := getattr(network, "image_shape", None):
+                demand_shape(images, shape)
+        if self.generator.n_classes:
+            demand_labels(images, self.generator.n_classes, "a conditional generator")
 
     def on_fit_start(self) -> None:
         # The stream lives where the networks do; a resume brings its state along (see below).
@@ -194,8 +202,6 @@ def train_gan(
         raise ValueError(
             f"the generator has {classes} classes, the critic {getattr(critic, 'n_classes', 0)}: give both as many"
         )
-    if classes and train.labels is None:
-        raise ValueError("a conditional generator learns from labelled images; these have no labels")
     module = GANTraining(copy.deepcopy(generator), copy.deepcopy(critic), recipe)
     per_step, config = config.batch_size, replace(config, batch_size=config.batch_size * recipe.objective.critic_steps)
     if config.strategy in ("auto", "ddp") and (str(config.devices) != "1" or config.num_nodes > 1):

@@ -16,7 +16,9 @@ from ..base.precision import full
 from ..data import ImageSet, to_float
 from ..losses import joint_loss
 from ..models import JointEnergy
+from ..models.modes import evaluating
 from ..samplers import Langevin, ProximalLangevin, ReplayBuffer
+from .demands import demand_labels, demand_shape
 from .ebm import EBMConfig, EBMTraining
 from .guards import refuse_runaway
 from .rescue import Recovery, fit_with_rescue
@@ -91,18 +93,17 @@ class JEMTraining(EBMTraining):
         """The network that is being trained."""
         return self.energy.classifier
 
+    def check_data(self, images: ImageSet) -> None:
+        demand_shape(images, self.energy.event_shape)
+        demand_labels(images, self.classifier.config["n_classes"], "a joint model")
+
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(x)
 
     def negatives(self, n: int, labels: Tensor | None = None) -> Tensor:
         """(n, C, H, W): finished chains on E(x), which also enter the buffer; the network samples in eval mode."""
-        modes = [(module, module.training) for module in self.energy.modules()]
-        self.energy.eval()
-        try:
+        with evaluating(self.energy):
             return super().negatives(n)
-        finally:
-            for module, mode in modes:
-                module.training = mode
 
     def training_step(self, batch: tuple[Tensor, ...], _) -> Tensor:
         config = self.config

@@ -17,6 +17,7 @@ from ..data import ImageSet
 from .fit import fit
 from .guards import TrainingDiverged
 from .run import FitConfig, Run
+from .run_files import read_checkpoint
 from .runs import identify
 
 
@@ -98,8 +99,13 @@ def fit_with_rescue(
 
 def step_of(checkpoint: Path) -> int:
     """The optimiser step a checkpoint was written at; 0 when there is none."""
-    return torch.load(checkpoint, weights_only=True)["global_step"] if checkpoint.exists() else 0
+    return read_checkpoint(checkpoint)["global_step"] if checkpoint.exists() else 0
 
 
 def _read(notes: Path) -> list[Recovery]:
-    return [Recovery(**row) for row in json.loads(notes.read_text(encoding="utf-8"))] if notes.exists() else []
+    if not notes.exists():
+        return []
+    try:
+        return [Recovery(**row) for row in json.loads(notes.read_text(encoding="utf-8"))]
+    except (ValueError, TypeError):
+        raise ValueError(f"{notes} is damaged; delete its folder to train afresh") from None

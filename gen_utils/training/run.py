@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from numbers import Integral
 from pathlib import Path
 
 import lightning as L
 
 from .runs import Identity
+
+PRECISIONS = ("32-true", "bf16-mixed")
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,12 @@ class FitConfig:
         validate_every: steps between two passes over the validation set; None for none.
         log_every: steps between two rows of the logs.
         flip, crop: mirror half of the training images; shift each by up to so many pixels.
-        precision, devices, num_nodes, strategy: Lightning's own.
+        precision: "32-true", or "bf16-mixed": networks in bfloat16; weights, losses and distances in float32.
+        devices, num_nodes, strategy: Lightning's own.
+
+    Raises:
+        ValueError: a number of steps or images that is not a whole one of at least 1; a negative crop; a precision that
+            is not supported.
     """
 
     max_steps: int
@@ -42,6 +50,19 @@ class FitConfig:
     devices: int | str = 1
     num_nodes: int = 1
     strategy: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("max_steps", "batch_size", "checkpoint_every", "validate_every", "log_every", "num_nodes"):
+            value = getattr(self, name)
+            if value is None and name == "validate_every":
+                continue
+            if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+                raise ValueError(f"{name} is a whole number of at least 1, got {value!r}")
+        if not isinstance(self.crop, Integral) or self.crop < 0:
+            raise ValueError(f"crop is a whole number of pixels, zero or more, got {self.crop!r}")
+        if self.precision not in PRECISIONS:
+            known = " or ".join(f'"{name}"' for name in PRECISIONS)
+            raise ValueError(f"precision is {known}, got {self.precision!r}: no other was tried with every module here")
 
 
 @dataclass(frozen=True)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-import lightning as L
 import torch
 from torch import Tensor, nn
 from torch.distributions import kl_divergence
 from torch.nn import functional as F
 
-from ..data import to_float
+from ..data import ImageSet, to_float
 from ..losses import beta_elbo
 from ..models.pixels import dequantise
+from .demands import demand_shape
+from .rates import StepRate, cosine
 
 
-class VAETraining(L.LightningModule):
+class VAETraining(StepRate):
     """Adam with a cosine decay on reconstruction + β · KL.
 
     Logs ``loss`` (what is minimised), ``reconstruction``, ``kl`` (nats an image), ``mse`` (in units of [-1, 1]) and
@@ -34,7 +35,8 @@ class VAETraining(L.LightningModule):
         lr: Adam's first learning rate.
 
     Raises:
-        ValueError: an unknown objective, or pixels both dequantised and binarised.
+        ValueError: an unknown objective; pixels both dequantised and binarised, or dequantised for a likelihood of
+            levels.
 
     Source of the fresh draws: Burda et al. (2016), IWAE.
     """
@@ -56,8 +58,20 @@ class VAETraining(L.LightningModule):
             raise ValueError("pixels are either dequantised or binarised: a density has no black and white")
         if objective not in ("elbo", "mse"):
             raise ValueError(f'objective is "elbo" or "mse", got {objective!r}')
+        self._levels = objective == "elbo" and model.pixels.kind != "gaussian"  # a probability, not a density
+        if self._levels and dequantised:
+            raise ValueError(f"a {model.pixels.kind} likelihood is of the grey levels themselves: dequantised=False")
         self.model, self.beta, self.objective, self.lr = model, beta, objective, lr
         self.dequantised, self.binarised = dequantised, binarised
+
+    def check_data(self, images: ImageSet) -> None:
+        demand_shape(images, self.model.shape)
+        grey = (images.images > 0) & (images.images < 255)
+        if self._levels and self.model.pixels.kind == "bernoulli" and not self.binarised and grey.any():
+            raise ValueError(
+                f"a Bernoulli likelihood is of black and white pixels, and {images.title!r} has grey ones; "
+                "binarise the images, or say binarised=True"
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.model(x)
@@ -92,10 +106,11 @@ class VAETraining(L.LightningModule):
         terms = self.terms(batch[0])
         self.log_dict({f"val_{name}": value for name, value in terms.items()}, batch_size=len(batch[0]))
 
-    def configure_optimizers(self) -> dict:
-        optimizer = torch.optim.Adam(self.model.parameters(), lr=self.lr)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.trainer.max_steps)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+    def learning_rate(self, step: int) -> float:
+        return self.lr * cosine(step, self.trainer.max_steps)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.model.parameters(), lr=self.lr)
 
 
 def implied_sigma(beta: float, n_dims: int) -> float:

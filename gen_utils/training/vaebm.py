@@ -17,6 +17,7 @@ from ..data import ImageSet, to_float
 from ..losses import contrastive_divergence
 from ..models.vaebm import VAEBM
 from ..samplers import HMC, MALA, Langevin, ReplayBuffer, sample
+from .demands import demand_shape
 from .ebm import EBMConfig, EBMTraining
 from .guards import refuse_runaway
 from .rescue import Recovery, fit_with_rescue
@@ -116,6 +117,9 @@ class VAEBMTraining(EBMTraining):
         self.joint = joint
         self.buffer = ReplayBuffer(joint.event_shape, config.capacity, config.restart, joint.start())
         self.spectral = SpectralPenalty(joint.energy)
+
+    def check_data(self, images: ImageSet) -> None:
+        demand_shape(images, self.joint.image_shape)
 
     def negatives(self, n: int, labels: Tensor | None = None) -> Tensor:
         """(n, C, H, W): x(ε) of finished chains. Their ε enter the buffer, if one is used."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-import lightning as L
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -13,10 +12,13 @@ from torch.nn import functional as F
 from ..data import ImageSet, to_float
 from ..losses import discrete_elbo, kl_to_uniform, vq_loss
 from ..models import VQVAE, GumbelVAE, TokenPrior
+from ..models.modes import evaluating
 from ..models.quantizer import perplexity
+from .demands import demand_shape
+from .rates import StepRate, cosine, one_cycle
 
 
-class _CodeWatch(L.LightningModule):
+class _CodeWatch(StepRate):
     """Validation of both models: MSE in [0, 1], and the perplexity over the whole of the validation set."""
 
     model: VQVAE | GumbelVAE
@@ -29,6 +31,15 @@ class _CodeWatch(L.LightningModule):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.model.reconstruct(x)
+
+    def check_data(self, images: ImageSet) -> None:
+        demand_shape(images, (self.model.config["channels"], None, None))
+        _, height, width = images.shape
+        if height % 4 or width % 4:
+            raise ValueError(
+                f"the network halves images twice, so that 4 must divide their sides, and {images.title!r} has "
+                f"{height} × {width}; load them in another size"
+            )
 
     def on_validation_epoch_start(self) -> None:
         self.val_counts.zero_()
@@ -45,10 +56,11 @@ class _CodeWatch(L.LightningModule):
         self.log("val_perplexity", perplexity(self.val_counts).float())
         self.log("val_codes", (self.val_counts > 0).sum().float())
 
-    def configure_optimizers(self) -> dict:
-        optimizer = torch.optim.Adam(self.model.parameters(), lr=self.lr)
-        scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.trainer.max_steps)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+    def learning_rate(self, step: int) -> float:
+        return self.lr * cosine(step, self.trainer.max_steps)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.model.parameters(), lr=self.lr)
 
 
 class VQVAETraining(_CodeWatch):
@@ -120,7 +132,7 @@ class GumbelTraining(_CodeWatch):
         return loss
 
 
-class TokenPriorTraining(L.LightningModule):
+class TokenPriorTraining(StepRate):
     """Maximum likelihood for the prior; its "images" are token grids (see ``token_set``).
 
     Logs ``nll`` and ``val_nll``, nats an image.
@@ -129,6 +141,13 @@ class TokenPriorTraining(L.LightningModule):
     def __init__(self, prior: TokenPrior, *, lr: float = 2e-3) -> None:
         super().__init__()
         self.prior, self.lr = prior, lr
+
+    def check_data(self, images: ImageSet) -> None:
+        demand_shape(images, (1, *self.prior.grid))
+        if (most := int(images.images.max())) >= self.prior.n_codes:
+            raise ValueError(
+                f"a prior of {self.prior.n_codes} codes knows the tokens 0..{self.prior.n_codes - 1}, got {most}"
+            )
 
     def forward(self, tokens: Tensor) -> Tensor:
         return self.prior.log_prob(tokens)
@@ -141,12 +160,14 @@ class TokenPriorTraining(L.LightningModule):
     def validation_step(self, batch: tuple[Tensor, ...], _) -> None:
         self.log("val_nll", -self.prior.log_prob(batch[0][:, 0].long()).mean(), batch_size=len(batch[0]))
 
-    def configure_optimizers(self) -> dict:
-        optimizer = torch.optim.AdamW(self.prior.parameters(), lr=self.lr, weight_decay=0.01)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, self.lr, total_steps=self.trainer.max_steps + 1, pct_start=0.1
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+    def learning_rate(self, step: int) -> float:
+        return self.lr * one_cycle(step, self.trainer.max_steps, rise=0.1)[0]
+
+    def momentum(self, step: int) -> float:
+        return one_cycle(step, self.trainer.max_steps, rise=0.1)[1]
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(self.prior.parameters(), lr=self.lr, weight_decay=0.01)
 
 
 @torch.no_grad()
@@ -158,8 +179,7 @@ def token_set(model: VQVAE | GumbelVAE, images: ImageSet, *, batch_size: int = 5
     """
     if len(model.codebook) > 256:
         raise ValueError(f"an ImageSet holds bytes; {len(model.codebook)} codes do not fit into one")
-    device, was_training = next(model.parameters()).device, model.training
-    model.eval()
-    parts = [model.tokens(to_float(x.to(device))).cpu() for x in images.images.split(batch_size)]
-    model.train(was_training)
+    device = next(model.parameters()).device
+    with evaluating(model):
+        parts = [model.tokens(to_float(x.to(device))).cpu() for x in images.images.split(batch_size)]
     return replace(images, images=torch.cat(parts).to(torch.uint8).unsqueeze(1))

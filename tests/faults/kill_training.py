@@ -29,7 +29,7 @@ KILLS, IN_WRITING, STEPS = 20, 5, 60  # kills: at least so many, and of them in 
 
 def main(folder):
     run, draw, report = folder / "killed", random.Random(0), []
-    partial, last = run / "last.ckpt.partial", run / "last.ckpt"
+    last = run / "last.ckpt"
     began = time.monotonic()
     forks.finish(forks.start(lambda: ebm_run.train(folder / "whole", max_steps=STEPS, checkpoint_every=1)))
     whole_seconds = time.monotonic() - began
@@ -40,20 +40,25 @@ def main(folder):
         wanted = 0 if late else draw.randrange(4)  # checkpoints before the kill; with 0 it may still be starting up
         writing = late or len(report) % 2 == 1  # every other kill aims at the writing of a checkpoint
         delay = draw.uniform(0, 0.002 if writing else 0.05 if wanted else whole_seconds / 10)
+        known = _partials(run)  # of processes that were killed; the next one to finish a file removes them
         pid = forks.start(lambda: ebm_run.train(run, resume=True, max_steps=STEPS, checkpoint_every=1))
-        killed = forks.kill_when(pid, _Moment(last, partial, wanted, writing, delay))
+        killed = forks.kill_when(pid, _Moment(last, known, wanted, writing, delay))
         held = torch.load(last, weights_only=True)["global_step"] if last.exists() else 0
-        report.append({"killed": killed, "aimed": writing, "in_writing": partial.exists(), "step": held})
+        report.append({"killed": killed, "aimed": writing, "in_writing": bool(_partials(run) - known), "step": held})
     forks.finish(forks.start(lambda: ebm_run.train(run, resume=True, max_steps=STEPS, checkpoint_every=1)))
     found = {"sittings": report, "leftover": [path.name for path in run.glob("*.partial")]}
     (folder / "report.json").write_text(json.dumps({**found, "seconds": time.monotonic() - began}))
 
 
+def _partials(run):
+    return {path.name for path in run.glob("last.ckpt.*.partial")}
+
+
 class _Moment:
     """So many checkpoints, then perhaps the next one being written, then a delay."""
 
-    def __init__(self, last, partial, wanted, writing, delay):
-        self.last, self.partial, self.wanted, self.writing, self.delay = last, partial, wanted, writing, delay
+    def __init__(self, last, known, wanted, writing, delay):
+        self.last, self.known, self.wanted, self.writing, self.delay = last, known, wanted, writing, delay
         self.seen, self.count, self.over = self._state(), 0, None
 
     def _state(self):
@@ -65,7 +70,7 @@ class _Moment:
         if self.count < self.wanted:
             now = self._state()
             self.count, self.seen = self.count + (now != self.seen), now
-        elif not self.writing or self.partial.exists():
+        elif not self.writing or _partials(self.last.parent) - self.known:
             self.over = forks.after(self.delay)
         return False
 
