@@ -47,17 +47,23 @@ def _cards() -> Iterator[tuple[str, dict]]:
             typer.echo(f"  {name}: {error}")
 
 
-def _whole_paths() -> None:
-    """Notebooks run in a folder of their own: what a variable names relative to this one gets its whole path."""
-    from .base.places import chosen_folder
+def _places_for_kernels() -> None:
+    """Notebooks run in a folder of their own: what a variable names relative to this one gets its whole path.
+
+    Kernels keep files in the home folder. A container under a user's number may have none, or one that is closed.
+    """
+    from .base.places import BUILD, chosen_folder
 
     for variable in ("GEN_RUNS", "GEN_INCEPTION", "XDG_CACHE_HOME"):
         if place := chosen_folder(variable):
             os.environ[variable] = str(place.resolve())
+    if not os.access(os.path.expanduser("~"), os.W_OK):
+        (BUILD / "home").mkdir(parents=True, exist_ok=True)
+        os.environ["HOME"] = str(BUILD / "home")
 
 
 def _headless() -> None:
-    _whole_paths()
+    _places_for_kernels()
     os.environ["GEN_HEADLESS"] = "1"  # no progress bars in executed notebooks
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
 
@@ -285,7 +291,7 @@ def lab() -> None:
     if parts():  # the student edition brings its own page
         notebooks = {name: jupytext.read(NOTEBOOKS / f"{name}.py") for name in parts()}
         nbformat.write(landing_notebook(notebooks), NOTEBOOKS / "start_here.ipynb")
-    _whole_paths()
+    _places_for_kernels()
     # Of the kernels called python3, this Python's own comes first.
     environment = {**os.environ, "GEN_DATA_ROOT": _root(None), "JUPYTER_PREFER_ENV_PATH": "1"}
     command = [sys.executable, "-m", "jupyter", "lab", "start_here.ipynb"]
@@ -307,7 +313,7 @@ def checks(
     name: Annotated[str, typer.Option(help="the student's name")] = "",
     folder: Annotated[Path | None, typer.Option(help="where the notebooks are")] = None,
 ) -> None:
-    """Write what each check said last in the saved notebooks, for a teacher to collect."""
+    """Write what each check said last in the saved notebooks, copies included, for a teacher to collect."""
     import json
 
     from .base.files import write_atomically
@@ -315,9 +321,13 @@ def checks(
     from .publishing.gradebook import export_checks
 
     found = export_checks(folder or NOTEBOOKS, name)
-    write_atomically(out, (json.dumps(found, indent=1, ensure_ascii=False) + "\n").encode())
+    # A name from a terminal may hold bytes of another encoding; \udcff is how JSON writes them.
+    write_atomically(out, (json.dumps(found, indent=1, ensure_ascii=False) + "\n").encode(errors="backslashreplace"))
+    for notebook, why in found["left out"].items():
+        typer.echo(f"{notebook} is left out: it {why}")
     answers = [answer for part in found["parts"].values() for answer in part.values()]
-    typer.echo(f"wrote {out}: {sum(answer['passed'] for answer in answers)} of {len(answers)} checks passed")
+    passed = sum(answer is not None and answer["passed"] for answer in answers)
+    typer.echo(f"wrote {out}: {passed} of {len(answers)} checks passed, {answers.count(None)} not run")
 
 
 @app.command()
@@ -325,12 +335,15 @@ def gradebook(
     files: Annotated[list[Path], typer.Argument(help="what students exported with `checks`")],
     out: Annotated[Path, typer.Option(help="the table to write")] = Path("gradebook.csv"),
 ) -> None:
-    """Gather students' check results in one table."""
+    """Gather students' check results in one table; what is not in it is named."""
     from .base.files import write_atomically
     from .publishing.gradebook import gradebook as gather
 
-    write_atomically(out, gather(files).encode())
-    typer.echo(f"wrote {out}: {len(files)} students")
+    table, said = gather(files)
+    write_atomically(out, table.encode("utf-8-sig"))  # without the mark, Excel takes names for another encoding's
+    for sentence in said:
+        typer.echo(sentence)
+    typer.echo(f"wrote {out}: {table.count(chr(10)) - 1} of {len(files)} files")
 
 
 def main() -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import shutil
+import tempfile
 from pathlib import Path
 
 import jupytext
 import nbformat
 from nbformat import NotebookNode
 
+from ..base.files import plain_write_errors
 from ..base.places import NOTEBOOKS, ROOT
 from .landing import landing_notebook
 from .parts import parts
@@ -63,7 +65,8 @@ Save the notebooks with their outputs, then
 .venv/bin/python -m gen_utils checks --name "Your Name" --out my_checks.json
 ```
 
-writes what each check said last. Hand in that file together with your notebooks.
+writes what each check said last, and names a notebook that it cannot read. A copy of a notebook counts with the one
+it was made from: an exercise is solved when one of them solves it. Hand in that file together with your notebooks.
 """
 
 
@@ -89,7 +92,10 @@ def student_notebook(part: str) -> NotebookNode:
     notebook.cells = [cell for cell in notebook.cells if cell.source]
     for i, cell in enumerate(notebook.cells):
         cell.id = f"{part[:2]}-{i:03d}"  # the same sources give the same file
-    notebook.metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    notebook.metadata = {
+        "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
+        "gen_utils": {"part": part},  # a copy under another name still says of what
+    }
     return notebook
 
 
@@ -98,12 +104,28 @@ def write_student_edition(out: Path) -> list[Path]:
 
     Raises:
         FileExistsError: the folder is not empty; nobody's answers are overwritten.
+        ValueError: the folder lies in one that goes along itself.
+        CannotWrite: the disk is full or read-only.
     """
+    out = out.resolve()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out} is not an empty folder; name a new one, so that nobody's answers are lost")
-    work = out.with_name(out.name + ".partial")
-    shutil.rmtree(work, ignore_errors=True)
-    (work / "notebooks").mkdir(parents=True)
+    if any(out.is_relative_to(ROOT / name) for name in CARRIED):
+        raise ValueError(f"{out} lies in a folder that is copied into it; name one elsewhere")
+    with plain_write_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f"{out.name}.", suffix=".partial", dir=out.parent) as work:
+            (edition := Path(work) / out.name).mkdir()  # with everybody's permissions, not a temporary folder's
+            notebooks = _write(edition)
+            if out.exists():
+                out.rmdir()
+            edition.rename(out)
+    return [out / "notebooks" / f"{part}.ipynb" for part in notebooks]
+
+
+def _write(work: Path) -> list[str]:
+    """Fill a folder; returns the parts."""
+    (work / "notebooks").mkdir()
     for name in CARRIED:
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, work / name, ignore=shutil.ignore_patterns("__pycache__", "*.partial"))
@@ -114,7 +136,4 @@ def write_student_edition(out: Path) -> list[Path]:
     for part, notebook in notebooks.items():
         nbformat.write(notebook, work / "notebooks" / f"{part}.ipynb")
     nbformat.write(landing_notebook(notebooks), work / "notebooks" / "start_here.ipynb")
-    if out.exists():
-        out.rmdir()
-    work.rename(out)
-    return [out / "notebooks" / f"{part}.ipynb" for part in notebooks]
+    return list(notebooks)

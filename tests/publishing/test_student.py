@@ -1,7 +1,7 @@
 """The student edition: no solution in it, nothing missing, and every check passes once the solutions are back."""
 
 import ast
-import json
+import errno
 import re
 import subprocess
 import sys
@@ -10,9 +10,11 @@ import jupytext
 import nbformat
 import pytest
 
+from gen_utils.base.files import CannotWrite
 from gen_utils.base.places import NOTEBOOKS, ROOT
-from gen_utils.publishing.gradebook import KIND, export_checks, gradebook
-from gen_utils.publishing.parts import parts
+from gen_utils.publishing import student
+from gen_utils.publishing.gradebook import export_checks
+from gen_utils.publishing.parts import exercises, parts
 from gen_utils.publishing.plain_markdown import plain_markdown, read_citations
 from gen_utils.publishing.student import student_notebook, write_student_edition
 
@@ -108,9 +110,9 @@ def test_run_all_stops_kindly_at_the_first_exercise(edition, tmp_path):
     ]
     after = notebook.cells[notebook.cells.index(stopped[0]) + 1 :]
     assert not any(cell.get("execution_count") for cell in after)
-    assert export_checks(tmp_path)["parts"] == {
-        "02_ebm_mnist": {"density_on_grid": {"passed": False, "slip": None}}
-    }  # what a student hands in
+    unsolved = dict.fromkeys(exercises()["02_ebm_mnist"])
+    first = {"density_on_grid": {"passed": False, "slip": None}}
+    assert export_checks(tmp_path)["parts"] == {"02_ebm_mnist": unsolved | first}  # what a student hands in
 
 
 def test_nobodys_answers_are_overwritten(tmp_path):
@@ -118,6 +120,37 @@ def test_nobodys_answers_are_overwritten(tmp_path):
     with pytest.raises(FileExistsError, match="not an empty folder"):
         write_student_edition(tmp_path)
     assert (tmp_path / "mine.ipynb").read_text() == "{}"
+
+
+def test_nothing_beside_the_new_folder_is_touched(tmp_path):
+    (tmp_path / "new.partial").mkdir()
+    (tmp_path / "new.partial" / "mine.txt").write_text("mine")
+    write_student_edition(tmp_path / "new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "new.partial"]
+    assert (tmp_path / "new.partial" / "mine.txt").read_text() == "mine"
+    (tmp_path / "plain").mkdir()  # what others may do in it is as in any folder
+    assert (tmp_path / "new").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_an_edition_that_fails_leaves_nothing(tmp_path, monkeypatch):
+    def fails(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(student.nbformat, "write", fails)
+    with pytest.raises(CannotWrite, match="no space left"):
+        write_student_edition(tmp_path / "new")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_edition_inside_what_it_copies_is_refused():
+    with pytest.raises(ValueError, match="lies in a folder that is copied into it"):
+        write_student_edition(ROOT / "gen_utils" / "edition")
+    assert not (ROOT / "gen_utils" / "edition").exists()
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_notebook_says_of_which_part_it_is(edition, part):
+    assert nbformat.read(edition / "notebooks" / f"{part}.ipynb", as_version=4).metadata.gen_utils == {"part": part}
 
 
 def test_the_same_sources_give_the_same_file():
@@ -178,27 +211,3 @@ def test_citations_are_authors_and_years():
         for key in keys.split(",")
     }
     assert cited <= set(found)
-
-
-def test_a_gradebook_of_two_students(tmp_path):
-    anna = {"kind": KIND, "name": "Anna", "parts": {"02_x": {"step": {"passed": True, "slip": None}}}}
-    ben = {"kind": KIND, "name": "Ben", "parts": {"02_x": {"step": {"passed": False, "slip": "sign"}}, "05_y": {}}}
-    ben["parts"]["05_y"]["ece"] = {"passed": True, "slip": None}
-    for name, found in (("a.json", anna), ("b.json", ben)):
-        (tmp_path / name).write_text(json.dumps(found))
-    table = gradebook([tmp_path / "a.json", tmp_path / "b.json"])
-    assert table.splitlines() == ["file,name,02/step,05/ece,passed", "a.json,Anna,1,,1", "b.json,Ben,0,1,1"]
-
-
-def test_what_is_not_an_export_is_named(tmp_path):
-    (tmp_path / "c.json").write_text("[1, 2]")
-    with pytest.raises(ValueError, match=r"c.json does not hold check results"):
-        gradebook([tmp_path / "c.json"])
-    with pytest.raises(ValueError, match="no notebooks in"):
-        export_checks(tmp_path)
-    (tmp_path / "01_clean.ipynb").write_text('{"cells": []}')
-    with pytest.raises(ValueError, match="no check has been run"):
-        export_checks(tmp_path)
-    (tmp_path / "02_half.ipynb").write_text('{"cells": [')
-    with pytest.raises(ValueError, match="not a whole notebook"):
-        export_checks(tmp_path)
