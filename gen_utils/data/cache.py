@@ -14,21 +14,22 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
-from .catalog import DataError
+from ..base.places import chosen_folder
+from .at_hand import Found, as_text, from_text
+from .catalog import DataError, printable
 from .readers.bytes import reason
+from .readers.names import data_files
 
-_VERSION = 1  # raise it when prepared images would come out differently
+_VERSION = 2  # raise it when prepared images would come out differently
 _STALE = 3600.0  # seconds after which an unfinished file belongs to a process that was killed
 
-Found = tuple[Tensor, Tensor | None] | tuple[Tensor, Tensor | None, Tensor | None]
 
-
-def prepared(root: Path, source: Path, name: str, split: str, prepare: Callable[[], Found]) -> Found:
-    """What ``prepare()`` returns (images, labels, factors), from the cache when it was prepared before.
+def prepared(root: Path, source: Path, name: str, split: str, prepare: Callable[[], tuple]) -> Found:
+    """What ``prepare()`` returns (a ``Found``, or its first fields), from the cache when it was prepared before.
 
     Args:
         name: of what is prepared, its size included, such as "bitmoji-32".
@@ -43,16 +44,13 @@ def prepared(root: Path, source: Path, name: str, split: str, prepare: Callable[
     for folder in folders:
         try:
             if (folder / file_name).is_file():
-                held = load_file(folder / file_name)
-                return held["images"], held.get("labels"), held.get("factors")
-        except (OSError, SafetensorError, KeyError):  # a damaged cache is made anew
+                return _read(folder / file_name)
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError):  # a damaged cache is made anew
             continue
-    found = prepare()
-    tensors = dict(zip(("images", "labels", "factors"), found, strict=False))
-    tensors = {key: value for key, value in tensors.items() if value is not None}
+    found = Found(*prepare())
     for folder in folders:
         try:
-            _write(folder, file_name, tensors)
+            _write(folder, file_name, found)
         except (OSError, SafetensorError) as error:
             failure = error
             continue
@@ -60,40 +58,52 @@ def prepared(root: Path, source: Path, name: str, split: str, prepare: Callable[
             if old.name != file_name:
                 _remove(old)
         return found
+    said = f"{source} was prepared but could not be kept in {folders[-1]} for the next time ({reason(failure)}): "
     print(
-        f"{source} was prepared but could not be kept in {folders[-1]} for the next time ({reason(failure)}): "
-        "free some space there, or set XDG_CACHE_HOME to a folder that has space and may be written to."
+        printable(said)
+        + "free some space there, or set XDG_CACHE_HOME to a folder that has space and may be written to."
     )
     return found
 
 
 def cache_folders(root: Path) -> list[Path]:
     """Where prepared images may lie: under the data root, unless that is read-only, and in the user's cache folder."""
-    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gen_utils"
     # An administrator may write anywhere; a folder that is marked read-only is still left alone.
     writable = root.is_dir() and os.access(root, os.W_OK) and root.stat().st_mode & 0o222
-    return [root / "prepared", user] if writable else [user]
+    try:
+        user = [(chosen_folder("XDG_CACHE_HOME") or Path.home() / ".cache") / "gen_utils"]
+    except RuntimeError:  # a container's user without a home
+        return [root / "prepared"]
+    return [root / "prepared", *user] if writable else user
 
 
 def source_identity(source: Path) -> str:
-    """Changes when the file does, or any file of the folder: names, sizes and times, not contents."""
+    """Changes when the file does, or a file that counts in the folder: names, sizes and times, not contents."""
     digest = hashlib.sha256(f"{_VERSION}".encode())
-    files = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())
-    for path in files:
+    for path in data_files(source):
         name, about = os.fsencode(path.relative_to(source.parent)), path.stat()
         digest.update(name + f"\0{about.st_size}\0{about.st_mtime_ns}\0".encode())
     return digest.hexdigest()[:12]
 
 
-def _write(folder: Path, file_name: str, tensors: dict[str, Tensor]) -> None:
+def _read(path: Path) -> Found:
+    with safe_open(path, framework="pt") as file:
+        held: dict[str, Tensor] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (it is no dictionary)
+        told = (file.metadata() or {}).get("at_hand")
+    return Found(held["images"], held.get("labels"), held.get("factors"), told and from_text(told))
+
+
+def _write(folder: Path, file_name: str, found: Found) -> None:
     """Write beside the target, then rename: whoever is killed before that leaves only a file nobody reads."""
     folder.mkdir(parents=True, exist_ok=True)
     for left in folder.glob(".*.unfinished"):
         _remove(left, older_than=_STALE)
     handle, unfinished = tempfile.mkstemp(prefix=f".{file_name}.", suffix=".unfinished", dir=folder)
     os.close(handle)
+    tensors = {"images": found.images, "labels": found.labels, "factors": found.factors}
+    told = None if found.at_hand is None else {"at_hand": as_text(found.at_hand)}
     try:
-        save_file(tensors, unfinished)
+        save_file({key: held for key, held in tensors.items() if held is not None}, unfinished, told)
         os.chmod(unfinished, 0o644)  # a class shares its data root; mkstemp makes files private
         os.replace(unfinished, folder / file_name)
     except BaseException:  # Ctrl-C as well

@@ -14,12 +14,38 @@ STACKS = tuple(f"{n:03}" for n in range(1000))  # red, green, blue digit
 
 
 @dataclass(frozen=True)
+class Published:
+    """What the published images look like; others in their place do not bear their name.
+
+    ``counts`` of train and test, or of all of them; ``kind`` of picture files; lowest and highest ``width`` and
+    ``height`` in pixels; bounds of the ``mean`` pixel, and ``most_white``, the largest share of pure white pixels,
+    both in [0, 1] and wide enough for a sample.
+    """
+
+    counts: tuple[int, ...]
+    width: tuple[int, int]
+    height: tuple[int, int]
+    kind: str = ""
+    mean: tuple[float, float] = (0.0, 1.0)
+    most_white: float = 1.0
+
+    def count(self, part: str) -> int:
+        """Of "train", "test" or "all"."""
+        return sum(self.counts) if part == "all" else self.counts[("train", "test").index(part)]
+
+
+def _published(counts: tuple[int, ...], side: int, mean: tuple[float, float], kind: str = "") -> Published:
+    return Published(counts, (side, side), (side, side), kind, mean)
+
+
+@dataclass(frozen=True)
 class Dataset:
     """One dataset's facts.
 
     ``shape`` is (C, H, W); ``files`` and ``also`` say where under the data root its files are looked for, in this
     order; ``stand_in`` names the built-in set used when they are missing, or is None for a built-in set; ``original``
-    says what a built-in set stands for; ``factors`` names the columns of ``ImageSet.factors``.
+    says what a built-in set stands for; ``factors`` names the columns of ``ImageSet.factors``; ``published`` is what
+    tells the real images, and ``like`` is what others in their place are called.
     """
 
     name: str
@@ -34,6 +60,8 @@ class Dataset:
     original: str | None = None
     also: tuple[str, ...] = ()
     factors: tuple[str, ...] = ()
+    published: Published | None = None
+    like: str = ""
 
     @property
     def places(self) -> tuple[str, ...]:
@@ -48,10 +76,13 @@ _CATALOG = (
         shape=(1, 28, 28),
         classes=DIGITS,
         files="MNIST/raw/",
+        also=("MNIST/",),
         how="it is downloaded on first use (about 12 MB), or put the four idx files (plain or .gz) there",
         licence="CC BY-SA 3.0",
         link="https://yann.lecun.org/exdb/mnist/index.html",
         stand_in="digits",
+        published=_published((60_000, 10_000), 28, mean=(0.12, 0.145)),
+        like="MNIST-like images",
     ),
     Dataset(
         name="fashion_mnist",
@@ -59,10 +90,13 @@ _CATALOG = (
         shape=(1, 28, 28),
         classes=GARMENTS,
         files="FashionMNIST/raw/",
+        also=("FashionMNIST/", "fashion-mnist/"),
         how="it is downloaded on first use (about 31 MB), or put the four idx files (plain or .gz) there",
         licence="MIT",
         link="https://github.com/zalandoresearch/fashion-mnist",
         stand_in="garments",
+        published=_published((60_000, 10_000), 28, mean=(0.26, 0.31)),
+        like="Fashion-MNIST-like images",
     ),
     Dataset(
         name="cifar10",
@@ -76,6 +110,8 @@ _CATALOG = (
         licence="none stated; cite Krizhevsky (2009)",
         link="https://www.cs.toronto.edu/~kriz/cifar.html",
         stand_in="shapes",
+        published=_published((50_000, 10_000), 32, mean=(0.43, 0.52), kind="PNG"),
+        like="CIFAR-10-like images",
     ),
     Dataset(
         name="bitmoji",
@@ -84,10 +120,13 @@ _CATALOG = (
         classes=(),
         files="bitmojis.zip",
         also=("bitmojis/", "bitmoji.zip", "bitmoji/", "bitmoji-faces.zip", "bitmoji-faces/", "BitmojiDataset/"),
-        how="download it by hand from Kaggle and put the zip (as bitmojis.zip) or the unpacked folder bitmojis/ there",
+        how="download it by hand from Kaggle (romaingraux/bitmojis, about 130,000 PNG files) and put the zip (as "
+        "bitmojis.zip, whatever Kaggle called it) or the unpacked folder bitmojis/ there",
         licence="see its page; the drawings are Snap Inc's",
-        link="https://www.kaggle.com/datasets/mostafamozafari/bitmoji-faces",
+        link="https://www.kaggle.com/datasets/romaingraux/bitmojis",
         stand_in="avatars",
+        published=Published((130_000,), (128, 1024), (128, 1024), kind="PNG"),
+        like="Bitmoji-like faces",
     ),
     Dataset(
         name="celeba",
@@ -100,6 +139,8 @@ _CATALOG = (
         licence="non-commercial research only; cite Liu et al. (2015)",
         link="https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html",
         stand_in="avatars",
+        published=Published((202_599,), (178, 178), (218, 218), kind="JPEG", most_white=0.1),
+        like="CelebA-like faces",
     ),
     Dataset(
         name="dsprites",
@@ -113,6 +154,8 @@ _CATALOG = (
         link="https://github.com/google-deepmind/dsprites-dataset",
         stand_in="sprites",
         factors=SPRITE_FACTORS,
+        published=_published((60_000, 10_000), 64, mean=(0.02, 0.1)),  # of the subset that is read
+        like="dSprites-like images",
     ),
     Dataset(
         name="stacked_mnist",
@@ -120,10 +163,13 @@ _CATALOG = (
         shape=(3, 28, 28),
         classes=STACKS,
         files="MNIST/raw/",
+        also=("MNIST/",),
         how="it is made from MNIST, which is downloaded on first use (about 12 MB), or put its four idx files there",
         licence="as MNIST",
         link="https://yann.lecun.org/exdb/mnist/index.html",
         stand_in="stacked_digits",
+        published=_published((60_000, 10_000), 28, mean=(0.12, 0.145)),  # of the digits that are stacked
+        like="stacked MNIST-like images",
     ),
     Dataset(
         name="persian_digits",
@@ -131,10 +177,13 @@ _CATALOG = (
         shape=(1, 28, 28),
         classes=DIGITS,
         files="hoda/",
+        also=("hoda/DigitDB/", "DigitDB/"),
         how='download it by hand from its site and put "Train 60000.cdb" and "Test 20000.cdb" (one is enough) there',
         licence="free for research use; cite Khosravi and Kabir (2007)",
         link="http://farsiocr.ir",
         stand_in="drawn_persian_digits",
+        published=_published((60_000, 20_000), 28, mean=(0.15, 0.25)),
+        like="Hoda-like images",
     ),
     Dataset(
         name="digits",
@@ -177,7 +226,7 @@ _CATALOG = (
         files="built in",
         how="built in: cartoon faces drawn from a seed",
         licence="MIT, as this project",
-        link="https://www.kaggle.com/datasets/mostafamozafari/bitmoji-faces",
+        link="https://www.kaggle.com/datasets/romaingraux/bitmojis",
         original="Bitmoji",
     ),
     Dataset(
@@ -219,8 +268,16 @@ _CATALOG = (
 CATALOG = {dataset.name: dataset for dataset in _CATALOG}
 
 
+def printable(text: str) -> str:
+    """``text`` with what is no character written as \\udcNN: file names may be any bytes, which cannot be printed."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 class DataError(RuntimeError):
     """A dataset is unknown, missing or damaged; the message says which file and what to do."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 def lookup(name: str) -> Dataset:

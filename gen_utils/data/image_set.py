@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -29,10 +29,11 @@ class ImageSet:
         images: (N, C, H, W) uint8.
         labels: (N,) int64, or None.
         classes: the labels' names.
-        name: the catalogue's name of what is in memory.
-        title: what figures call it; says so when it is a stand-in.
+        name: the catalogue's name of what is in memory; with "_like" when the pixels are not the published ones.
+        title: what figures and cards call it; says so when it is a stand-in, a part, or not what was published.
         is_stand_in: True for a built-in set in the place of a real one.
         factors: (N, n_factors) int64, what each image was drawn from, or None; the catalogue names the columns.
+        source: where it was found, and what was seen there: number, format, size, share of white.
     """
 
     images: Tensor
@@ -42,6 +43,9 @@ class ImageSet:
     title: str
     is_stand_in: bool = False
     factors: Tensor | None = None
+    source: str = field(
+        default="built in", metadata={"identity": False}
+    )  # where files lie does not change what they are
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4:

@@ -8,26 +8,29 @@ from pathlib import Path
 
 import torch
 
-from .cache import Found, prepared
-from .catalog import DataError, Dataset, lookup
+from ..base.places import chosen_folder
+from .at_hand import AtHand, Found, name_and_title
+from .cache import prepared
+from .catalog import DataError, Dataset, lookup, printable
 from .download import DOWNLOADS
 from .download import download as _download
 from .image_set import ImageSet
-from .readers.bytes import reason
 from .readers.cifar import read_cifar_binary, read_cifar_pickled
 from .readers.dsprites import read_dsprites
 from .readers.hoda import read_hoda
 from .readers.idx import read_idx_pair
-from .readers.pictures import read_pictures
+from .readers.pictures import look_at, read_pictures
 from .stacked import COUNT, stack
 from .stand_ins import BUILT_IN
+from .whereabouts import IDX, find, is_cifar_batches
 
 _LARGEST_SIZE = 1024  # pixels; no set here has larger images
+_stood_in: dict[tuple[str, Path], set[str]] = {}  # the splits that a stand-in was served for since the last download
 
 
 def data_root(root: str | os.PathLike | None = None) -> Path:
     """The argument, else $GEN_DATA_ROOT, else ./data."""
-    return Path(root or os.environ.get("GEN_DATA_ROOT") or "data").expanduser()
+    return Path(root).expanduser() if root else chosen_folder("GEN_DATA_ROOT") or Path("data")
 
 
 def load_images(
@@ -50,25 +53,34 @@ def load_images(
         stand_in: with False, missing data is an error that says what to fetch and where to put it.
 
     Raises:
-        DataError: unknown name, missing data without a stand-in, or a damaged file.
+        DataError: unknown name, missing data without a stand-in, or a missing or damaged file of a set that is there.
+        CannotWrite: a download filled the disk.
     """
     dataset = lookup(name)
     if split not in ("train", "test"):
         raise DataError(f"unknown split {split!r}; known: train, test")
     if size is not None and not 1 <= size <= _LARGEST_SIZE:
         raise DataError(f"size must be between 1 and {_LARGEST_SIZE}, got {size}")
+    if limit is not None and limit < 1:
+        raise DataError(f"limit must be at least 1 image, got {limit}")
     where = data_root(root)
     if dataset.stand_in is None:
         images = _built_in(dataset, split)
     else:
         images = read_local(dataset, split, where, size)
-        if images is None and _download(dataset, where):
+        why = None
+        if images is None and not (stand_in and _other_split_stood_in(name, split, where)):
+            why = _download(dataset, where)
             images = read_local(dataset, split, where, size)
         if images is None and stand_in:
+            _stood_in.setdefault((name, where.absolute()), set()).add(split)
             images = _built_in(lookup(dataset.stand_in), split, instead_of=dataset.title)
-            print(f"{dataset.title} is not under {where}/: using {images.title}. To get it: {dataset.how}.")
+            tried = f" and could not be downloaded ({why})" if why else ""
+            said = f"{dataset.title} is not under {where}/{tried}: using {images.title}. To get it: {dataset.how}."
+            print(printable(said))
         elif images is None:
             tried = "could not download it" if name in DOWNLOADS else "it cannot be downloaded automatically"
+            tried += f" ({why})" if why else ""
             raise DataError(
                 f"{dataset.title} is missing: looked in {where / dataset.files}, and {tried}. "
                 f"{dataset.how[0].upper()}{dataset.how[1:]} ({dataset.link}), or set GEN_DATA_ROOT to where it is."
@@ -83,50 +95,50 @@ def load_images(
     return images
 
 
-def find(dataset: Dataset, root: Path) -> Path | None:
-    """The file or folder of a dataset under the data root, or None; an empty folder counts as missing."""
-    for path in (root / place for place in dataset.places):
-        try:
-            if path.is_file() or (path.is_dir() and any(path.iterdir())):
-                return path
-        except OSError as error:
-            raise DataError(f"{path} cannot be read ({reason(error)}); check its permissions") from error
-    return None
-
-
 def read_local(dataset: Dataset, split: str, root: Path, size: int | None = None) -> ImageSet | None:
     """The real images that are on disk, or None; only image files come in the size asked for, arrays as they are."""
-    found = _read(dataset, split, root, size)
-    return None if found is None else _image_set(found, dataset, dataset.title)
-
-
-def _image_set(found: Found, dataset: Dataset, title: str, **more: bool) -> ImageSet:
-    images, labels, *factors = found
-    return ImageSet(images, labels, dataset.classes, dataset.name, title, factors=next(iter(factors), None), **more)
+    source = find(dataset, root)
+    if source is None:
+        return None
+    found = _read(dataset, source, split, root, size)
+    at_hand = found.at_hand or AtHand.of_array(found.images)
+    name, title = name_and_title(dataset, at_hand, "all" if at_hand.kind else split)
+    seen = f"{source}: {at_hand}"
+    return ImageSet(found.images, found.labels, dataset.classes, name, title, factors=found.factors, source=seen)
 
 
 def _built_in(dataset: Dataset, split: str, instead_of: str | None = None) -> ImageSet:
     title = f"{dataset.title}, standing in for {instead_of or dataset.original}"
-    return _image_set(BUILT_IN[dataset.name](split), dataset, title, is_stand_in=True)
+    images, labels, *factors = BUILT_IN[dataset.name](split)
+    return ImageSet(images, labels, dataset.classes, dataset.name, title, True, next(iter(factors), None))
 
 
-def _read(dataset: Dataset, split: str, root: Path, size: int | None) -> Found | None:
-    source = find(dataset, root)
-    if source is None:
-        return None
-    if dataset.name in ("mnist", "fashion_mnist"):
-        return read_idx_pair(source, split)
-    if dataset.name == "stacked_mnist":
-        digits = read_idx_pair(source, split)
-        return digits and stack(*digits, COUNT[split], seed=0)
+def _other_split_stood_in(name: str, split: str, root: Path) -> bool:
+    """Was a stand-in served for the other split only? Then this one is not downloaded: two sources are never mixed."""
+    served = _stood_in.get((name, root.absolute()), set())
+    if split in served:
+        served.clear()  # asked for again from the start: perhaps the network is back
+    return bool(served)
+
+
+def _read(dataset: Dataset, source: Path, split: str, root: Path, size: int | None) -> Found:
+    if dataset.name in IDX:
+        images, labels = read_idx_pair(source, split)
+        at_hand = AtHand.of_array(images)
+        if dataset.name == "stacked_mnist":
+            images, labels = stack(images, labels, COUNT[split], seed=0)
+        return Found(images, labels, at_hand=at_hand)
     if dataset.name == "persian_digits":
-        return read_hoda(source, split)
+        return Found(*read_hoda(source, split))
     if dataset.name == "dsprites":
         return prepared(root, source, dataset.name, split, lambda: read_dsprites(source, split))
-    if source.name == "cifar-10-batches-py":
-        return read_cifar_pickled(source, split)
-    if source.name.startswith("cifar-10-"):
-        return read_cifar_binary(source, split)
+    if is_cifar_batches(source):
+        pickled = source.name.lower() == "cifar-10-batches-py"
+        return Found(*(read_cifar_pickled if pickled else read_cifar_binary)(source, split))
     side = size or dataset.shape[1]
-    name = f"{dataset.name}-{side}"
-    return prepared(root, source, name, split, lambda: read_pictures(source, split, side, classes=dataset.classes))
+
+    def prepare() -> Found:
+        images, labels = read_pictures(source, split, side, classes=dataset.classes)
+        return Found(images, labels, at_hand=look_at(source))
+
+    return prepared(root, source, f"{dataset.name}-{side}", split, prepare)

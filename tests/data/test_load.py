@@ -1,7 +1,11 @@
+from pathlib import Path
+
 import pytest
 import torch
 
 from gen_utils.data import CATALOG, DataError, load, load_images
+from gen_utils.data.inventory import state
+from gen_utils.data.whereabouts import find
 
 pytestmark = pytest.mark.usefixtures("no_network")
 
@@ -68,6 +72,33 @@ def test_an_absurd_size_is_refused(size):
         load_images("digits", size=size)
 
 
+@pytest.mark.parametrize("limit", [0, -3])
+def test_a_limit_that_leaves_nothing_is_refused(limit):
+    with pytest.raises(DataError, match=f"limit must be at least 1 image, got {limit}"):
+        load_images("digits", limit=limit)
+
+
+CLUTTER = ("readme.txt", ".DS_Store", "._0.png", "__MACOSX/0.png", "Thumbs.db")
+
+
+@pytest.mark.parametrize("dataset", [d for d in CATALOG.values() if d.stand_in], ids=lambda d: d.name)
+def test_a_folder_of_clutter_is_not_here_for_anyone(tmp_path, dataset):
+    for place in dataset.places:
+        for name in CLUTTER if place.endswith("/") else ():
+            (tmp_path / place / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / place / name).write_bytes(b"x")
+    assert find(dataset, tmp_path) is None
+    assert state(dataset, tmp_path) == f"not here: {dataset.stand_in} stands in"
+    with pytest.raises(DataError, match=f"{dataset.title} is missing"):
+        load_images(dataset.name, root=tmp_path, stand_in=False)
+
+
+def test_bitmoji_is_the_set_of_the_assignment():
+    for name in ("bitmoji", "avatars"):
+        assert CATALOG[name].link == "https://www.kaggle.com/datasets/romaingraux/bitmojis"
+    assert "romaingraux/bitmojis" in CATALOG["bitmoji"].how
+
+
 def test_an_empty_folder_is_no_dataset(tmp_path):
     (tmp_path / "bitmojis").mkdir()
     with pytest.raises(DataError, match="Bitmoji is missing"):
@@ -95,6 +126,10 @@ def test_the_root_comes_from_the_argument_then_the_environment(monkeypatch, tmp_
     monkeypatch.setenv("GEN_DATA_ROOT", str(tmp_path))
     assert load.data_root() == tmp_path
     assert load.data_root("elsewhere").name == "elsewhere"
+    monkeypatch.setenv("GEN_DATA_ROOT", "~/images")
+    assert load.data_root() == Path.home() / "images"
+    monkeypatch.setenv("GEN_DATA_ROOT", "")
+    assert str(load.data_root()) == "data"
     monkeypatch.delenv("GEN_DATA_ROOT")
     assert str(load.data_root()) == "data"
 

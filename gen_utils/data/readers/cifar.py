@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import pickletools
+import re
 import tarfile
 import zlib
 from pathlib import Path
@@ -29,6 +30,19 @@ MD5 = "c32a1d4ab5d03f1284b67883e8d87530"  # as the page gives it
 _RECORD = 1 + 3 * 32 * 32
 _LARGEST = 10_000 * _RECORD  # bytes of one file; the six official ones all have as many
 _FILES = {"train": [f"data_batch_{i}.bin" for i in range(1, 6)], "test": ["test_batch.bin"]}
+_BATCH = re.compile(r"(data_batch_[1-5]|test_batch)(\.bin)?")
+
+
+def batch_files(folder: Path) -> list[Path]:
+    """The batches that are in a folder, of either version."""
+    return [path for path in sorted(folder.iterdir()) if _BATCH.fullmatch(path.name)]
+
+
+def missing_batches(folder: Path) -> list[str]:
+    """The names of those of its version's six batches that are not there."""
+    binary = folder.name.lower() != "cifar-10-batches-py"
+    names = [name if binary else name.removesuffix(".bin") for names in _FILES.values() for name in names]
+    return [name for name in names if not (folder / name).is_file()]
 
 
 def read_cifar_binary(source: Path, split: str) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ varieties", Pattern Recognition Letters 28 (2007).
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,21 +30,27 @@ _HEADER = 1024
 _LARGEST = 2**26  # bytes one file may have; the official ones stay below 7 MB
 _MOST = 10**6  # records one file may promise; Hoda has 102,352 in all its files together
 _CHUNK = 256  # records decoded at once: bounds the memory that a file of hostile run lengths can ask for
-_FILES = {"train": "Train 60000.cdb", "test": "Test 20000.cdb"}
+_FILES = {"train": "train 60000.cdb", "test": "test 20000.cdb"}
 
 
-def read_hoda(folder: Path, split: str) -> tuple[Tensor, Tensor] | None:
-    """Images (N, 1, 28, 28) uint8 and labels (N,) int64 of one split, or None when no file is there.
+def cdb_files(folder: Path) -> dict[str, Path]:
+    """The file of each split that is there: "Train 60000.cdb" and "Test 20000.cdb", in any capitals or joints."""
+    named = {re.sub(r"[\s_-]+", " ", path.name.lower()): path for path in sorted(folder.iterdir()) if path.is_file()}
+    return {split: named[name] for split, name in _FILES.items() if name in named}
+
+
+def read_hoda(folder: Path, split: str) -> tuple[Tensor, Tensor]:
+    """Images (N, 1, 28, 28) uint8 and labels (N,) int64 of one split.
 
     With both official files the split is the file of its name. With one alone, that one is cut 85 % to 15 % by a
     seeded permutation, so that train and test stay disjoint whichever file it is.
 
     Raises:
-        DataError: a file is damaged.
+        DataError: there is no file, or one is damaged.
     """
-    here = {part: folder / name for part, name in _FILES.items() if (folder / name).is_file()}
+    here = cdb_files(folder)
     if not here:
-        return None
+        raise DataError(f'{folder} holds neither "Train 60000.cdb" nor "Test 20000.cdb"; put one of them there')
     if len(here) == 2:
         return read_cdb(here[split])
     images, labels = read_cdb(next(iter(here.values())))

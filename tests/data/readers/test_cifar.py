@@ -10,7 +10,9 @@ import pytest
 from torchvision.datasets import CIFAR10
 
 from gen_utils.data import CATALOG, DataError, load_images
+from gen_utils.data.inventory import overview
 from gen_utils.data.readers.cifar import read_cifar_binary
+from gen_utils.data.whereabouts import find
 
 
 def batch(n=3, seed=0):
@@ -52,6 +54,25 @@ def test_images_and_labels_in_order(tmp_path, write):
     assert (test.images.numpy().reshape(3, -1) == files()["test_batch.bin"][:, 1:]).all()
     assert train.images[3].flatten().tolist() == files()["data_batch_2.bin"][0, 1:].tolist()
     assert not train.is_stand_in
+
+
+@pytest.mark.parametrize("gone", ["test_batch.bin", "data_batch_3.bin"])
+def test_a_missing_batch_is_named_and_nothing_stands_in(tmp_path, gone):
+    folder = write_folder(tmp_path)
+    (folder / gone).unlink()
+    assert f"incomplete: {folder} lacks {gone}" in overview(tmp_path)
+    split, whole = ("test", "train") if gone == "test_batch.bin" else ("train", "test")
+    with pytest.raises(DataError, match=gone):
+        load_images("cifar10", split, root=tmp_path)
+    assert not load_images("cifar10", whole, root=tmp_path).is_stand_in
+
+
+def test_a_folder_without_batches_is_passed_over(tmp_path):
+    (tmp_path / "cifar-10-batches-bin").mkdir()
+    (tmp_path / "cifar-10-batches-bin" / "readme.html").write_bytes(b"x")
+    assert find(CATALOG["cifar10"], tmp_path) is None
+    write_archive(tmp_path)
+    assert find(CATALOG["cifar10"], tmp_path).name == "cifar-10-binary.tar.gz"
 
 
 def test_an_archive_whose_paths_lead_outside_is_read_and_never_unpacked(tmp_path):

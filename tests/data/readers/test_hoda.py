@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from gen_utils.data import DataError, load_images
+from gen_utils.data.inventory import overview
 from gen_utils.data.readers.hoda import read_cdb, read_hoda
 
 HEADER = 1024
@@ -201,6 +202,27 @@ def test_both_files_serve_their_own_split(tmp_path):
     assert len(read_hoda(tmp_path, "test")[0]) == 20
 
 
+@pytest.mark.parametrize("place", ["hoda", "hoda/DigitDB", "DigitDB", "HODA/digitdb"])
+@pytest.mark.parametrize("name", ["Test 20000.CDB", "test_20000.cdb"])
+def test_names_as_kaggle_has_them(tmp_path, place, name):
+    (tmp_path / place).mkdir(parents=True)
+    write(tmp_path / place / name, glyphs(40, [(9, 7)]))
+    (tmp_path / place / "RemainingSamples.cdb").write_bytes(b"not read")
+    assert f"here: {tmp_path / place}" in overview(tmp_path)
+    images = load_images("persian_digits", root=tmp_path, stand_in=False)
+    assert len(images) == 34 and not images.is_stand_in
+
+
+@pytest.mark.parametrize("name", ["readme.txt", "RemainingSamples.cdb", "._Test 20000.cdb"])
+def test_a_folder_without_either_file_is_not_here_for_anyone(tmp_path, name):
+    (tmp_path / "hoda").mkdir()
+    (tmp_path / "hoda" / name).write_bytes(b"x")
+    assert "not here: drawn_persian_digits" in overview(tmp_path)
+    assert load_images("persian_digits", root=tmp_path).is_stand_in
+    with pytest.raises(DataError, match="holds neither"):
+        read_hoda(tmp_path / "hoda", "train")
+
+
 @pytest.mark.parametrize("name", ["Train 60000.cdb", "Test 20000.cdb"])
 def test_one_file_alone_is_cut_in_two(tmp_path, name):
     write(tmp_path / name, glyphs(200, [(9, 7)]))
@@ -217,7 +239,8 @@ def test_load_images_reads_it(tmp_path):
     (tmp_path / "hoda").mkdir()
     write(tmp_path / "hoda" / "Test 20000.cdb", glyphs(40, [(9, 7)]))
     images = load_images("persian_digits", "test", root=tmp_path)
-    assert (images.name, images.title, images.is_stand_in) == ("persian_digits", "Hoda Persian digits", False)
+    assert (images.name, images.is_stand_in) == ("persian_digits_like", False)  # noise, not Hoda's
+    assert images.title == "Hoda-like images, 6 images of 28×28"
     assert images.shape == (1, 28, 28)
     assert len(images) == 6
 

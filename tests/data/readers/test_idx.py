@@ -17,10 +17,10 @@ IMAGES = torch.arange(60, dtype=torch.uint8).reshape(5, 4, 3)
 LABELS = torch.tensor([0, 1, 2, 3, 4], dtype=torch.uint8)
 
 
-def write_pair(folder, images=IMAGES, labels=LABELS):
+def write_pair(folder, images=IMAGES, labels=LABELS, prefix="train"):
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "train-images-idx3-ubyte").write_bytes(idx_bytes(images))
-    (folder / "train-labels-idx1-ubyte").write_bytes(idx_bytes(labels))
+    (folder / f"{prefix}-images-idx3-ubyte").write_bytes(idx_bytes(images))
+    (folder / f"{prefix}-labels-idx1-ubyte").write_bytes(idx_bytes(labels))
 
 
 def test_plain_and_gzipped_files_read_the_same(tmp_path):
@@ -34,7 +34,43 @@ def test_a_pair_gets_a_channel_and_long_labels(tmp_path):
     write_pair(tmp_path)
     images, labels = read_idx_pair(tmp_path, "train")
     assert images.shape == (5, 1, 4, 3) and labels.dtype == torch.int64
-    assert read_idx_pair(tmp_path, "test") is None
+
+
+@pytest.mark.parametrize("gone", ["t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"])
+def test_a_missing_file_is_named(tmp_path, gone):
+    write_pair(tmp_path)
+    write_pair(tmp_path, prefix="t10k")
+    (tmp_path / gone).unlink()
+    assert read_idx_pair(tmp_path, "train")[0].shape == (5, 1, 4, 3)
+    with pytest.raises(DataError, match=rf"holds no {gone} \(nor {gone}\.gz\)"):
+        read_idx_pair(tmp_path, "test")
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "train-images.idx3-ubyte",
+        "train-images.idx3-ubyte.gz",
+        "train-images-idx3-ubyte.gz",
+        "Train-Images.IDX3-ubyte",
+        "train-images-idx3-ubyte/train-images-idx3-ubyte",
+    ],
+)
+def test_names_as_kaggle_has_them(tmp_path, written):
+    write_pair(tmp_path)
+    data = (tmp_path / "train-images-idx3-ubyte").read_bytes()
+    (tmp_path / "train-images-idx3-ubyte").unlink()
+    (tmp_path / written).parent.mkdir(exist_ok=True)
+    (tmp_path / written).write_bytes(gzip.compress(data) if written.endswith(".gz") else data)
+    (tmp_path / "._train-images-idx3-ubyte").write_bytes(b"clutter")
+    assert torch.equal(read_idx_pair(tmp_path, "train")[0], IMAGES.unsqueeze(1))
+
+
+def test_the_first_bytes_say_whether_it_is_gzipped(tmp_path):
+    """Browsers unpack some downloads and keep their .gz."""
+    (tmp_path / "a.gz").write_bytes(idx_bytes(IMAGES))
+    (tmp_path / "b").write_bytes(gzip.compress(idx_bytes(IMAGES)))
+    assert torch.equal(read_idx(tmp_path / "a.gz"), IMAGES) and torch.equal(read_idx(tmp_path / "b"), IMAGES)
 
 
 @pytest.mark.parametrize(

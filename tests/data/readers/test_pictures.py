@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from gen_utils.data import DataError, load_images
-from gen_utils.data.readers.pictures import held_out, read_pictures, square
+from gen_utils.data.readers.pictures import _eight_bits, held_out, read_pictures, square
 
 RED, WHITE = (200, 30, 40), (255, 255, 255)
 
@@ -33,11 +33,11 @@ def faces(n, folder="bitmojis"):
     return {f"{folder}/{i:04}.png": png((i, 255 - i, 7)) for i in range(n)}
 
 
-def write_zip(path, members):
+def write_zip(path, members, joint="/"):
     path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in members.items():
-            archive.writestr(name, data)
+            archive.writestr(name.replace("/", joint), data)
     return path
 
 
@@ -66,7 +66,22 @@ LAYOUTS = {
     "zip, nested": ("bitmoji.zip", "data/bitmojis/bitmojis", write_zip),
     "folder": ("bitmojis", ".", write_folder),
     "folder, nested": ("bitmojis", "bitmojis", write_folder),
-    "Kaggle's folder": ("BitmojiDataset", "images", write_folder),
+    "another set's folder": ("BitmojiDataset", "images", write_folder),
+    "zip that begins with ./": ("bitmojis.zip", "././bitmojis", write_zip),
+    "zip with backslashes": ("bitmojis.zip", "bitmojis", lambda *args: write_zip(*args, joint="\\")),
+    "folder in capitals": ("Bitmojis", "Bitmojis", write_folder),
+}
+
+
+CLUTTER = {
+    "__MACOSX/._0001.png": b"x",
+    "bitmojis/__MACOSX/0.png": b"x",
+    "bitmojis/._0001.png": b"x",
+    ".DS_Store": b"x",
+    "Thumbs.db": b"x",
+    "desktop.ini": b"x",
+    "readme.txt": b"x",
+    "a/.hidden.jpg": b"x",
 }
 
 
@@ -74,9 +89,8 @@ LAYOUTS = {
 def test_every_layout_gives_the_same_images(tmp_path, monkeypatch, layout):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     name, inside, write = LAYOUTS[layout]
-    members = {key.removeprefix("./"): data for key, data in faces(20, inside).items()}
-    clutter = {"__MACOSX/._0001.png": b"x", ".DS_Store": b"x", "readme.txt": b"x", "a/.hidden.jpg": b"x"}
-    write(tmp_path / "root" / name, members | clutter)
+    members = {key.removeprefix("./") if inside == "." else key: data for key, data in faces(20, inside).items()}
+    write(tmp_path / "root" / name, members | CLUTTER)
     train, test = (load_images("bitmoji", split, size=4, root=tmp_path / "root") for split in ("train", "test"))
     assert (len(train), len(test)) == (18, 2)
     assert train.shape == (3, 4, 4) and train.labels is None and train.classes == () and not train.is_stand_in
@@ -100,6 +114,37 @@ def test_classes_come_from_the_folders_in_cifar_order(tmp_path):
     source = write_zip(tmp_path / "cifar10.zip", members)
     images, labels = read_pictures(source, "train", 8, classes=("airplane", "cat", "truck"))
     assert images.shape == (4, 3, 8, 8) and labels.tolist() == [1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("joint", ["/", "\\"])
+@pytest.mark.parametrize("before", ["", "./", "././cifar10/", "CIFAR-10-images-master/"])
+def test_classes_are_found_however_the_members_are_written(tmp_path, joint, before):
+    members = {f"{before}{s}/{c}/0.png": png() for s in ("train", "Test") for c in ("truck", "Cat")}
+    source = write_zip(tmp_path / "cifar10.zip", members | {"__MACOSX/train/cat/._0.png": b"x"}, joint)
+    for split in ("train", "test"):
+        assert sorted(read_pictures(source, split, 8, classes=("airplane", "cat", "truck"))[1].tolist()) == [1, 2]
+
+
+def test_a_name_of_any_bytes_in_a_folder_is_read(tmp_path):
+    source = write_folder(tmp_path / "faces", faces(3, "."))
+    try:
+        Path(os.fsdecode(os.fsencode(source) + b"/caf\xe9.png")).write_bytes(png())
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    assert sum(len(read_pictures(source, split, 8)[0]) for split in ("train", "test")) == 4
+    Path(os.fsdecode(os.fsencode(source) + b"/caf\xe9.png")).write_bytes(b"no picture")
+    message = str(_first_error(source))
+    assert "caf" in message and message.encode()  # it can be printed
+    with pytest.raises(DataError, match="unknown") as caught:
+        raise DataError(f"unknown {os.fsdecode(b'caf' + bytes([0xE9]))}")
+    assert str(caught.value) == "unknown caf\\udce9"
+
+
+def test_a_member_that_lies_about_its_encoding_is_named(tmp_path):
+    """The archive promises UTF-8 and the name is Latin-1."""
+    source = write_zip(tmp_path / "faces.zip", {"café.png": png()})
+    source.write_bytes(source.read_bytes().replace("café".encode(), b"caf\xe9\xe9"))
+    assert "caf\\xe9" in refusal(source, "has a name that is not UTF-8")
 
 
 def test_a_tall_photograph_is_cropped_in_its_middle(tmp_path):
@@ -136,13 +181,69 @@ def test_grey_and_transparent_images_among_rgb_are_welcome(tmp_path, mode, colou
     assert sorted(tuple(i[:, 4, 4].tolist()) for i in everything) == sorted([RED, RED, becomes])
 
 
+def raw_png(side, depth, colour_type, rows, **chunks):
+    """A PNG written by hand: depths and colours that Pillow reads and does not write."""
+    parts = [b"\x89PNG\r\n\x1a\n"]
+    head = struct.pack(">IIBBBBB", side, side, depth, colour_type, 0, 0, 0)
+    for kind, data in {"IHDR": head, **chunks, "IDAT": zlib.compress(rows), "IEND": b""}.items():
+        body = kind.encode() + data
+        parts.append(struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body)))
+    return b"".join(parts)
+
+
 def huge_png(side):
     """A PNG header that promises side×side pixels, and a few bytes."""
-    chunk = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    parts = [b"\x89PNG\r\n\x1a\n"]
-    for kind, data in ((b"IHDR", chunk), (b"IDAT", zlib.compress(bytes(1000))), (b"IEND", b"")):
-        parts.append(struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)))
-    return b"".join(parts)
+    return raw_png(side, 8, 2, bytes(1000))
+
+
+GREY, COLOUR, PALETTE, GREY_ALPHA, COLOUR_ALPHA = 0, 2, 3, 4, 6
+X = 30_000  # of 65,535: 117 of 255
+
+
+@pytest.mark.parametrize(
+    ("depth", "kind", "pixel", "chunks", "becomes"),
+    [
+        (16, GREY, struct.pack(">H", X), {}, (117, 117, 117)),
+        (16, GREY, struct.pack(">H", 65_535), {}, WHITE),
+        (16, GREY, struct.pack(">H", 257), {}, (1, 1, 1)),
+        (16, GREY, struct.pack(">H", X), {"tRNS": struct.pack(">H", X)}, WHITE),
+        (16, GREY, struct.pack(">H", X), {"tRNS": struct.pack(">H", X + 1)}, (117, 117, 117)),
+        (16, GREY_ALPHA, struct.pack(">HH", X, 65_535), {}, (117, 117, 117)),
+        (16, GREY_ALPHA, struct.pack(">HH", X, 0), {}, WHITE),
+        (16, COLOUR, struct.pack(">HHH", X, 0, 65_535), {}, (117, 0, 255)),
+        (16, COLOUR, struct.pack(">HHH", X, 0, 65_535), {"tRNS": struct.pack(">HHH", X, 0, 65_535)}, WHITE),
+        (16, COLOUR_ALPHA, struct.pack(">HHHH", X, X, X, 65_535), {}, (117, 117, 117)),
+        (16, COLOUR_ALPHA, struct.pack(">HHHH", X, X, X, 0), {}, WHITE),
+        (8, GREY, b"\x40", {}, (64, 64, 64)),
+        (8, GREY, b"\x40", {"tRNS": b"\0\x40"}, WHITE),
+        (8, PALETTE, b"\0", {"PLTE": bytes(RED)}, RED),
+        (8, PALETTE, b"\0", {"PLTE": bytes(RED), "tRNS": b"\0"}, WHITE),
+        (4, GREY, b"\x40", {}, (68, 68, 68)),
+        (4, GREY, b"\x40", {"tRNS": b"\0\4"}, WHITE),
+        (2, GREY, b"\x40", {"tRNS": b"\0\1"}, WHITE),
+        (1, GREY, b"\0", {"tRNS": b"\0\0"}, WHITE),
+        (1, GREY, b"\x80", {"tRNS": b"\0\0"}, WHITE),
+        (1, GREY, b"\0", {}, (0, 0, 0)),
+    ],
+)
+def test_every_depth_and_colour_of_a_png(depth, kind, pixel, chunks, becomes):
+    assert tuple(square(raw_png(1, depth, kind, b"\0" + pixel, **chunks), 1)[0, 0].tolist()) == becomes
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.dtype(">u2"), np.int32])
+def test_a_16_bit_ramp_keeps_its_steps(kind):
+    """Pillow has three modes for it: I;16, I;16B and, in older versions, I."""
+    ramp = np.linspace(0, 65_535, 64 * 64).reshape(64, 64)
+    image = Image.fromarray(ramp.astype(kind))
+    assert image.mode.startswith("I")
+    grey = np.asarray(_eight_bits(image, depth=16))
+    assert np.abs(grey - ramp / 257).max() <= 0.51 and len(np.unique(grey)) == 256
+    assert (square(encoded(Image.fromarray(ramp.astype(np.uint16))), 64)[:, :, 0] == grey).all()
+
+
+def test_a_cmyk_jpeg_becomes_rgb():
+    cyan = Image.new("CMYK", (8, 8), (255, 0, 0, 0))
+    assert np.abs(square(encoded(cyan, "JPEG"), 8)[4, 4].astype(int) - (0, 255, 255)).max() < 12
 
 
 JPEG = encoded(Image.new("RGB", (32, 32), RED), "JPEG")
