@@ -282,12 +282,14 @@ def lab() -> None:
 
     from .base.places import NOTEBOOKS
     from .publishing.landing import landing_notebook
+    from .publishing.pairs import refuse_both_changed, remember
     from .publishing.parts import parts
 
     for name in parts():
         if not (NOTEBOOKS / f"{name}.ipynb").exists():
             source = NOTEBOOKS / f"{name}.py"
             subprocess.run([sys.executable, "-m", "jupytext", "--quiet", "--to", "ipynb", str(source)], check=True)
+    refuse_both_changed()
     if parts():  # the student edition brings its own page
         notebooks = {name: jupytext.read(NOTEBOOKS / f"{name}.py") for name in parts()}
         nbformat.write(landing_notebook(notebooks), NOTEBOOKS / "start_here.ipynb")
@@ -295,7 +297,10 @@ def lab() -> None:
     # Of the kernels called python3, this Python's own comes first.
     environment = {**os.environ, "GEN_DATA_ROOT": _root(None), "JUPYTER_PREFER_ENV_PATH": "1"}
     command = [sys.executable, "-m", "jupyter", "lab", "start_here.ipynb"]
-    raise typer.Exit(subprocess.call(command, cwd=NOTEBOOKS, env=environment))
+    try:
+        raise typer.Exit(subprocess.call(command, cwd=NOTEBOOKS, env=environment))
+    finally:  # Ctrl-C ends it, too
+        remember()
 
 
 @app.command()
