@@ -105,4 +105,6 @@ def as_text(at_hand: AtHand) -> str:
 def from_text(text: str) -> AtHand:
     """Raises KeyError, TypeError or ValueError: it is something else."""
     told: dict[str, Any] = dict(json.loads(text))
-    return AtHand(**told | {side: tuple(told[side]) for side in ("width", "height")})
+    for side in ("width", "height"):
+        told[side] = tuple(told[side])
+    return AtHand(**told)

@@ -16,7 +16,9 @@ from torch import Tensor
 
 from ..base.sources import code_hashes, imported_files
 from ..data import CATALOG, DataError, Dataset, ImageSet, load_images
-from ..data.load import find, read_local
+from ..data.cache import source_identity
+from ..data.load import read_local
+from ..data.whereabouts import find
 from ..plotting.images import mosaic
 
 MARK = "<!-- the datasets -->"
@@ -49,7 +51,9 @@ def _section(dataset: Dataset, pictures: Path, root: Path) -> str:
     sides = [_pick(real)] if real is not None else []
     _picture([*sides, _pick(drawn)]).save(pictures / f"{dataset.name}.png", optimize=True)
     if real is not None:
-        seen, caption = f"{dataset.title} and {stand_in.title}", f"{dataset.title} on the left, {stand_in.title} right."
+        seen, caption = f"{real.title} and {stand_in.title}", f"{real.title} on the left, {stand_in.title} right."
+        if real.title != dataset.title:
+            caption += f" {_difference(dataset, real)}"
     else:
         seen = stand_in.title
         caption = f"{stand_in.title[0].upper()}{stand_in.title[1:]}, standing in for {dataset.title}. {state}"
@@ -70,6 +74,13 @@ def _section(dataset: Dataset, pictures: Path, root: Path) -> str:
 - source: <{dataset.link}>
 - its stand-in: `"{stand_in.name}"`, {stand_in.how}
 """
+
+
+def _difference(dataset: Dataset, real: ImageSet) -> str:
+    """What is said of images that lie in a dataset's place and are not the whole of it, or not it."""
+    if real.name == dataset.name:
+        return "The left ones are a part of the published images."
+    return f"The left ones are not {dataset.title} as published: figures on them do not compare with figures on it."
 
 
 def _real(dataset: Dataset, root: Path) -> tuple[ImageSet | None, str]:
@@ -116,8 +127,7 @@ def _fingerprint(text: str, root: Path) -> str:
     for dataset in CATALOG.values():
         try:
             source = find(dataset, root)
-            about = source.stat() if source else None
-            digest.update(f"{dataset.name} {about and (about.st_size, about.st_mtime_ns)}".encode())
+            digest.update(f"{dataset.name} {source and source_identity(source)}".encode())
         except (DataError, OSError):
             digest.update(f"{dataset.name} unreadable".encode())
     return digest.hexdigest()[:16]

@@ -20,7 +20,7 @@ def book(tmp_path_factory):
 
 
 def test_every_dataset_has_its_section_and_picture(book):
-    text = (book / "datasets.md").read_text()
+    text = (book / "datasets.md").read_text(encoding="utf-8")
     assert MARK not in text and str(book) not in text
     for dataset in REAL:
         assert f"## {dataset.title}\n" in text and dataset.link in text and f'"{dataset.stand_in}"' in text
@@ -40,11 +40,33 @@ def test_it_is_made_again_only_when_something_changed(book, monkeypatch):
     (book / "data" / "MNIST" / "raw" / "t10k-images-idx3-ubyte").write_bytes(b"not idx")
     (book / "data" / "MNIST" / "raw" / "t10k-labels-idx1-ubyte").write_bytes(b"not idx")
     write_page(SOURCE, book, book / "data")
-    assert "MNIST. The real files could not be read" in page.read_text()  # and the book still builds
+    assert "MNIST. The real files could not be read" in page.read_text(encoding="utf-8")  # and the book still builds
+
+
+def test_what_is_not_the_published_set_is_not_called_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("gen_utils.publishing.dataset_page.CATALOG", {n: CATALOG[n] for n in ("celeba", "avatars")})
+    faces = tmp_path / "data" / "img_align_celeba"
+    faces.mkdir(parents=True)
+    for i in range(12):
+        Image.new("RGB", (32, 32), "white").save(faces / f"{i}.jpg")
+    write_page(SOURCE, tmp_path, tmp_path / "data")
+    text = (tmp_path / "datasets.md").read_text(encoding="utf-8")
+    assert "\nCelebA-like faces on white, 12 JPEG of 32×32, 100 % white on the left, drawn avatars right." in text
+    assert "not CelebA as published" in text and "images of CelebA-like faces on white" in text
+    (faces / ".DS_Store").write_bytes(b"x")
+    before = (tmp_path / "datasets.md").stat().st_mtime_ns
+    write_page(SOURCE, tmp_path, tmp_path / "data")
+    assert (tmp_path / "datasets.md").stat().st_mtime_ns == before
+    for i in range(12):
+        Image.new("RGB", (178, 218), "grey").save(faces / f"{i}.jpg")
+    write_page(SOURCE, tmp_path, tmp_path / "data")
+    text = (tmp_path / "datasets.md").read_text(encoding="utf-8")
+    assert "CelebA, 12 of 202,599 images on the left" in text and "a part of the published images" in text
 
 
 def test_real_images_stand_on_the_left(tmp_path, real_root, monkeypatch):
     monkeypatch.setattr("gen_utils.data.cache.cache_folders", lambda root: [tmp_path / "cache"])
     monkeypatch.setattr("gen_utils.publishing.dataset_page.CATALOG", {n: CATALOG[n] for n in ("mnist", "digits")})
     write_page(SOURCE, tmp_path, real_root)
-    assert "MNIST on the left, digits right." in (tmp_path / "datasets.md").read_text()
+    assert "MNIST on the left, digits right." in (tmp_path / "datasets.md").read_text(encoding="utf-8")
