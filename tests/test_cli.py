@@ -92,7 +92,7 @@ def test_what_is_no_card_or_a_damaged_one_stops_nobody(tmp_path, monkeypatch, ca
     (tmp_path / "._mine.json").write_bytes(b"\0\xff")
     (tmp_path / "settings.json").write_text("[]", encoding="utf-8")
     names, read_card = checkpoints.names, checkpoints.read_card
-    monkeypatch.setattr(checkpoints, "names", lambda: names(tmp_path))
+    monkeypatch.setattr(checkpoints, "names", lambda folder=tmp_path: names(folder))
     monkeypatch.setattr(checkpoints, "read_card", lambda name: read_card(name, folder=tmp_path))
     cli.doctor(data=str(tmp_path))
     told = capsys.readouterr().out.split("trained models:\n")[1].splitlines()

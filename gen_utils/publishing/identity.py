@@ -13,6 +13,7 @@ from ..base.sources import code_hashes, imported_files
 from ..data import CATALOG
 from ..data.cache import source_identity
 from ..data.load import find
+from ..profiles import PROFILES, columns_read
 
 
 def fingerprint(part: str, profile: str, data_root: str, seed: int) -> str:
@@ -26,8 +27,8 @@ def depends_on(part: str, profile: str, data_root: str, seed: int) -> dict:
 
     ``notebook``: its text. ``modules``: the code of what it imports, and of what that imports, without comments.
     ``cards``: of the models it names, which hold the hashes of their weights. ``data``: of the datasets that it names,
-    under this profile, where each was found, with sizes and times. ``results``: kept runs of the same part, which it
-    shows beside its own.
+    under this profile, where each was found, with sizes and times; ``inception``: likewise, for a notebook that asks
+    whether it is here. ``results``: kept runs of the same part, which it shows beside its own.
     """
     path = NOTEBOOKS / f"{part}.py"
     source = path.read_text(encoding="utf-8")
@@ -47,8 +48,16 @@ def depends_on(part: str, profile: str, data_root: str, seed: int) -> dict:
             card.stem: _hash(card.read_bytes()) for card in sorted(CHECKPOINTS.glob("*.json")) if card.stem in named
         },
         "data": data,
+        "inception": _inception() if "has_inception" in source else None,
         "results": {kept.name: _hash(kept.read_bytes()) for kept in sorted(RESULTS.glob(f"{part}.*.json"))},
     }
+
+
+def _inception() -> list | None:
+    from ..evaluation.feature_networks import has_inception, inception_weights  # only one notebook asks
+
+    path = inception_weights()
+    return [str(path), path.stat().st_size, path.stat().st_mtime_ns] if has_inception() else None
 
 
 def _hash(data: bytes) -> str:
@@ -60,6 +69,6 @@ def _strings(node: ast.AST, profile: str) -> Iterator[str]:
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         yield node.value
     for child in ast.iter_child_nodes(node):
-        other = isinstance(child, ast.keyword) and child.arg in {"quick", "laptop", "full"} - {profile}
+        other = isinstance(child, ast.keyword) and child.arg in set(PROFILES) - columns_read(profile)
         if not (other and isinstance(node, ast.Call) and getattr(node.func, "id", None) == "choose"):
             yield from _strings(child, profile)

@@ -87,6 +87,15 @@ def test_data_that_come_or_go_or_change_make_those_run_again_that_use_them(tmp_p
     assert key(tmp_path, PART, "laptop") == laptop[PART]
 
 
+def test_weights_of_inception_that_come_make_those_run_again_that_ask_for_them(tmp_path, monkeypatch):
+    weights = tmp_path / "inception.pth"
+    monkeypatch.setenv("GEN_INCEPTION", str(weights))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)  # the package is here
+    before = {part: key(tmp_path, part) for part in (PART, "08_dcgan_bitmoji")}
+    weights.write_bytes(b"\0" * 8)
+    assert key(tmp_path, "08_dcgan_bitmoji") != before["08_dcgan_bitmoji"] and key(tmp_path, PART) == before[PART]
+
+
 def test_settings_of_another_profile_do_not_count(tmp_path):
     """`quick` draws Part B's digits itself: real MNIST at hand changes nothing there."""
     before = key(tmp_path, PART, "quick")
