@@ -11,9 +11,12 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from ..base.precision import full
 from ..samplers import HMC, MALA
 from ..samplers.metropolis import mean_acceptance, sum_event
 from ..samplers.protocol import frozen, one_per_sample
+from ..samplers.settings import check_count
+from . import arguments
 
 LogDensity = Callable[[Tensor], Tensor]
 
@@ -48,16 +51,15 @@ def annealed_importance(
         betas: (n_temperatures + 1,) rising from 0 to 1; a sigmoid, slow at both ends, when None.
 
     Returns:
-        (B,) log weights, detached. -inf for a chain that started where the joint density is zero.
+        (B,) log weights, detached, in float32 at least. -inf for a chain that started where the joint density is zero.
 
     Raises:
         ValueError: betas that do not rise from 0 to 1, a start or a base density that is not finite, a kernel
-            without an acceptance test, densities that do not return (B,), log weights that are NaN.
+            without an acceptance test, densities that do not return (B,), log weights that are NaN or +inf.
 
     Sources: Neal (2001), equations 3-11; Wu et al. (2017), section 3 and appendix, for the schedule and the settings.
     """
-    if n_temperatures < 1:
-        raise ValueError(f"n_temperatures must be at least 1, got {n_temperatures}")
+    check_count("n_temperatures", n_temperatures)
     if kernel is not None and not isinstance(kernel, (HMC, MALA)):
         raise ValueError(f"each transition must leave its density exactly invariant: use HMC or MALA, not {kernel}")
     if betas is None:
@@ -88,9 +90,12 @@ def _anneal(
         log_weight = log_weight + (betas[t] - betas[t - 1]) * path.log_ratio.double()
         if t < n_temperatures:  # the last change of β needs no move after it
             z = kernel.step(path, state, t, n_temperatures, generator).x
-    if log_weight.isnan().any():
-        raise ValueError("log_joint or log_base gave NaN on the chains; check them on samples of the base density")
-    return log_weight.to(z0.dtype)
+    if not (log_weight < math.inf).all():
+        raise ValueError(
+            "log_joint or log_base gave NaN or infinite densities on the chains; "
+            "check them on samples of the base density"
+        )
+    return log_weight.to(torch.promote_types(z0.dtype, torch.float32))
 
 
 class _Tempered:
@@ -103,8 +108,8 @@ class _Tempered:
         self.beta = 0.0
 
     def __call__(self, z: Tensor) -> Tensor:
-        log_base = one_per_sample(self.log_base(z), z, "log_base")
-        log_joint = one_per_sample(self.log_joint(z), z, "log_joint")
+        log_base = full(one_per_sample(self.log_base(z), z, "log_base"))
+        log_joint = full(one_per_sample(self.log_joint(z), z, "log_joint"))
         self.log_ratio = (log_joint - log_base).detach()
         return -((1 - self.beta) * log_base + self.beta * log_joint)
 
@@ -134,7 +139,13 @@ def _tuned(
 
 
 def sigmoid_betas(n_temperatures: int, slope: float = 4.0) -> list[float]:
-    """0 = β₀ < ... < β_T = 1, a sigmoid from -slope to slope rescaled to its ends (Wu et al. 2017)."""
+    """0 = β₀ < ... < β_T = 1, a sigmoid from -slope to slope rescaled to its ends (Wu et al. 2017).
+
+    Raises:
+        ValueError: no temperatures, or a slope that is not above 0 and at most 100, where a step would be rounded away.
+    """
+    check_count("n_temperatures", n_temperatures)
+    slope = arguments.number("slope", slope, above=0, most=100)
     raw = [1 / (1 + math.exp(-slope * (2 * t / n_temperatures - 1))) for t in range(n_temperatures + 1)]
     return [(value - raw[0]) / (raw[-1] - raw[0]) for value in raw]
 

@@ -1,6 +1,6 @@
 """Samplers: kernels (what a step does), schedules, starts (where chains begin), and ``sample``.
 
-Pure functions over tensors: this package imports nothing else of the project.
+Pure functions over tensors: this package imports nothing of the project but ``base``.
 """
 
 from .buffers import ClassBuffer, ReplayBuffer

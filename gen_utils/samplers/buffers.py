@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from .protocol import Start
+from .settings import check_count
 from .starts import UniformStart
 
 
@@ -22,8 +23,7 @@ class ReplayBuffer:
     def __init__(
         self, event_shape: tuple[int, ...], capacity: int = 8192, restart: float = 0.05, start: Start | None = None
     ) -> None:
-        if capacity < 1:
-            raise ValueError(f"capacity must be at least 1, got {capacity}")
+        check_count("capacity", capacity)
         if not 0 <= restart <= 1:
             raise ValueError(f"restart is a probability between 0 and 1, got {restart}")
         self.event_shape = tuple(event_shape)
@@ -68,6 +68,8 @@ class ReplayBuffer:
         """Store finished chains (B, *event); the oldest give way."""
         if x.shape[1:] != self.event_shape:
             raise ValueError(f"the buffer holds states of shape {self.event_shape}, got {tuple(x.shape[1:])}")
+        if not x.is_floating_point():
+            raise ValueError(f"chains are floats, and {x.dtype} would round them; scale images to [-1, 1] first")
         x = x.detach()[-self.capacity :]
         if self._store is None:
             self._store = x.new_zeros((self.capacity, *self.event_shape))
@@ -112,7 +114,9 @@ class ClassBuffer:
         restart: float = 0.05,
         start: Start | None = None,
     ) -> None:
-        if n_classes < 1 or capacity < n_classes:
+        check_count("n_classes", n_classes)
+        check_count("capacity", capacity)
+        if capacity < n_classes:
             raise ValueError(f"{n_classes} classes need a capacity of at least one sample each, got {capacity}")
         self.event_shape = tuple(event_shape)
         self.capacity, self.restart = capacity, restart
@@ -158,9 +162,11 @@ class ClassBuffer:
             buffer.load_state_dict(saved)
 
     def _checked(self, labels: Tensor | None, n: int) -> Tensor:
-        if labels is None or labels.shape != (n,):
-            got = None if labels is None else tuple(labels.shape)
+        if not isinstance(labels, Tensor) or labels.shape != (n,):
+            got = tuple(labels.shape) if isinstance(labels, Tensor) else labels
             raise ValueError(f"{n} labelled states need labels of shape ({n},), got {got}")
+        if labels.is_floating_point() or labels.dtype == torch.bool:
+            raise ValueError(f"labels are whole numbers, torch.int64, got {labels.dtype}")
         if n and not (int(labels.min()) >= 0 and int(labels.max()) < len(self.classes)):
             raise ValueError(f"labels are 0 to {len(self.classes) - 1}, got {labels.unique().tolist()}")
         return labels.cpu()

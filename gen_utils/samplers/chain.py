@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .fast import fast_copy
 from .protocol import Energy, Kernel, frozen
+from .settings import check_count, check_start
 
 
 class ChainDiverged(RuntimeError):
@@ -24,7 +25,7 @@ class Chain:
     x: Tensor  # (B, *event) last states, on x0's device and dtype
     path: Tensor | None  # (K, B, *event) every keep_every-th state
     energy: Tensor  # (n_steps, B) energy of the state after each step
-    accept_rate: float  # share of proposals accepted; 1.0 for kernels without a test
+    accept_rate: float  # share of proposals accepted; 1.0 for kernels without a test, NaN when no step was made
     n_diverged: int = 0  # proposals rejected because their energy was not finite (MALA and HMC)
 
 
@@ -60,7 +61,8 @@ def sample(
     """
     x0 = checked_start(x0, n_steps, keep_every)
     if n_steps == 0:
-        return Chain(x0, None if keep_every is None else x0.new_zeros((0, *x0.shape)), x0.new_zeros((0, len(x0))), 1.0)
+        kept = None if keep_every is None else x0.new_zeros((0, *x0.shape))
+        return Chain(x0, kept, x0.new_zeros((0, len(x0))), math.nan)
     on_cpu = x0.device.type == "cpu"  # reading a value stalls a GPU: there all are looked at in the end
     if on_cpu:
         keep_freed_memory()
@@ -99,12 +101,13 @@ def checked_start(x0: Tensor, n_steps: int, keep_every: int | None = None) -> Te
     """The start, detached.
 
     Raises:
-        ValueError: numbers of steps that make no sense.
+        ValueError: numbers of steps that make no sense, or a start from which no chain can begin.
     """
-    if n_steps < 0:
-        raise ValueError(f"n_steps must be zero or more, got {n_steps}")
-    if keep_every is not None and keep_every < 1:
-        raise ValueError(f"keep_every must be at least 1, got {keep_every}")
+    check_count("n_steps", n_steps, 0)
+    if keep_every is not None:
+        check_count("keep_every", keep_every)
+    if n_steps == 0:  # otherwise the kernel looks at it, its own walls included
+        check_start(x0, None)
     return x0.detach()
 
 

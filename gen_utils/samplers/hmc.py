@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Integral
 
 import torch
 from torch import Tensor
 
-from .metropolis import accept_or_stay, normal_like, per_chain, sum_event, uniform_per_chain
+from ..base.precision import full
+from .metropolis import accept_or_stay, energy_loss, normal_like, per_chain, sum_event, uniform_per_chain
 from .protocol import Bounds, Energy, State, energy_and_grad, gradient_of
 from .schedules import Schedule
-from .settings import check_bounds, check_positive, check_start, setting_at
+from .settings import check_bounds, check_count, check_positive, check_start, setting_at
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class HMC:
         step_size: ε of the leapfrog, a number or a schedule; ``warm_up`` finds one.
         n_leapfrog: leapfrog steps a trajectory, whose length is ε · n_leapfrog.
         bounds: (low, high); the target is exp(-E) on the box. Trajectories bounce off the walls, which
-            keeps volume and reversibility, and so the target, exactly.
+            keeps volume and reversibility, and so the target, exactly. On a side at infinity there is no wall.
         jitter: in [0, 1]; each chain's trajectory is shortened by a random share between 0 and jitter
             (through its step size, which thus never exceeds ε). Cures resonance: a trajectory near half a
             period of some direction only flips its sign, and that direction never mixes.
@@ -46,8 +46,7 @@ class HMC:
 
     def __post_init__(self) -> None:
         check_positive("step_size", self.step_size)
-        if not isinstance(self.n_leapfrog, Integral) or self.n_leapfrog < 1:
-            raise ValueError(f"n_leapfrog must be a whole number, at least 1, got {self.n_leapfrog!r}")
+        check_count("n_leapfrog", self.n_leapfrog)
         if not 0 <= self.jitter <= 1:
             raise ValueError(f"jitter is a share between 0 and 1, got {self.jitter}")
         check_bounds(self.bounds)
@@ -65,8 +64,9 @@ class HMC:
         x, new_energy, grad, new_momentum = leapfrog(
             energy, state.x, momentum, gradient_of(state), epsilon, self.n_leapfrog, self.bounds
         )
+        momentum, new_momentum = full(momentum), full(new_momentum)
         kinetic_loss = 0.5 * sum_event(momentum.square() - new_momentum.square())
-        log_ratio = state.energy - new_energy + kinetic_loss
+        log_ratio = energy_loss(state.energy, new_energy) + kinetic_loss
         return accept_or_stay(state, x, new_energy, grad, log_ratio, generator)
 
 
@@ -113,8 +113,12 @@ def _reflect(x: Tensor, momentum: Tensor, bounds: Bounds) -> tuple[Tensor, Tenso
     """Fold positions outside the box back into it, as often as needed, and turn the momentum at each bounce."""
     low, high = bounds
     width = high - low
-    lap = torch.remainder(x - low, 2 * width)  # 0..width: on the way up; width..2 width: on the way back
-    back = lap > width
-    folded = (low + torch.where(back, 2 * width - lap, lap)).clamp(low, high)  # the clamp is for rounding only
     outside = (x < low) | (x > high)  # those inside keep every bit
-    return torch.where(outside, folded, x), torch.where(outside & back, -momentum, momentum)
+    if 2 * width > torch.finfo(x.dtype).max:  # one wall at most is near: one bounce
+        back = outside
+        folded = torch.where(x < low, low + (low - x), high - (x - high))
+    else:
+        lap = torch.remainder(x - low, 2 * width)  # 0..width: on the way up; width..2 width: on the way back
+        back = outside & (lap > width)
+        folded = (low + torch.where(lap > width, 2 * width - lap, lap)).clamp(low, high)  # clamped for rounding only
+    return torch.where(outside, folded, x), torch.where(back, -momentum, momentum)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .metropolis import accept_or_stay, inside_box, normal_like, per_chain, sum_event
+from ..base.precision import full
+from .metropolis import accept_or_stay, energy_loss, inside_box, normal_like, per_chain, sum_event
 from .protocol import Bounds, Energy, State, energy_and_grad, gradient_of
 from .schedules import Schedule
 from .settings import check_bounds, check_positive, check_start, setting_at
@@ -56,7 +57,7 @@ class MALA:
             # The energy may not exist outside the box: evaluate it at the old state there, and reject.
             x = torch.where(per_chain(allowed, x), x, state.x)
         new_energy, new_grad = energy_and_grad(energy, x)
-        log_ratio = state.energy - new_energy + self._log_proposal_ratio(grad, new_grad, noise, eta)
+        log_ratio = energy_loss(state.energy, new_energy) + self._log_proposal_ratio(grad, new_grad, noise, eta)
         return accept_or_stay(state, x, new_energy, new_grad, log_ratio, generator, allowed)
 
     def _log_proposal_ratio(self, grad: Tensor, new_grad: Tensor, noise: Tensor, eta: float) -> Tensor:
@@ -66,5 +67,6 @@ class MALA:
         the proposal densities are normal in ξ and ξ_back. Subtracting element by element, before the sum,
         keeps the digits that two large sums of squares would lose in float32.
         """
-        noise_back = (grad + new_grad) * math.sqrt(eta / 2) - noise
+        noise = full(noise)
+        noise_back = (full(grad) + full(new_grad)) * math.sqrt(eta / 2) - noise
         return 0.5 * sum_event(noise.square() - noise_back.square())

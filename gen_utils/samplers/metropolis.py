@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from ..base.precision import full
 from .protocol import Bounds, State, gradient_of
 
 
@@ -20,6 +21,9 @@ def accept_or_stay(
     allowed: Tensor | None = None,
 ) -> State:
     """The Metropolis-Hastings test, chain by chain: the proposal, or an exact copy of the old state.
+
+    Energies are compared, and the uniform numbers drawn, in float32 at least, whatever the chain's own type: bfloat16
+    has 256 uniform numbers, one of them zero, whose logarithm accepts anything.
 
     Args:
         x, energy, grad: the proposal, (B, *event), (B,), (B, *event).
@@ -43,6 +47,11 @@ def accept_or_stay(
     )
 
 
+def energy_loss(old: Tensor, new: Tensor) -> Tensor:
+    """E(x) - E(x') of (B,) energies, in float32 at least."""
+    return full(old) - full(new)
+
+
 def mean_acceptance(state: State) -> float:
     """The chains' mean probability of accepting their last proposal: what a step size is tuned by.
 
@@ -55,15 +64,26 @@ def mean_acceptance(state: State) -> float:
 
 
 def normal_like(x: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Standard normal noise with x's shape, device and dtype, from one generator."""
+    """Standard normal noise with x's shape, device and dtype, from one generator.
+
+    Drawn in float32 at least: in half precision the Box-Muller formula has no tails.
+    """
     device = x.device if generator is None else generator.device
-    return torch.randn(x.shape, generator=generator, device=device, dtype=x.dtype).to(x.device)
+    return torch.randn(x.shape, generator=generator, device=device, dtype=drawn_in(x.dtype)).to(x)
 
 
 def uniform_per_chain(energy: Tensor, generator: torch.Generator | None) -> Tensor:
-    """(B,) uniform numbers in [0, 1), on the energy's device and in its dtype, from one generator."""
+    """(B,) uniform numbers in (0, 1), on the energy's device, in float32 at least, from one generator."""
     device = energy.device if generator is None else generator.device
-    return torch.rand(energy.shape, generator=generator, device=device, dtype=energy.dtype).to(energy.device)
+    dtype = drawn_in(energy.dtype)
+    uniform = torch.rand(energy.shape, generator=generator, device=device, dtype=dtype).to(energy.device)
+    # They come in steps of eps / 2, from zero on. Zero stands for all below the first step: half of it.
+    return uniform.clamp_(min=torch.finfo(dtype).eps / 4)
+
+
+def drawn_in(dtype: torch.dtype) -> torch.dtype:
+    """The type that random numbers are drawn in: float32 at least."""
+    return torch.promote_types(dtype, torch.float32)
 
 
 def per_chain(value: Tensor, x: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ Wherever a kernel takes a number it takes a schedule as well.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -38,15 +39,15 @@ class geometric:
     """``start * (end / start) ** (t / n_steps)``: annealing that arrives exactly at ``end``.
 
     Raises:
-        ValueError: an end that is not positive.
+        ValueError: an end that is not positive and finite.
     """
 
     start: float
     end: float
 
     def __post_init__(self) -> None:
-        if self.start <= 0 or self.end <= 0:
-            raise ValueError(f"a geometric schedule needs positive ends, got {self.start} and {self.end}")
+        if not (0 < self.start < math.inf and 0 < self.end < math.inf):
+            raise ValueError(f"a geometric schedule needs positive ends, finite ones, got {self.start} and {self.end}")
 
     def __call__(self, t: int, n_steps: int) -> float:
         return self.start * (self.end / self.start) ** (t / n_steps)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from .settings import check_bounds, check_count, check_positive
 
 
 @dataclass(frozen=True)
@@ -23,8 +26,9 @@ class UniformStart:
     high: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.low < self.high:
-            raise ValueError(f"the box needs low < high, got low={self.low}, high={self.high}")
+        check_bounds((self.low, self.high))
+        if not math.isfinite(self.high - self.low):
+            raise ValueError(f"uniform noise needs two walls, got low={self.low}, high={self.high}")
 
     def draw(self, n: int, *, labels: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
         """(n, *event_shape) on the generator's device; labels are ignored."""
@@ -88,6 +92,8 @@ class GaussianStart:
             raise ValueError(f"images must be (N, *event) with at least one image, got {tuple(images.shape)}")
         if labels is not None and labels.shape != images.shape[:1]:
             raise ValueError(f"{len(images)} images need as many labels, got {tuple(labels.shape)}")
+        check_count("rank", rank)
+        check_positive("jitter", jitter, zero_ok=True)
         if covariance not in ("full", "low_rank", "diagonal"):
             raise ValueError(f'covariance is "full", "low_rank" or "diagonal", got {covariance!r}')
         event_shape, n_dims = tuple(images.shape[1:]), images[0].numel()

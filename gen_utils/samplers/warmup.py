@@ -13,6 +13,7 @@ from .hmc import HMC
 from .mala import MALA
 from .metropolis import mean_acceptance
 from .protocol import Energy, frozen
+from .settings import check_count
 
 
 def warm_up(
@@ -55,8 +56,7 @@ def warm_up(
         target_accept = 0.574 if isinstance(kernel, MALA) else 0.8
     if not 0 < target_accept < 1:
         raise ValueError(f"target_accept is a probability strictly between 0 and 1, got {target_accept}")
-    if n_steps < 1:
-        raise ValueError(f"n_steps must be at least 1, got {n_steps}")
+    check_count("n_steps", n_steps)
 
     first = math.log(kernel.step_size)
     shrink_to, speed, stabiliser, forget = first + math.log(10), 0.05, 10, 0.75  # μ, γ, t0, κ of the paper

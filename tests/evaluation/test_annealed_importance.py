@@ -145,6 +145,21 @@ def test_a_start_where_the_target_is_zero_weighs_nothing():
     assert ((z0[:, 0] > 0) == torch.isfinite(log_w)).all()
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_chains_have_weights_in_float32(dtype):
+    """log Z = -1000 nats, where bfloat16 has steps of four."""
+    generator = torch.Generator().manual_seed(6)
+    z0 = torch.randn(200, 2, generator=generator).to(dtype)
+    energy = Gaussian([[0.5, 0.2], [0.2, 0.8]])
+
+    def log_joint(z):
+        return -energy(z.double()).float() - 1000
+
+    log_w = annealed_importance(log_joint, z0, 20, log_base=lambda z: standard_normal(z.float()), generator=generator)
+    assert log_w.dtype == torch.float32
+    assert abs(log_mean_exp(log_w.double()) + 1000 - energy.log_z) < 0.3
+
+
 def test_one_seed_one_answer_and_gradients_left_alone():
     network = torch.nn.Linear(2, 1)
 
@@ -171,13 +186,17 @@ def test_helpers():
     ("arguments", "message"),
     [
         ({"n_temperatures": 0}, "n_temperatures must be at least 1"),
+        ({"n_temperatures": 2.5}, "n_temperatures must be at least 1, a whole number"),
         ({"kernel": Langevin(0.1)}, "exactly invariant"),
         ({"betas": torch.tensor([0.0, 0.5, 1.0])}, "4 numbers rising from 0 to 1"),
         ({"betas": torch.tensor([0.0, 0.6, 0.5, 1.0])}, "rising from 0 to 1"),
         ({"betas": torch.tensor([0.1, 0.3, 0.5, 1.0])}, "rising from 0 to 1"),
         ({"log_joint": lambda z: z.sum()}, "log_joint must return one number a sample"),
         ({"log_joint": lambda z: z.sum(1) * torch.nan}, "gave NaN"),
+        ({"log_joint": lambda z: z.sum(1) + math.inf}, "infinite densities"),
         ({"z0": torch.full((4, 2), torch.nan)}, "not finite"),
+        ({"z0": torch.zeros(4, 2, dtype=torch.int64)}, "batch of floats"),
+        ({"z0": torch.zeros(0, 2)}, "the start is empty"),
     ],
 )
 def test_bad_arguments(arguments, message):

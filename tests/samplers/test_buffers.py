@@ -125,8 +125,15 @@ def test_the_saved_state_is_not_the_living_one():
         (lambda b: b.push(torch.zeros(2, *SHAPE), labels=torch.zeros(2, 1, dtype=torch.int64)), r"got \(2, 1\)"),
         (lambda b: b.push(torch.zeros(1, 2, 2), labels=torch.tensor([0])), r"holds states of shape \(1, 2, 3\)"),
         (lambda b: b.load_state_dict(ClassBuffer(SHAPE, 3).state_dict()), "has 3 classes, this one 4"),
-        (lambda b: ClassBuffer(SHAPE, 0), "0 classes"),
+        (lambda b: ClassBuffer(SHAPE, 0), "n_classes must be at least 1"),
         (lambda b: ClassBuffer(SHAPE, 5, capacity=4), "at least one sample each, got 4"),
+        (lambda b: b.draw(2, labels=[0, 1]), r"shape \(2,\), got \[0, 1\]"),
+        (lambda b: b.draw(1, labels=torch.tensor([torch.nan])), "whole numbers, torch.int64, got torch.float32"),
+        (
+            lambda b: b.push(torch.zeros(1, *SHAPE), labels=torch.tensor([True])),
+            "whole numbers, torch.int64, got torch",
+        ),
+        (lambda b: ClassBuffer(SHAPE, 2.5), "n_classes must be at least 1, a whole number, got 2.5"),
         (lambda b: ClassBuffer(SHAPE, 5, restart=1.5), "between 0 and 1"),
     ],
 )

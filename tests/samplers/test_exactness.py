@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -206,6 +206,26 @@ def test_exact_on_the_box(kernel, boxed, generator, moment_z):
     assert moment_z(chain.path, torch.zeros(2), covariance) < PASS
 
 
+@pytest.mark.parametrize("side", [1.0, -1.0])
+@pytest.mark.parametrize("kernel", [MALA(0.3), HMC(0.5, 4), HMC(2.0, 3, jitter=0.5)], ids=str)
+def test_exact_with_one_wall(kernel, side, generator):
+    """The exponential distribution: a constant force against a wall at zero, the other side open."""
+    bounds = (0.0, math.inf) if side > 0 else (-math.inf, 0.0)
+    x0 = side * torch.empty(4000, 1, dtype=torch.float64).exponential_(generator=generator)
+
+    def energy(x):
+        return side * x.sum(1)
+
+    chain = sample(energy, x0, replace(kernel, bounds=bounds), 30, keep_every=1, generator=generator)
+    assert chain.n_diverged == 0
+    assert (side * chain.path >= 0).all()
+    for moment in (1, 2, 3):  # E[x^k] = k!, and each chain's average is one independent estimate
+        estimate = (side * chain.path).pow(moment).mean(0).flatten()
+        error = estimate.std() / math.sqrt(len(estimate))
+        assert abs(estimate.mean() - math.factorial(moment)) < PASS * error
+    assert chain.accept_rate > 0.3
+
+
 def test_a_clamp_after_the_test_is_caught(boxed, generator, moment_z):
     energy, x0, covariance = boxed
     chain = sample(energy, x0, ClampAfterTest(0.05), 30, keep_every=1, generator=generator)
@@ -280,6 +300,47 @@ def test_one_bad_chain_leaves_the_others_alone(generator):
         assert torch.equal(spoilt.x[1:], clean.x[1:])
         assert torch.equal(spoilt.x[0], x0[0])
         assert spoilt.n_diverged == 5
+
+
+# Half precision: compared, and drawn, in float32.
+
+HALVES = [torch.bfloat16, torch.float16]
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("kernel", [MALA(0.5), HMC(0.6, 4), HMC(0.6, 4, jitter=0.5)], ids=str)
+def test_no_half_precision_chain_crosses_a_high_wall(kernel, dtype, generator):
+    def energy(x):
+        return 0.5 * x.square().sum(1) + 1000 * (x[:, 0] > 1).to(x.dtype)
+
+    chain = sample(energy, torch.zeros(4000, 2, dtype=dtype), kernel, 40, keep_every=1, generator=generator)
+    assert chain.path.dtype == dtype
+    assert (chain.path[..., 0] <= 1).all()
+    assert 0.2 < chain.accept_rate < 1
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("kernel", [MALA(0.4), HMC(0.8, 3)], ids=str)
+def test_moments_in_half_precision(kernel, dtype, generator):
+    """Far from zero energy: differences of energies must not be rounded to their size."""
+    x0 = torch.randn(4000, 2, generator=generator)
+
+    def energy(x):  # float32 energies of half-precision states, as autocast or a fast copy gives them
+        return 0.5 * x.float().square().sum(1) + 1000
+
+    path = sample(energy, x0.to(dtype), kernel, 20, keep_every=1, generator=generator).path.double()
+    variance = path.square().mean((0, 2))  # rounding to 8 bits adds less than 1e-5 to it
+    assert abs(variance.mean() - 1) < PASS * variance.std() / math.sqrt(len(variance))
+    assert path.abs().max() > 4  # tails, which Box-Muller in half precision has not
+
+
+@pytest.mark.parametrize("dtype", [*HALVES, torch.float32, torch.float64])
+@pytest.mark.parametrize("kernel", [MALA(0.5), HMC(0.6, 4)], ids=str)
+def test_a_uniform_number_of_zero_accepts_nothing_unlikely(kernel, dtype, monkeypatch):
+    monkeypatch.setattr(torch, "rand", lambda shape, **how: torch.zeros(shape, dtype=how["dtype"]))
+    x0 = torch.zeros(50, 2, dtype=dtype)
+    chain = sample(lambda x: 200.0 * (x != 0).any(1).to(x.dtype) + 0 * x.sum(1), x0, kernel, 3)
+    assert chain.accept_rate == 0
 
 
 def test_gradient_calls_are_counted(gaussian, generator):

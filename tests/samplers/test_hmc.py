@@ -13,8 +13,10 @@ from gen_utils.samplers.hmc import _reflect
 from gen_utils.samplers.metropolis import mean_acceptance
 from gen_utils.samplers.protocol import energy_and_grad
 
+BOXES = [None, (-1.0, 1.0), (-1.0, math.inf), (-math.inf, 1.0), (-math.inf, math.inf), (-1.0, 1e308)]
 
-@pytest.mark.parametrize("bounds", [None, (-1.0, 1.0)])
+
+@pytest.mark.parametrize("bounds", BOXES)
 def test_reversible(bounds, generator):
     """Forward, turn round, forward again: back at the start, walls or not."""
     energy = Banana()
@@ -27,10 +29,10 @@ def test_reversible(bounds, generator):
     torch.testing.assert_close(x2, x, atol=1e-8, rtol=0)
     torch.testing.assert_close(-p2, p, atol=1e-8, rtol=0)
     if bounds:
-        assert x1.abs().max() <= 1
+        assert bounds[0] <= x1.min() and x1.max() <= bounds[1]
 
 
-@pytest.mark.parametrize("bounds", [None, (-1.0, 1.0)])
+@pytest.mark.parametrize("bounds", BOXES)
 def test_volume_is_kept(bounds):
     """|det ∂(x', p')/∂(x, p)| = 1, by automatic differentiation through the trajectory's closed form."""
     energy = Gaussian()
@@ -156,8 +158,11 @@ def test_warm_up_says_what_is_wrong(gaussian):
         warm_up(gaussian, x0, MALA(lambda t, n: 0.1))
     with pytest.raises(ValueError, match="strictly between 0 and 1"):
         warm_up(gaussian, x0, MALA(0.1), target_accept=1.0)
-    with pytest.raises(ValueError, match="n_steps"):
-        warm_up(gaussian, x0, MALA(0.1), 0)
+    for n_steps in (0, 2.5):
+        with pytest.raises(ValueError, match="n_steps must be at least 1, a whole number"):
+            warm_up(gaussian, x0, MALA(0.1), n_steps)
+    with pytest.raises(ValueError, match="the start is empty"):
+        warm_up(gaussian, x0[:0], MALA(0.1))
     with pytest.raises(ChainDiverged, match="at the start"):
         warm_up(lambda x: x.sum(1) * torch.nan, x0, MALA(0.1))
     with pytest.raises(RuntimeError, match="no proposal was accepted"):

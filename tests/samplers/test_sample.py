@@ -97,7 +97,11 @@ def test_zero_steps_return_the_start(gaussian):
     assert torch.equal(chain.x, x0)
     assert chain.path.shape == (0, 4, 2)
     assert chain.energy.shape == (0, 4)
+    assert math.isnan(chain.accept_rate)  # nothing was proposed
     assert sample(gaussian, x0, MALA(0.1), 1).path is None
+    for bad, message in ((torch.zeros(3, 2, dtype=torch.int64), "floats"), (torch.full((3, 2), torch.nan), "finite")):
+        with pytest.raises(ValueError, match=message):
+            sample(gaussian, bad, MALA(0.1), 0)
 
 
 @pytest.mark.parametrize("kernel", BOXED, ids=str)
@@ -277,12 +281,18 @@ def test_a_step_that_is_not_positive(make, value):
         (lambda: Langevin(0.1, noise=-1.0), "noise must be zero or more"),
         (lambda: Langevin(0.1, grad_clip=0.0), "grad_clip must be positive"),
         (lambda: ProximalLangevin(0.1, 1.0, noise=None), "noise must be"),
-        (lambda: HMC(0.1, 0), "n_leapfrog must be a whole number"),
-        (lambda: HMC(0.1, 2.5), "n_leapfrog must be a whole number"),
+        (lambda: HMC(0.1, 0), "n_leapfrog must be at least 1, a whole number"),
+        (lambda: HMC(0.1, 2.5), "n_leapfrog must be at least 1, a whole number"),
         (lambda: HMC(0.1, 5, jitter=1.5), "jitter is a share"),
         (lambda: MALA(0.1, bounds=(1.0, -1.0)), "low < high"),
         (lambda: HMC(0.1, 5, bounds=(1.0, 1.0)), "low < high"),
         (lambda: Langevin(0.1, bounds=(0.0,)), "low < high"),
+        (lambda: ProximalLangevin(0.1, 1.0, bounds=(math.nan, 1.0)), "low < high"),
+        (lambda: Langevin(0.1, bounds=(0.0, math.nan)), "low < high"),
+        (lambda: MALA(0.1, bounds=(math.inf, math.inf)), "low < high"),
+        (lambda: HMC(0.1, 5, bounds=1.0), "a pair of numbers"),
+        (lambda: HMC(0.1, 5, bounds=("a", "b")), "a pair of numbers"),
+        (lambda: MALA(0.1, bounds=(None, 1.0)), "a side without a wall is -math.inf"),
     ],
 )
 def test_other_settings_out_of_range(make, message):
@@ -291,10 +301,34 @@ def test_other_settings_out_of_range(make, message):
 
 
 def test_bad_counts(gaussian):
-    with pytest.raises(ValueError, match="n_steps must be zero or more"):
-        sample(gaussian, torch.zeros(2, 2), MALA(0.1), -1)
-    with pytest.raises(ValueError, match="keep_every must be at least 1"):
-        sample(gaussian, torch.zeros(2, 2), MALA(0.1), 1, keep_every=0)
+    for n_steps in (-1, 2.5, "3"):
+        with pytest.raises(ValueError, match="n_steps must be zero or more, a whole number"):
+            sample(gaussian, torch.zeros(2, 2), MALA(0.1), n_steps)
+    for keep_every in (0, -2, 1.5):
+        with pytest.raises(ValueError, match="keep_every must be at least 1, a whole number"):
+            sample(gaussian, torch.zeros(2, 2), MALA(0.1), 1, keep_every=keep_every)
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=str)
+def test_no_chain_at_all_is_refused(kernel, gaussian):
+    with pytest.raises(ValueError, match=r"the start is empty, shape \(0, 2\)"):
+        sample(gaussian, torch.zeros(0, 2), kernel, 3)
+
+
+@pytest.mark.parametrize(
+    "bad", [lambda t, n: None, lambda t, n: "a", lambda t: 0.1, lambda t, n: torch.ones(2), lambda t, n: math.nan]
+)
+@pytest.mark.parametrize("make", [Langevin, MALA, lambda s: HMC(s, 2), lambda s: Langevin(0.1, noise=s)])
+def test_a_schedule_without_a_number_is_named(make, bad, gaussian):
+    with pytest.raises(ValueError, match=r"the schedule for (step_size|noise) gave (no number|nan) at step 1 of 3"):
+        sample(gaussian, torch.zeros(2, 2), make(bad), 3)
+
+
+@pytest.mark.parametrize("kernel", [Langevin(0.1, bounds=(-1e39, 1)), MALA(0.1, (-1e39, 1)), HMC(0.1, 2, (-1e39, 1))])
+def test_a_wall_beyond_the_numbers_of_the_chain_is_refused(kernel, gaussian):
+    with pytest.raises(ValueError, match=r"float32 has no numbers as large as the bounds.*math\.inf"):
+        sample(gaussian, torch.zeros(2, 2), kernel, 1)
+    assert sample(gaussian, torch.zeros(2, 2, dtype=torch.float64), kernel, 1).n_diverged == 0
 
 
 # CUDA.

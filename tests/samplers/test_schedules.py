@@ -1,5 +1,7 @@
 """Schedules: values at both ends."""
 
+import math
+
 import pytest
 
 from gen_utils.samplers import constant, geometric, power_decay
@@ -23,7 +25,7 @@ def test_geometric_arrives_exactly():
     assert max(ratios) == pytest.approx(min(ratios))
 
 
-@pytest.mark.parametrize("ends", [(0.0, 1.0), (1.0, 0.0), (-1.0, 1.0)])
+@pytest.mark.parametrize("ends", [(0.0, 1.0), (1.0, 0.0), (-1.0, 1.0), (math.nan, 1.0), (1.0, math.inf)])
 def test_geometric_needs_positive_ends(ends):
     with pytest.raises(ValueError, match="positive ends"):
         geometric(*ends)

@@ -99,6 +99,12 @@ def test_labels_reach_the_fresh_starts():
     assert ((x[fresh] > 0.5).long() == labels[fresh]).all()
 
 
+def test_a_batch_larger_than_the_buffer_leaves_its_last_states():
+    buffer = ReplayBuffer((1,), capacity=4)
+    buffer.push(torch.arange(10.0)[:, None])
+    assert buffer.images.flatten().tolist() == [6, 7, 8, 9]
+
+
 @pytest.mark.parametrize("n_pushed", [0, 3, 5, 13])
 def test_a_saved_buffer_resumes_bit_for_bit(n_pushed):
     def filled():
@@ -131,6 +137,9 @@ def test_a_saved_buffer_moves_into_a_larger_one():
     ("make", "message"),
     [
         (lambda: ReplayBuffer((1,), capacity=0), "capacity must be at least 1"),
+        (lambda: ReplayBuffer((1,), capacity=2.5), "a whole number, got 2.5"),
+        (lambda: ReplayBuffer((2,)).push(torch.zeros(3, 2, dtype=torch.uint8)), "chains are floats.*scale images"),
+        (lambda: ReplayBuffer((1,), restart=math.nan), "probability between 0 and 1"),
         (lambda: ReplayBuffer((1,), restart=1.5), "probability between 0 and 1"),
         (lambda: ReplayBuffer((1,)).push(torch.zeros(3, 2)), "holds states of shape"),
     ],
@@ -236,6 +245,12 @@ def test_a_class_of_one_image(covariance):
         (lambda: GaussianStart.fit(torch.full((3, 2), torch.nan)), "finite floats"),
         (lambda: GaussianStart.fit(torch.zeros(3, 2, dtype=torch.int64)), "finite floats"),
         (lambda: GaussianStart.fit(torch.zeros(3, 2), covariance="banded"), "covariance is"),
+        (lambda: GaussianStart.fit(torch.zeros(3, 2), covariance="low_rank", rank=0), "rank must be at least 1"),
+        (
+            lambda: GaussianStart.fit(torch.zeros(3, 2), covariance="diagonal", jitter=-1.0),
+            "jitter must be zero or more",
+        ),
+        (lambda: GaussianStart.fit(torch.zeros(3, 2), jitter=math.nan), "jitter must be zero or more"),
         (lambda: GaussianStart.fit(torch.zeros(2, 3, 128, 128)), 'covariance="low_rank" or "diagonal"'),
         (
             lambda: GaussianStart.fit(torch.rand(4, 2), torch.tensor([0, 0, 3, 3])).draw(
