@@ -47,11 +47,13 @@ import sys
 from pathlib import Path
 
 here = Path.cwd()
-root = next(
-    folder
-    for folder in (here, *here.parents)
-    if (folder / "gen_utils").is_dir()
-)
+above = (here, *here.parents)
+root = next((p for p in above if (p / "gen_utils").is_dir()), None)
+if root is None:
+    raise FileNotFoundError(
+        "No folder gen_utils here or above: open this notebook inside the "
+        "workbook's folder, where it was handed out."
+    )
 os.chdir(root)
 sys.path.insert(0, str(root))
 _ = importlib.import_module("gen_utils")  # before torch: sets how threads wait

@@ -1,13 +1,15 @@
 """Notebooks are plain Python whose exercises, solutions and checks match up."""
 
 import ast
+import os
 import re
+import sys
 
 import jupytext
 import pytest
 
-from gen_utils.base.places import NOTEBOOKS
-from gen_utils.publishing.parts import parts
+from gen_utils.base.places import NOTEBOOKS, ROOT
+from gen_utils.publishing.parts import exercises, parts
 
 PARTS = parts()
 
@@ -18,7 +20,7 @@ def cells(part):
 
 @pytest.mark.parametrize("part", PARTS)
 def test_plain_python(part):
-    ast.parse((NOTEBOOKS / f"{part}.py").read_text())
+    ast.parse((NOTEBOOKS / f"{part}.py").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -45,11 +47,12 @@ def test_stub_and_solution_have_one_signature(part):
 
 @pytest.mark.parametrize("part", PARTS)
 def test_every_exercise_has_a_solution_and_a_check(part):
-    text = (NOTEBOOKS / f"{part}.py").read_text()
+    text = (NOTEBOOKS / f"{part}.py").read_text(encoding="utf-8")
     labels = re.findall(r"exercise-start\}.*\n# :label: (\S+)", text)
     assert labels and labels == re.findall(r"solution-start\} (\S+)", text)
     assert text.count("exercise-end") == text.count("solution-end") == len(labels)
     assert len([c for c in cells(part) if "check" in c.metadata.get("tags", ())]) == len(labels)
+    assert len(exercises()[part]) == len(labels)  # which the grade book counts
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -59,3 +62,26 @@ def test_solution_fences_are_tagged_so_that_a_student_edition_can_drop_them(part
             assert "solution" in cell.metadata.get("tags", ())
         if "exercise-start" in cell.source or "exercise-end" in cell.source:
             assert "solution" not in cell.metadata.get("tags", ())
+
+
+def first_code_cell(part):
+    return next(cell.source for cell in cells(part) if cell.cell_type == "code")
+
+
+def test_every_notebook_begins_with_the_same_cell():
+    assert len({first_code_cell(part) for part in PARTS}) == 1
+
+
+def test_a_notebook_finds_the_workbook_from_below(monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(NOTEBOOKS)
+    exec(first_code_cell(PARTS[0]), {})
+    assert os.getcwd() == sys.path[0] == str(ROOT)
+
+
+def test_a_notebook_outside_the_workbook_says_so(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match="open this notebook inside the workbook's folder"):
+        exec(first_code_cell(PARTS[0]), {})
+    assert os.getcwd() == str(tmp_path)
