@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from .. import losses
 from ..base.precision import full
+from ..base.settings import not_negative, positive, whole
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,10 @@ class Adversary:
     lr: float = 2e-4
     betas: tuple[float, float] = (0.5, 0.999)
     critic_steps: int = 1
+
+    def __post_init__(self) -> None:
+        positive(lr=self.lr)
+        whole(1, critic_steps=self.critic_steps)
 
     def optimiser(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """One of the two optimisers."""
@@ -98,6 +103,10 @@ class Wasserstein(Adversary):
     critic_steps: int = 5
     clip: float = 0.01
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        positive(clip=self.clip)
+
     def optimiser(self, parameters):
         return torch.optim.RMSprop(parameters, lr=self.lr)
 
@@ -126,6 +135,10 @@ class WassersteinGP(Adversary):
     betas: tuple[float, float] = (0.0, 0.9)
     critic_steps: int = 5
     weight: float = 10.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        not_negative(weight=self.weight)
 
     def critic_loss(self, critic, real, fake, generator=None):
         on_real, on_fake = critic(real), critic(fake.detach())
@@ -157,6 +170,10 @@ class Relativistic(Adversary):
     gamma: float = 1.0
     r1: bool = True
     r2: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        not_negative(gamma=self.gamma)
 
     def critic_loss(self, critic, real, fake, generator=None):
         x_real, x_fake = real.detach().requires_grad_(self.r1), fake.detach().requires_grad_(self.r2)
@@ -191,6 +208,10 @@ class EnergyBased(Adversary):
 
     margin: float = 0.2
     pull: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        not_negative(margin=self.margin, pull=self.pull)
 
     def score(self, critic, x):
         return -critic.energy(x)

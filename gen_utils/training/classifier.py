@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy
 
 from ..base.precision import full
+from ..base.settings import not_negative, positive
 from ..data import ImageSet, to_float
 from .demands import demand_labels, demand_shape
 from .rates import StepRate, one_cycle
@@ -18,6 +19,8 @@ class ClassifierTraining(StepRate):
 
     def __init__(self, classifier: nn.Module, *, lr: float = 2e-3, weight_decay: float = 1e-4) -> None:
         super().__init__()
+        positive(lr=lr)
+        not_negative(weight_decay=weight_decay)
         self.classifier, self.lr, self.weight_decay = classifier, lr, weight_decay
         self.val_accuracy = MulticlassAccuracy(classifier.config["n_classes"], average="micro")
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..base.precision import full
+from ..base.settings import not_negative, positive, whole
 from ..data import ImageSet, to_float
 from ..losses import contrastive_divergence
 from ..models.conditional_energy import classify
@@ -60,6 +61,12 @@ class EBMConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        whole(0, n_steps=self.n_steps)
+        whole(1, capacity=self.capacity)
+        positive(lr=self.lr, **({} if self.grad_norm is None else {"grad_norm": self.grad_norm}))
+        not_negative(alpha=self.alpha, classify=self.classify, data_noise=self.data_noise, warmup=self.warmup)
+        if not 0 <= self.restart <= 1:
+            raise ValueError(f"restart is between 0 and 1, got {self.restart!r}")
         if self.decay not in ("cosine", "constant") and not (isinstance(self.decay, (int, float)) and self.decay > 0):
             raise ValueError(f'decay is "cosine", "constant" or a factor an epoch, got {self.decay!r}')
 

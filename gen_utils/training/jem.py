@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy
 
 from ..base.precision import full
+from ..base.settings import not_negative, positive
 from ..data import ImageSet, to_float
 from ..losses import joint_loss
 from ..models import JointEnergy
@@ -50,10 +51,11 @@ class JEMConfig(EBMConfig):
     max_contrast: float = 1000.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        not_negative(weight=self.weight)
+        positive(max_contrast=self.max_contrast)
         if self.decay not in ("cosine", "constant"):
             raise ValueError(f'decay is "cosine" or "constant", got {self.decay!r}')
-        if self.weight < 0:
-            raise ValueError(f"weight is zero or more, got {self.weight}")
 
 
 class JEMTraining(EBMTraining):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from numbers import Integral
 from pathlib import Path
 
 import lightning as L
 
+from ..base.settings import whole
 from .runs import Identity
 
 PRECISIONS = ("32-true", "bf16-mixed")
@@ -52,14 +52,11 @@ class FitConfig:
     strategy: str = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("max_steps", "batch_size", "checkpoint_every", "validate_every", "log_every", "num_nodes"):
-            value = getattr(self, name)
-            if value is None and name == "validate_every":
-                continue
-            if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-                raise ValueError(f"{name} is a whole number of at least 1, got {value!r}")
-        if not isinstance(self.crop, Integral) or self.crop < 0:
-            raise ValueError(f"crop is a whole number of pixels, zero or more, got {self.crop!r}")
+        every = {"checkpoint_every": self.checkpoint_every, "log_every": self.log_every}
+        if self.validate_every is not None:
+            every["validate_every"] = self.validate_every
+        whole(1, max_steps=self.max_steps, batch_size=self.batch_size, num_nodes=self.num_nodes, **every)
+        whole(0, crop=self.crop)
         if self.precision not in PRECISIONS:
             known = " or ".join(f'"{name}"' for name in PRECISIONS)
             raise ValueError(f"precision is {known}, got {self.precision!r}: no other was tried with every module here")

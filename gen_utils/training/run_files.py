@@ -94,14 +94,20 @@ def read_curves(run_dir: Path) -> dict[str, list[tuple[int, float]]]:
     """All logged values by name. A resumed run logs into a new file; where two overlap the later one counts.
 
     The last row of a killed run may have been cut short. It is left out: the run that went on wrote it again.
+
+    Raises:
+        ValueError: a file that is damaged.
     """
     found: dict[str, dict[int, float]] = {}
     files = sorted(run_dir.glob("csv/version_*/metrics.csv"), key=lambda path: int(path.parent.name.split("_")[1]))
     for file in files:
         with open(file, newline="", encoding="utf-8", errors="replace") as lines:
             whole = (line for line in lines if line.endswith("\n"))
-            for row in csv.DictReader(whole):
-                for name, value in row.items():
-                    if name not in ("step", "epoch") and value:
-                        found.setdefault(name, {})[int(row["step"])] = float(value)
+            try:
+                for row in csv.DictReader(whole):
+                    for name, value in row.items():
+                        if name not in ("step", "epoch") and value:
+                            found.setdefault(name, {})[int(row["step"])] = float(value)
+            except (ValueError, KeyError, TypeError, csv.Error):
+                raise ValueError(f"{file} is damaged; delete {run_dir} to train afresh") from None
     return {name: sorted(points.items()) for name, points in found.items()}

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.distributions import kl_divergence
 from torch.nn import functional as F
 
+from ..base.settings import not_negative, positive
 from ..data import ImageSet, to_float
 from ..losses import beta_elbo
 from ..models.pixels import dequantise
@@ -58,6 +59,8 @@ class VAETraining(StepRate):
             raise ValueError("pixels are either dequantised or binarised: a density has no black and white")
         if objective not in ("elbo", "mse"):
             raise ValueError(f'objective is "elbo" or "mse", got {objective!r}')
+        positive(lr=lr)
+        not_negative(beta=beta)
         self._levels = objective == "elbo" and model.pixels.kind != "gaussian"  # a probability, not a density
         if self._levels and dequantised:
             raise ValueError(f"a {model.pixels.kind} likelihood is of the grey levels themselves: dequantised=False")

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..base.precision import without_autocast
+from ..base.settings import not_negative, positive
 from ..data import ImageSet, to_float
 from ..losses import contrastive_divergence
 from ..models.vaebm import VAEBM
@@ -59,10 +60,11 @@ class VAEBMConfig(EBMConfig):
     max_contrast: float = 1000.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        not_negative(spectral=self.spectral)
+        positive(max_contrast=self.max_contrast)
         if self.decay not in ("cosine", "constant"):
             raise ValueError(f'decay is "cosine" or "constant", got {self.decay!r}')
-        if self.spectral < 0:
-            raise ValueError(f"spectral is zero or more, got {self.spectral}")
 
 
 class SpectralPenalty(nn.Module):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..base.settings import not_negative, positive
 from ..data import ImageSet, to_float
 from ..losses import discrete_elbo, kl_to_uniform, vq_loss
 from ..models import VQVAE, GumbelVAE, TokenPrior
@@ -26,6 +27,7 @@ class _CodeWatch(StepRate):
 
     def __init__(self, model: VQVAE | GumbelVAE, lr: float) -> None:
         super().__init__()
+        positive(lr=lr)
         self.model, self.lr = model, lr
         self.register_buffer("val_counts", torch.zeros(model.config["n_codes"], dtype=torch.int64), persistent=False)
 
@@ -75,6 +77,7 @@ class VQVAETraining(_CodeWatch):
 
     def __init__(self, model: VQVAE, *, beta: float = 0.25, lr: float = 1e-3) -> None:
         super().__init__(model, lr)
+        not_negative(beta=beta)
         self.beta = beta
 
     def training_step(self, batch: tuple[Tensor, ...], _) -> Tensor:
@@ -108,6 +111,8 @@ class GumbelTraining(_CodeWatch):
         lr: float = 1e-3,
     ) -> None:
         super().__init__(model, lr)
+        positive(sigma=sigma, coldest=coldest, ramp=ramp)
+        not_negative(beta=beta)
         self.sigma, self.beta, self.coldest, self.ramp = sigma, beta, coldest, ramp
 
     def schedule(self) -> tuple[float, float]:
@@ -140,6 +145,7 @@ class TokenPriorTraining(StepRate):
 
     def __init__(self, prior: TokenPrior, *, lr: float = 2e-3) -> None:
         super().__init__()
+        positive(lr=lr)
         self.prior, self.lr = prior, lr
 
     def check_data(self, images: ImageSet) -> None:
