@@ -8,16 +8,18 @@ import hashlib
 import json
 import os
 from pathlib import Path
+from typing import cast
 
 import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
-from torch import nn
+from torch import Tensor, nn
 
 from . import models
 from .base.files import plain_write_errors, write_atomically
 from .base.machine import provenance
 from .base.places import CHECKPOINTS
+from .base.plain import not_finite, plain
 
 
 def names(folder: str | os.PathLike = CHECKPOINTS) -> list[str]:
@@ -56,7 +58,8 @@ def save(
         dtype: store floating-point weights in this type; loading restores float32.
 
     Raises:
-        ValueError: not one of the package's networks, or metrics without a value.
+        ValueError: not one of the package's networks; metrics without a value; a weight or a number of the card that
+            is not finite, or a weight that ``dtype`` cannot hold.
         CannotWrite: the disk is full or read-only; the old model is still there.
     """
     if getattr(models, type(module).__name__, None) is not type(module):
@@ -64,11 +67,9 @@ def save(
     for key, entry in card.get("metrics", {}).items():
         if not isinstance(entry, dict) or "value" not in entry:
             raise ValueError(f"a metric is {{'value': ..., and what it stands for}}; {key} is {entry!r}")
-    weights = {}
-    for key, value in module.state_dict().items():
-        value = value.detach().cpu().contiguous()
-        weights[key] = value.to(dtype) if dtype is not None and value.is_floating_point() else value
-    data = save_tensors(weights)
+    if dtype not in (None, torch.float32, torch.bfloat16, torch.float16):
+        raise ValueError(f"weights are stored in float32, bfloat16 or float16, got {dtype}")
+    data = save_tensors({key: _stored(value, key, name, dtype) for key, value in module.state_dict().items()})
     digest = hashlib.sha256(data).hexdigest()
     card = {
         "name": name,
@@ -80,7 +81,7 @@ def save(
         "command": command(name, card.get("profile", "laptop")),
         **card,
     }
-    text = (json.dumps(card, indent=2, ensure_ascii=False) + "\n").encode()
+    text = _written(card, name)
     folder = Path(folder)
     path, waiting = folder / f"{name}.safetensors", _waiting(folder, name, digest)
     with plain_write_errors(path):
@@ -103,10 +104,11 @@ def rewrite_card(name: str, changes: dict, *, folder: str | os.PathLike = CHECKP
 
     Raises:
         FileNotFoundError: no such model. CannotWrite: the disk is full or read-only; the old card is still there.
+        ValueError: a number that is not finite.
     """
-    card = {**read_card(name, folder=folder), **changes}
-    write_atomically(Path(folder) / f"{name}.json", (json.dumps(card, indent=2, ensure_ascii=False) + "\n").encode())
-    return card
+    text = _written({**read_card(name, folder=folder), **changes}, name)
+    write_atomically(Path(folder) / f"{name}.json", text)
+    return json.loads(text)
 
 
 def read_card(name: str, *, folder: str | os.PathLike = CHECKPOINTS) -> dict:
@@ -141,6 +143,33 @@ def load(name: str, *, folder: str | os.PathLike = CHECKPOINTS) -> nn.Module:
         raise ValueError(f"{name}'s weights no longer fit {card['model']}; train it again: {again}. {error}") from None
     module.card = card
     return module.eval()
+
+
+def _stored(value: Tensor, key: str, name: str, dtype: torch.dtype | None) -> Tensor:
+    """A weight as it is written; what loading makes of it must be finite."""
+    value = value.detach().cpu().contiguous()
+    if not value.is_floating_point():
+        return value
+    stored = value if dtype is None else value.to(dtype)
+    if not torch.isfinite(stored.float()).all():
+        if torch.isfinite(value).all():
+            raise ValueError(
+                f"{key} of {name} reaches {value.abs().max():.3g}, more than {dtype or torch.float32} holds; "
+                "take a wider dtype, or train it with smaller weights"
+            )
+        raise ValueError(f"{key} of {name} is not finite; save a model from before it diverged")
+    return stored
+
+
+def _written(card: dict, name: str) -> bytes:
+    """A card as JSON that any program reads: plain numbers, and none that is not finite."""
+    card = cast(dict, plain(card))
+    for place, value in not_finite(card):
+        raise ValueError(f"{place} on the card of {name} is {value}; leave out what could not be measured")
+    try:
+        return (json.dumps(card, indent=2, ensure_ascii=False) + "\n").encode()
+    except TypeError as error:
+        raise TypeError(f"a card holds numbers, strings, lists and dictionaries; that of {name}: {error}") from None
 
 
 def _waiting(folder: Path, name: str, digest: str) -> Path:

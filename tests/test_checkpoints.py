@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -139,3 +140,70 @@ def test_a_card_says_where_it_comes_from_and_can_be_rewritten(tmp_path):
     checkpoints.rewrite_card("mine", {"metrics": {"x": {"value": 1.0}}}, folder=tmp_path)
     again = checkpoints.load("mine", folder=tmp_path).card
     assert again["metrics"] == {"x": {"value": 1.0}} and again["sha256"] == card["sha256"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_not_finite_are_refused_and_the_old_model_stays(value, tmp_path):
+    net = SmallEnergy(width=4)
+    checkpoints.save("mine", net, {"which": "old"}, folder=tmp_path)
+    with torch.no_grad():
+        net.net[2].weight[0, 0, 0, 0] = value
+    for dtype in (None, torch.float16):
+        with pytest.raises(ValueError, match=r"net\.2\.weight of mine is not finite; save a model from before"):
+            checkpoints.save("mine", net, {"which": "new"}, folder=tmp_path, dtype=dtype)
+    assert checkpoints.load("mine", folder=tmp_path).card["which"] == "old"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "largest"), [(torch.float16, 1e5), (torch.bfloat16, 1e39), (torch.float32, 1e39), (None, 1e300)]
+)
+def test_a_weight_that_the_type_on_disk_cannot_hold_is_refused(dtype, largest, tmp_path):
+    net = SmallEnergy(width=4).double()
+    with torch.no_grad():
+        net.net[0].bias[1] = largest
+    with pytest.raises(
+        ValueError, match=r"net\.0\.bias of mine reaches 1e\+\d+, more than torch.* holds; take a wider dtype"
+    ):
+        checkpoints.save("mine", net, {}, folder=tmp_path, dtype=dtype)
+    assert not list(tmp_path.iterdir())
+    if largest < 1e38:
+        assert checkpoints.save("mine", net, {}, folder=tmp_path, dtype=torch.bfloat16).exists()
+
+
+def test_a_statistic_that_is_not_finite_is_a_weight_too(tmp_path):
+    net = SmallClassifier(width=4)
+    net.body[1].running_var.fill_(float("nan"))
+    with pytest.raises(ValueError, match=r"body\.1\.running_var of mine is not finite"):
+        checkpoints.save("mine", net, {}, folder=tmp_path)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.float8_e4m3fn])  # which round all to zero, or stop at 448
+def test_weights_are_not_stored_in_a_type_that_changes_them(dtype, tmp_path):
+    with pytest.raises(ValueError, match=f"in float32, bfloat16 or float16, got {dtype}"):
+        checkpoints.save("mine", SmallEnergy(width=4), {}, folder=tmp_path, dtype=dtype)
+
+
+def test_a_card_has_plain_numbers(tmp_path):
+    told = {"metrics": {"a": {"value": np.float32(0.5), "images": np.int64(3)}, "b": {"value": torch.tensor(2.0)}}}
+    checkpoints.save("mine", SmallEnergy(width=4), {**told, "seconds": np.float64(7)}, folder=tmp_path)
+    card = checkpoints.load("mine", folder=tmp_path).card
+    assert card["metrics"] == {"a": {"value": 0.5, "images": 3}, "b": {"value": 2.0}} and card["seconds"] == 7
+    again = checkpoints.rewrite_card("mine", {"metrics": {"a": {"value": np.float32(0.25)}}}, folder=tmp_path)
+    assert again == checkpoints.read_card("mine", folder=tmp_path) and again["metrics"]["a"]["value"] == 0.25
+
+
+@pytest.mark.parametrize("value", [float("nan"), np.float32("inf"), torch.tensor(float("nan"))])
+def test_a_card_keeps_no_number_that_was_not_measured(value, tmp_path):
+    metrics = {"distance": {"value": value, "interval": [0.0, 1.0]}}
+    with pytest.raises(ValueError, match=r"metrics\.distance\.value on the card of mine is (nan|inf); leave out"):
+        checkpoints.save("mine", SmallEnergy(width=4), {"metrics": metrics}, folder=tmp_path)
+    checkpoints.save("mine", SmallEnergy(width=4), {}, folder=tmp_path)
+    with pytest.raises(ValueError, match=r"metrics\.distance\.value"):
+        checkpoints.rewrite_card("mine", {"metrics": metrics}, folder=tmp_path)
+    assert "metrics" not in checkpoints.read_card("mine", folder=tmp_path)
+
+
+def test_what_json_cannot_hold_is_said_of_the_card(tmp_path):
+    with pytest.raises(TypeError, match="a card holds numbers, strings, lists and dictionaries; that of mine"):
+        checkpoints.save("mine", SmallEnergy(width=4), {"data": {1, 2}}, folder=tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import math
+import json
 import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from joblib import Parallel, delayed, effective_n_jobs
 from torch import Tensor
@@ -17,6 +19,7 @@ from tqdm.auto import tqdm
 
 from ..base.frontend import interactive
 from ..base.places import runs_root
+from ..base.plain import finite_or_none, plain
 from ..samplers import ChainDiverged
 from ..training.guards import TrainingDiverged
 from ..training.runs import changed_code, tell_of_older_code
@@ -46,17 +49,21 @@ def sweep(
 
     Args:
         name: of the sweep; its results lie in ``runs/sweeps/NAME/``, or under $GEN_RUNS.
-        experiment: a function that returns a mapping of numbers, strings, lists and tensors. It gets plain settings
-            only (name a kernel, do not pass it), because they are kept beside its result.
+        experiment: a function that returns a mapping of numbers, strings, lists, dictionaries and tensors; NumPy's
+            numbers count as numbers and its arrays as tensors, and a number that is not finite is kept as None. It gets
+            plain settings only (name a kernel, do not pass it), because they are kept beside its result.
         cells: label -> settings that override ``common``.
         seeds: each cell runs once for each.
 
     Raises:
-        TypeError: settings that are not plain numbers, strings, lists, dictionaries, or None.
+        TypeError: settings that are not plain numbers, strings, lists, dictionaries, or None; a result that is none of
+            these nor a tensor.
         ValueError: a kept file that holds the result of another experiment.
         CannotWrite: the disk is full or read-only; the cells that were finished stay.
     """
-    plan = [(label, seed, {**common, **settings, "seed": seed}) for label, settings in cells.items() for seed in seeds]
+    seeds = [_number(seed) for seed in seeds]
+    settled = {label: {k: _number(v) for k, v in {**common, **settings}.items()} for label, settings in cells.items()}
+    plan = [(label, seed, {**settings, "seed": seed}) for label, settings in settled.items() for seed in seeds]
     folder, study = runs_root() / "sweeps" / name, Study.of(experiment)
     paths = [folder / study.key(settings) for _, _, settings in plan]
     kept = [read_cell(path, label, seed) for (label, seed, _), path in zip(plan, paths, strict=True)]
@@ -94,7 +101,9 @@ def summary(cells: Sequence[Cell], columns: Mapping[str, str], form: str = "{:.3
         row: dict[str, object] = {first: label}
         for heading, key in columns.items():
             values = [cell.values[key] for cell in good if cell.values.get(key) is not None]
-            row[heading] = _spread(values, form) if values else ("diverged" if not good else None)
+            # Where a value is missing, the mean is not to be taken for that over all that finished.
+            some = f" ({len(values)} of {len(good)})" if len(values) < len(good) else ""
+            row[heading] = _spread(values, form) + some if values else ("diverged" if not good else None)
         row["finished"] = f"{len(good)} of {len(here)}"
         rows.append(row)
     return rows
@@ -130,11 +139,31 @@ def _run(experiment: Callable, label: str, seed: int, settings: Mapping) -> Cell
     except (TrainingDiverged, ChainDiverged) as error:
         diverged = str(error)
     seconds = time.perf_counter() - started
+    found = {
+        name: torch.from_numpy(np.ascontiguousarray(value)) if _is_array(value) else value
+        for name, value in found.items()
+    }
     # Clones: two views of one tensor cannot be written as they are.
     whole = torch.contiguous_format
     tensors = {k: v.detach().cpu().clone(memory_format=whole) for k, v in found.items() if isinstance(v, Tensor)}
-    values = {key: value for key, value in found.items() if not isinstance(value, Tensor)}
-    for key, value in values.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            values[key] = None  # JSON has no NaN
+    values = {key: _kept(key, value) for key, value in found.items() if not isinstance(value, Tensor)}
     return Cell(label, seed, values, tensors, seconds, diverged)
+
+
+def _number(value: Any) -> Any:
+    """A setting, with a plain number in the place of NumPy's."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _is_array(value: object) -> bool:
+    return isinstance(value, np.ndarray) and value.ndim > 0 and value.dtype.kind in "biuf"
+
+
+def _kept(name: str, value: object) -> object:
+    """A result as the file will give it back: what a run shows today, a kept cell shows tomorrow."""
+    try:
+        return json.loads(json.dumps(finite_or_none(plain(value))))
+    except TypeError:
+        raise TypeError(
+            f"{name} is a {type(value).__name__}; an experiment returns numbers, strings, lists, dictionaries, tensors"
+        ) from None

@@ -6,6 +6,7 @@ import dataclasses
 
 from torch import nn
 
+from ..base.plain import not_finite, plain
 from ..samplers import Kernel
 from .run import FitConfig, Run
 
@@ -44,13 +45,15 @@ def card_facts(run: Run, *, kernel: Kernel | None = None, steps: int | None = No
 
 
 def _plain(value: object) -> bool:
-    if isinstance(value, (list, tuple)):
+    value = plain(value)
+    if isinstance(value, list):
         return all(map(_plain, value))
     return value is None or isinstance(value, (bool, int, float, str))
 
 
 def _written(value: object) -> object:
-    return value if _plain(value) else repr(value)
+    """JSON has no word for a bound that is infinite: it is spelt, like all that is not plain."""
+    return plain(value) if _plain(value) and not list(not_finite(plain(value))) else repr(value)
 
 
 _LIGHTNINGS = ("training", "prepare_data_per_node", "allow_zero_length_dataloader_with_multiple_devices")

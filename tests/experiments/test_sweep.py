@@ -5,6 +5,7 @@ import math
 import os
 import statistics
 
+import numpy as np
 import pytest
 import torch
 from joblib import parallel_config, register_parallel_backend
@@ -121,6 +122,46 @@ def test_numbers_that_are_not_finite_become_none():
     assert cell.values == {"bad": None, "far": None, "good": 1.0}
 
 
+def test_numpys_numbers_and_arrays_are_kept_as_plain_ones_and_tensors():
+    def experiment(seed, width):
+        assert type(seed) is int and type(width) is int
+        return {
+            "single": np.float32(0.5),
+            "double": np.float64(0.25),
+            "count": np.int64(width),
+            "yes": np.bool_(True),
+            "lost": np.float32("nan"),
+            "scalar array": np.array(2.0),
+            "nested": {"rows": [(np.int32(1), math.inf), (2, np.float16(0.5))]},
+            "rows": np.arange(6.0).reshape(2, 3)[:, ::-1],
+        }
+
+    cells = {"one": dict(width=np.int64(3))}
+    (cell,) = sweep("trial", experiment, cells, seeds=np.arange(1))
+    assert cell.values == {
+        "single": 0.5, "double": 0.25, "count": 3, "yes": True, "lost": None, "scalar array": 2.0,
+        "nested": {"rows": [[1, None], [2, 0.5]]},
+    }  # fmt: skip
+    assert cell.tensors["rows"].tolist() == [[2.0, 1.0, 0.0], [5.0, 4.0, 3.0]]
+    assert_equal([cell], sweep("trial", experiment, {"one": dict(width=3)}))
+    assert all(type(value) in (float, int, bool, dict, type(None)) for value in cell.values.values())
+
+
+def test_a_setting_keeps_its_type():
+    """A tuple stays one, and so do the keys of a dictionary."""
+    seen = []
+    experiment = lambda seed, **settings: seen.append(settings) or {"score": 1.0}  # noqa: E731
+    sweep("trial", experiment, {"one": dict(widths=(1, 2), names={3: "c"})})
+    assert seen == [{"widths": (1, 2), "names": {3: "c"}}]
+
+
+@pytest.mark.parametrize("result", [{1, 2}, object(), [torch.ones(2)], np.array(["a", "b"])])
+def test_a_result_that_cannot_be_kept_is_named(result, folder):
+    with pytest.raises(TypeError, match=r"odd is a .*; an experiment returns numbers, strings, lists"):
+        sweep("trial", lambda seed: {"fine": 1.0, "odd": result}, {"one": {}})
+    assert not list(folder.glob("*"))
+
+
 @pytest.mark.parametrize("kind", ["json", "safetensors"])
 @pytest.mark.parametrize("damage", ["empty", "half", "noise", "gone"])
 def test_a_damaged_file_is_run_again(folder, kind, damage):
@@ -173,6 +214,11 @@ def test_the_summary_by_hand():
         {"cell": "b", "Score": "5.00", "Lost": None, "finished": "1 of 1"},
         {"cell": "c", "Score": "diverged", "Lost": "diverged", "finished": "0 of 1"},
     ]
+
+
+def test_a_mean_over_some_of_the_seeds_says_so():
+    cells = [Cell("a", seed, {"score": value}, {}, 0.0, None) for seed, value in enumerate([1.0, None, 3.0])]
+    assert summary(cells, {"Score": "score"}, "{:.1f}")[0]["Score"] == "2.0 ± 1.4 (2 of 3)"
 
 
 @pytest.mark.slow
