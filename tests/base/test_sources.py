@@ -70,7 +70,7 @@ def test_every_module_that_a_notebook_really_imports_is_found():
         "print(json.dumps(files))"
     )
     answer = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=NOTEBOOKS.parent
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True, cwd=NOTEBOOKS.parent
     )
     # A package's __init__ imports more than was asked for; what was asked for by name must be there.
     read = set(imported_files([notebook]))
@@ -131,8 +131,8 @@ def test_a_files_hash_is_the_same_in_every_process(tmp_path):
     )
     for seed in ("1", "2"):
         answer = subprocess.run(
-            [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True, cwd=NOTEBOOKS.parent,
-            env={**os.environ, "PYTHONHASHSEED": seed},
+            [sys.executable, "-c", code, str(path)], capture_output=True, encoding="utf-8", check=True,
+            cwd=NOTEBOOKS.parent, env={**os.environ, "PYTHONHASHSEED": seed},
         )  # fmt: skip
         assert answer.stdout.strip() == code_hash(path)
 

@@ -18,7 +18,10 @@ BY_NAME = {entry.name: entry for entry in entries()}
 def notebook(tmp_path, *sources):
     cells = [{"cell_type": "code", "source": source, "outputs": []} for source in sources]
     path = tmp_path / "part.ipynb"
-    path.write_text(json.dumps({"cells": [{"cell_type": "markdown", "source": "from gen_utils import x"}, *cells]}))
+    path.write_text(
+        json.dumps({"cells": [{"cell_type": "markdown", "source": "from gen_utils import x"}, *cells]}),
+        encoding="utf-8",
+    )
     return path
 
 
@@ -175,7 +178,9 @@ def test_the_chapters_of_a_book(tmp_path):
     before = path.read_bytes()
     page = tmp_path / "html" / "notebooks" / "02_ebm_mnist.html"
     page.parent.mkdir(parents=True)
-    page.write_text(article(cell("from gen_utils.samplers import Langevin\n"), cell("k = Langevin(1)\n")))
+    page.write_text(
+        article(cell("from gen_utils.samplers import Langevin\n"), cell("k = Langevin(1)\n")), encoding="utf-8"
+    )
     for _ in range(2):
         links.link_chapters(tmp_path / "html", {"02_ebm_mnist": path, "03_not_built": path})
-        assert page.read_text().count('class="api-name"') == 2 and path.read_bytes() == before
+        assert page.read_text(encoding="utf-8").count('class="api-name"') == 2 and path.read_bytes() == before

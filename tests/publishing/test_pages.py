@@ -33,7 +33,9 @@ def executed(tmp_path):
         },
     ]
     path = tmp_path / "02_ebm_mnist.ipynb"
-    path.write_text(json.dumps({"cells": cells, "metadata": {"gen_utils": {"profile": "quick", "seconds": 51.2}}}))
+    path.write_text(
+        json.dumps({"cells": cells, "metadata": {"gen_utils": {"profile": "quick", "seconds": 51.2}}}), encoding="utf-8"
+    )
     return {"02_ebm_mnist": path}
 
 
@@ -61,7 +63,9 @@ def test_timing_has_this_build_and_what_the_chapter_says(executed):
 
 def test_every_exercise_is_listed_with_its_function():
     page = book_pages.exercises({})
-    checks = sum(len(re.findall(r'tags=\["check"\]', (NOTEBOOKS / f"{part}.py").read_text())) for part in parts())
+    checks = sum(
+        len(re.findall(r'tags=\["check"\]', (NOTEBOOKS / f"{part}.py").read_text(encoding="utf-8"))) for part in parts()
+    )
     rows = [line for line in page.split("\n") if line.startswith("| ") and not line.startswith("| exercise")]
     assert len(rows) == checks and all(row.count("|") - row.count(r"\|") == 4 for row in rows)
     assert "{eq}" not in page and "| From energies to a density | `density_on_grid` |" in page

@@ -31,7 +31,7 @@ def notebooks(tmp_path, monkeypatch):
 
     def write(ship="ship = False", shipped="ship", more=""):
         text = SOURCE.format(root=str(ROOT), ship=ship, shipped=shipped, more=more)
-        (tmp_path / "01_tiny.py").write_text(text)
+        (tmp_path / "01_tiny.py").write_text(text, encoding="utf-8")
 
     return write
 
@@ -40,7 +40,7 @@ def test_parameters_reach_the_script_and_records_come_back(notebooks):
     notebooks()
     run = execute.run_as_script("01_tiny", profile="laptop", data_root="/some where", seed=3, ship=True)
     assert run["records"]["told"] == ["laptop", "/some where", 3, True] and run["part"] == "01_tiny"
-    kept = json.loads(results.keep_records(run).read_text())
+    kept = json.loads(results.keep_records(run).read_text(encoding="utf-8"))
     assert kept["records"] == {"told": ["laptop", "/some where", 3, True]}  # checks are not results
     assert {"date", "commit", "machine", "seconds", "seed", "profile"} <= kept.keys()
 
