@@ -60,7 +60,7 @@ def _wait(done: threading.Event, seconds: float) -> None:
 
 def _stop(thread: threading.Thread, done: threading.Event) -> bool:
     """Raise TooSlow in the thread until it ends: ``while True: try: ... except: pass`` swallows most. Did it end?"""
-    raise_in, name = ctypes.pythonapi.PyThreadState_SetAsyncExc, ctypes.c_ulong(thread.ident)
+    raise_in, name = ctypes.pythonapi.PyThreadState_SetAsyncExc, ctypes.c_ulong(thread.ident or 0)
     end = time.monotonic() + GRACE
     while thread.is_alive() and not done.is_set() and time.monotonic() < end:
         raise_in(name, ctypes.py_object(TooSlow))

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 from ..report import records
 from .parts import exercises
@@ -140,7 +141,7 @@ def _hand_in(path: Path, known: Mapping[str, Sequence[str]]) -> tuple[str, dict[
     return name, parts, remarks
 
 
-def _json(path: Path) -> object:
+def _json(path: Path) -> Any:
     """What a file holds, or None when that is not JSON."""
     try:
         return json.loads(path.read_bytes())  # of bytes it finds out the encoding, and passes over a byte-order mark
