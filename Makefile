@@ -5,7 +5,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 INSTALL := -r requirements.txt -c constraints.txt
 
-.PHONY: book lab test lint bench lock clean
+.PHONY: book lab test test-quick lint bench lock clean
 
 book: .venv/.ready
 	$(PY) -m gen_utils book --profile $(PROFILE) --data "$(DATA)"
@@ -16,6 +16,10 @@ lab: .venv/.ready
 # Two processes: one begins with the book, the other with the rest (tests/conftest.py).
 test: .venv/.ready
 	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# The book as `make book` builds it without data, and what its parts recorded.
+test-quick: .venv/.ready
+	$(PY) -m pytest -m quick_book
 
 lint: .venv/.ready
 	$(PY) -m ruff check . && $(PY) -m ruff format --check . && .venv/bin/lint-imports && $(PY) lint/type_errors.py

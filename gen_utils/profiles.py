@@ -1,8 +1,11 @@
-"""Profiles: how much a notebook does. ``quick`` in CI, ``laptop`` on two cores, ``full`` on a GPU."""
+"""Profiles: how much a notebook does. ``quick`` at a first look, ``laptop`` on two cores, ``full`` on a GPU.
+
+``smoke`` is for tests: every line runs, and nothing is learnt.
+"""
 
 from __future__ import annotations
 
-PROFILES = ("quick", "laptop", "full")
+PROFILES = ("smoke", "quick", "laptop", "full")
 
 
 class Settings(dict):
@@ -26,13 +29,23 @@ def checked(profile: str) -> str:
     return profile
 
 
-def choose(profile: str, *, quick: dict, laptop: dict, full: dict) -> Settings:
+def columns_read(profile: str) -> set[str]:
+    """The columns of ``choose`` that a profile's settings come from."""
+    return {"smoke", "quick"} if profile == "smoke" else {profile}
+
+
+def choose(profile: str, *, quick: dict, laptop: dict, full: dict, smoke: dict | None = None) -> Settings:
     """The settings of one profile.
+
+    Args:
+        smoke: what differs from ``quick`` in a test of the notebook; nothing, if left out.
 
     Raises:
         ValueError: an unknown profile (lists the known), or columns that do not name the same settings.
     """
-    columns = {"quick": quick, "laptop": laptop, "full": full}
+    if strangers := (smoke or {}).keys() - quick.keys():
+        raise ValueError(f"the smoke profile has {', '.join(sorted(strangers))}, which quick has not")
+    columns = {"smoke": {**quick, **(smoke or {})}, "quick": quick, "laptop": laptop, "full": full}
     checked(profile)
     for name, column in columns.items():
         if missing := (quick.keys() | laptop.keys() | full.keys()) - column.keys():

@@ -152,6 +152,18 @@ settings = choose(
         temperatures=(1, 3, 10, 30, 100, 300, 1000, 3000),
         ais_groups=1000,
     ),
+    smoke=dict(  # in tests: every line runs, nothing is learnt
+        n_chains=200,
+        n_steps=60,
+        mode_budget=240,
+        budget=120,
+        table_chains=40,
+        scan=5,
+        lengths=(3, 9, 20),
+        scan_draws=30,
+        temperatures=(1, 3, 10),
+        ais_groups=20,
+    ),
 )
 use_style()
 torch.manual_seed(seed)

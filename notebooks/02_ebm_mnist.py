@@ -132,6 +132,13 @@ settings = choose(
         looks=10,
         n_outliers=5000,
     ),
+    smoke=dict(  # in tests: every line runs, nothing is learnt
+        train_steps=10,
+        ablation_steps=1,
+        n_eval=80,
+        looks=2,
+        n_outliers=50,
+    ),
 )
 use_style()
 torch.manual_seed(seed)

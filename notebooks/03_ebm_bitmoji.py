@@ -101,20 +101,24 @@ settings = choose(
     quick=dict(
         data="avatars", size=32, batch_size=16,
         widths=(16, 32, 64, 64), stem=16, train_steps=40, chain_steps=10, looks=2,
-        written_steps=8, written_width=8, variation_steps=3, ablation_steps=3,
+        written_steps=8, written_width=8, pretrained=False, variation_steps=3, ablation_steps=3,
         seeds=1, ablation_seeds=1, n_eval=40, n_small=24, final_chain=60, short_chain=30, n_shown=16,
     ),
     laptop=dict(
         data="bitmoji", size=32, batch_size=64,
         widths=(48, 96, 192, 192), stem=48, train_steps=800, chain_steps=30, looks=8,
-        written_steps=80, written_width=32, variation_steps=40, ablation_steps=100,
+        written_steps=80, written_width=32, pretrained=True, variation_steps=40, ablation_steps=100,
         seeds=3, ablation_seeds=1, n_eval=350, n_small=64, final_chain=400, short_chain=100, n_shown=100,
     ),
     full=dict(
         data="bitmoji", size=64, batch_size=64,
         widths=(64, 128, 256, 256, 512), stem=64, train_steps=20_000, chain_steps=60, looks=10,
-        written_steps=2000, written_width=64, variation_steps=1000, ablation_steps=2000,
+        written_steps=2000, written_width=64, pretrained=True, variation_steps=1000, ablation_steps=2000,
         seeds=3, ablation_seeds=3, n_eval=350, n_small=350, final_chain=800, short_chain=100, n_shown=100,
+    ),
+    smoke=dict(  # in tests: every line runs, nothing is learnt
+        train_steps=4, chain_steps=3, written_steps=2, variation_steps=1, ablation_steps=1, n_eval=24,
+        final_chain=32, short_chain=8,
     ),
 )  # fmt: skip
 use_style()
@@ -423,7 +427,7 @@ def train_written(kernel, chain_steps, *, max_steps, norm="batch", run_seed=seed
     if model == "TenLayerEnergy":
         arguments |= dict(width=settings.written_width, norm=norm)
     else:
-        arguments |= dict(pretrained=profile != "quick")
+        arguments |= dict(pretrained=settings.pretrained)
     return train_validate_test(
         getattr(models, model), arguments, data, validation_images, test_images,
         config=recipe_of(kernel, chain_steps, **changes), max_steps=max_steps,

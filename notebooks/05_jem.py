@@ -131,6 +131,10 @@ settings = choose(
         study_steps=6000, study_looks=12, study_n=1000, seeds=3, rescue_steps=1000,
         n_eval=10_000, per_class=500, sample_steps=60, n_outliers=5000, n_attack=1000, attack_steps=40, resamples=200,
     ),
+    smoke=dict(  # in tests: every line runs, nothing is learnt
+        classifier_steps=20, train_steps=12, study_steps=3, rescue_steps=8, n_eval=80, per_class=4,
+        sample_steps=5, n_outliers=40, n_attack=10, attack_steps=3, resamples=5,
+    ),
 )  # fmt: skip
 use_style()
 torch.manual_seed(seed)

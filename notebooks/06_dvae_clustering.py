@@ -175,6 +175,19 @@ settings = choose(
         label_counts=(10, 30, 100, 300, 1000),
         n_samples=5000,
     ),
+    smoke=dict(  # in tests: every line runs, nothing is learnt
+        vq_steps=8,
+        gumbel_steps=6,
+        ablation_steps=3,
+        classifier_steps=6,
+        prior_steps=6,
+        ks=(2, 10),
+        n_cluster=200,
+        n_silhouette=100,
+        n_tsne=100,
+        label_counts=(10,),
+        n_samples=40,
+    ),
 )
 use_style()
 torch.manual_seed(seed)

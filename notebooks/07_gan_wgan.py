@@ -133,6 +133,9 @@ settings = choose(
         penalised_init="dcgan", seeds=3, looks=12, look_n=1000, n_eval=1000,
         ring_steps=1000, ring_batch=256, ring_seeds=5, slope_steps=2000,
     ),
+    smoke=dict(  # in tests: every line runs, nothing is learnt
+        budget=160, headline_budget=320, looks=2, look_n=60, n_eval=100, ring_steps=10, slope_steps=6,
+    ),
 )  # fmt: skip
 use_style()
 torch.manual_seed(seed)

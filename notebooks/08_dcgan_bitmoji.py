@@ -118,6 +118,9 @@ settings = choose(
         limit=None, width=64, batch_size=64, lr=2e-4, ema=0.995, epochs=400, looks=20, n_eval=1000, resamples=200, precision="bf16-mixed",
         study_epochs=25, study_n=1000, seeds=3, resume_steps=25, film=31, n_damage=350,
     ),
+    smoke=dict(  # in tests: every line runs, nothing is learnt
+        limit=160, epochs=2, looks=2, n_eval=60, resamples=5, study_n=60, resume_steps=4, film=5, n_damage=45,
+    ),
 )  # fmt: skip
 use_style()
 torch.manual_seed(seed)

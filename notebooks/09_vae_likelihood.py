@@ -120,6 +120,11 @@ settings = choose(
         n_images=64, n_digits=500, n_long=10_000, k=20_000, k_long=5000, draws=2000, warmup=300, leapfrog=10, chains=16, face_temperatures=3000,
         temperatures=5000, anneal_all=True, n_factors=10_000, trees=50, oracle_draws=20_000,
     ),
+    smoke=dict(  # in tests: every line runs, nothing is learnt
+        study_steps=3, main_steps=6, draw_steps=4, n_draws=60, sprite_steps=4, digit_steps=8, long_steps=6,
+        n_held=40, n_bound=4, n_images=2, n_digits=4, n_long=6, k=20, k_long=30, draws=24, warmup=3, chains=2,
+        face_temperatures=2, temperatures=4, n_factors=200, trees=3, oracle_draws=50,
+    ),
 )  # fmt: skip
 betas = (0.25, 0.025, 0.0025, 0.00025)
 latents = (4, 16, 128, 512)
@@ -1625,7 +1630,7 @@ ax.locator_params(axis="x", nbins=6)
 _ = fig.suptitle(
     f"Bounds from below (circles) and above (squares): {digits_test.title}"
 )
-if profile == "quick":
+if settings.digit_steps < 1000:
     say(
         "*In this profile the model has hardly been trained; the order of the estimates is what to look at, not their size.*"
     )

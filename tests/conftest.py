@@ -49,16 +49,26 @@ def no_network(monkeypatch):
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory) -> tuple[Path, str]:
-    """One quick build of the whole book on built-in data, for all test processes: the folder, and what it printed."""
+    """The whole book on built-in data, every line run and nothing learnt: the folder, and what the build printed."""
+    return build(tmp_path_factory, "smoke", "--jobs", "1")  # the other process is at work too
+
+
+@pytest.fixture(scope="session")
+def built_quick(tmp_path_factory) -> tuple[Path, str]:
+    """The book as ``make book`` builds it where there are no data."""
+    return build(tmp_path_factory, "quick")
+
+
+def build(tmp_path_factory, profile: str, *options: str) -> tuple[Path, str]:
+    """One build for all test processes."""
     base = tmp_path_factory.getbasetemp()
-    out = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "built_book"
+    out = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / f"{profile}_book"
     printed = out / "printed.txt"
     with FileLock(f"{out}.lock"):
         if not printed.exists():
-            options = ["--profile", "quick", "--jobs", "1", "--out", str(out)]  # the other process is at work too
-            command = [sys.executable, "-m", "gen_utils", "book", *options]
+            command = [sys.executable, "-m", "gen_utils", "book", "--profile", profile, "--out", str(out), *options]
             env = {**os.environ, "GEN_RUNS": str(out / "runs"), "GEN_DATA_ROOT": str(out / "no_data")}
-            answer = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, encoding="utf-8", errors="replace")
+            answer = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, encoding="utf-8")
             assert answer.returncode == 0, answer.stdout + answer.stderr
             printed.write_text(answer.stdout, encoding="utf-8")
     return out, printed.read_text(encoding="utf-8")

@@ -39,8 +39,15 @@ def test_tables_print_as_markdown_in_a_script(capsys):
 
 def test_choose_takes_the_profiles_column():
     for i, profile in enumerate(PROFILES):
-        settings = choose(profile, quick=dict(n=0), laptop=dict(n=1), full=dict(n=2))
+        settings = choose(profile, smoke=dict(n=0), quick=dict(n=1), laptop=dict(n=2), full=dict(n=3))
         assert settings.n == settings["n"] == i
+
+
+def test_smoke_is_quick_but_for_what_it_names():
+    settings = choose("smoke", quick=dict(n=1, m=2), laptop=dict(n=3, m=4), full=dict(n=5, m=6), smoke=dict(n=0))
+    assert settings == dict(n=0, m=2)
+    with pytest.raises(ValueError, match="smoke profile has k, which quick has not"):
+        choose("quick", quick=dict(n=1), laptop=dict(n=3), full=dict(n=5), smoke=dict(k=0))
 
 
 def test_choose_says_what_is_wrong():
@@ -87,3 +94,15 @@ def test_a_table_with_this_run_beside_others_says_what_it_is(monkeypatch):
     report.table([{"quantity": 1, "run": 2}])
     report.say("A sentence.")
     assert [metadata[report.KIND] for metadata in shown] == [report.COMPARISON] * 2 + ["a table", "a sentence"]
+
+
+def test_a_table_writes_numpys_numbers_as_it_writes_plain_ones(capsys):
+    report.table([{"a": np.float32(0.1), "b": np.float64(1234.5), "c": np.int64(3), "d": np.float32("nan")}])
+    assert capsys.readouterr().out.splitlines()[-1] == "| 0.1 | 1234 | 3 | not finite |"
+    report.record("numpys", {"a": np.float32(0.5), "b": [np.float64("inf")]})
+    assert report.recorded()["numpys"] == {"a": 0.5, "b": [None]}
+
+
+def test_a_table_without_rows_is_refused():
+    with pytest.raises(ValueError, match="a table needs at least one row"):
+        report.table([])

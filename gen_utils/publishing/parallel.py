@@ -20,8 +20,8 @@ AT_MOST = 4  # a quick part takes up to 1.6 GB
 
 
 def usual_jobs(profile: str) -> int:
-    """As many parts at once as there are cores in ``quick``; one in longer profiles, whose parts fill the machine."""
-    return max(1, min(_cores(), AT_MOST)) if profile == "quick" else 1
+    """As many parts at once as there are cores in the short profiles; one in longer profiles, whose parts fill the machine."""
+    return max(1, min(_cores(), AT_MOST)) if profile in ("smoke", "quick") else 1
 
 
 def execute_all(

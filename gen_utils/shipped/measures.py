@@ -101,14 +101,14 @@ def faces(model: Any, ask: Ask) -> dict[str, Figure]:
         copies = mirrored_and_shifted(faces.images, 6)
     a, b = (nn.functional.normalize(extract_features(model, x), dim=1) for x in (faces.images, copies))
     twins = (a @ b.T).argmax(1) == torch.arange(len(a))
-    found = {"twin_nearest": share(twins, {"of": len(a), "on": "held-out CelebA"})}
+    found = {"twin_nearest": share(twins, {"of": len(a), "on": f"held-out {sets[1].title}"})}
     if ask.images is None:
         real = extract_features(model, load_images("bitmoji", root=ask.root, size=64, stand_in=False))
         curves = distances_under_damage(
             lambda x: frechet_distance(real, extract_features(model, x)), sets[0].images, seed=ask.seed
         )
         ordered = sum(all(x < y for x, y in pairwise(c)) for c in curves.values())
-        found["damage_in_order"] = Figure(ordered, None, {"of": len(CORRUPTIONS), "on": "held-out Bitmoji"})
+        found["damage_in_order"] = Figure(ordered, None, {"of": len(CORRUPTIONS), "on": f"held-out {sets[0].title}"})
     return found
 
 
