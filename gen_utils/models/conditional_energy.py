@@ -59,6 +59,10 @@ class Given(nn.Module):
         """(B, C, H, W) -> (B,)."""
         return self.energy(x, self.labels)
 
+    def for_rows(self, rows: slice) -> Given:
+        """The energy of some rows of the batch alone, for chains that are dealt out."""
+        return Given(self.energy, self.labels[rows])
+
 
 def classify(energy: ConditionalEnergy, x: Tensor) -> Tensor:
     """(B, C, H, W) -> (B,) int64: the label of lowest energy, arg min_y E(x, y)."""

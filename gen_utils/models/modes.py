@@ -29,6 +29,19 @@ def evaluating(module: nn.Module) -> Iterator[None]:
         _restore(held)
 
 
+@contextlib.contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """No weight wants a gradient inside the block; after it, also after an error, those do that did before."""
+    learning = [weight for weight in module.parameters() if weight.requires_grad]
+    for weight in learning:
+        weight.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for weight in learning:
+            weight.requires_grad_(True)
+
+
 def _is_frozen(part: nn.Module) -> bool:
     weights = list(part.parameters())
     return bool(weights) and not any(weight.requires_grad for weight in weights)

@@ -119,7 +119,7 @@ class Wasserstein(Adversary):
 
     @torch.no_grad()
     def after_critic_step(self, critic):
-        for weight in critic.parameters():
+        for weight in filter(lambda weight: weight.requires_grad, critic.parameters()):  # what is frozen stays as it is
             weight.clamp_(-self.clip, self.clip)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..base.precision import full
 from ..data import ImageSet, to_float
 from ..losses import squared_gradient
+from ..models.modes import frozen
 from .adversaries import Adversary, EnergyBased, NonSaturating, Relativistic, Wasserstein, WassersteinGP
 from .demands import demand_labels, demand_shape
 from .fit import fit
@@ -127,16 +128,15 @@ class GANTraining(L.LightningModule):
             critic_optimiser.step()
             objective.after_critic_step(self.critic)
 
-        self.critic.requires_grad_(False)  # its weights' gradients are not wanted now; they cost a third of the step
-        fake = self._fakes(len(real), wanted)
-        generator_loss = objective.generator_loss(critic, real, fake)
-        generator_optimiser.zero_grad()
-        self.manual_backward(generator_loss)
-        generator_optimiser.step()
-        self._average()
-        if (self.global_step % self.trainer.log_every_n_steps) == 0:
-            told["gradient"] = self._gradient(critic, real)
-        self.critic.requires_grad_(True)
+        with frozen(self.critic):  # its weights' gradients are not wanted now; they cost a third of the step
+            fake = self._fakes(len(real), wanted)
+            generator_loss = objective.generator_loss(critic, real, fake)
+            generator_optimiser.zero_grad()
+            self.manual_backward(generator_loss)
+            generator_optimiser.step()
+            self._average()
+            if (self.global_step % self.trainer.log_every_n_steps) == 0:
+                told["gradient"] = self._gradient(critic, real)
         self.log_dict({"critic_loss": loss.detach(), "generator_loss": generator_loss.detach(), **told})
 
     def _fakes(self, n: int, labels: Tensor | None) -> Tensor:

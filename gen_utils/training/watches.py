@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
+from ..base.settings import whole
 from ..data import to_uint8
 from ..samplers import UniformStart, sample
 from ..samplers.protocol import energy_only
@@ -28,8 +29,7 @@ class Watch(Callback):
     _kept: tuple[str, ...] = ("steps",)
 
     def __init__(self, every: int) -> None:
-        if every < 1:
-            raise ValueError(f"a look needs every >= 1, got {every}")
+        whole(1, every=every)
         self.every = every
         self.steps: list[int] = []
 
@@ -73,6 +73,9 @@ class EBMWatch(Watch):
         self, every: int, probes: dict[str, Tensor], *, n_chains: int = 4, n_steps: int = 256, n_kept: int = 8
     ) -> None:
         super().__init__(every)
+        whole(1, n_chains=n_chains, n_kept=n_kept)
+        if n_steps < n_kept:
+            raise ValueError(f"a chain of {n_steps} steps has no {n_kept} states to keep; take n_steps >= n_kept")
         self.probes, self.n_chains, self.n_steps, self.n_kept = probes, n_chains, n_steps, n_kept
         self.strips: list[Tensor] = []
         self.energies: list[dict[str, float]] = []

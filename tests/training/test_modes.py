@@ -3,11 +3,13 @@
 import pytest
 import torch
 from torch import nn
+from training.modules import made
 
 from gen_utils import checkpoints
 from gen_utils.data import load_images
 from gen_utils.models import MLPVAE, VQVAE, GumbelVAE, SmallClassifier, TokenPrior, modes
 from gen_utils.training import ClassifierTraining, FitConfig, VQVAETraining, fit
+from gen_utils.training.gan import Wasserstein
 
 CONFIG = dict(batch_size=48, log_every=1)
 
@@ -110,3 +112,29 @@ def test_tokens_of_a_set_are_those_of_eval_mode(images):
     assert model.training and not model.decoder.training
     with torch.no_grad():
         assert torch.equal(tokens.images[:, 0].long(), model.eval().tokens(images.scaled()))
+
+
+def test_clipping_leaves_a_frozen_layer_alone():
+    critic = made("clipped")[0].critic
+    first = critic.net[0].requires_grad_(False)
+    first.weight.fill_(7.0)
+    Wasserstein(clip=0.01).after_critic_step(critic)
+    assert (first.weight == 7).all() and critic.net[-1].weight.abs().max() <= 0.01
+
+
+def test_a_frozen_layer_of_a_critic_stays_frozen_and_an_interrupted_step_freezes_no_other(tmp_path, monkeypatch):
+    module, images = made("game")
+    first = module.critic.net[0]
+    first.requires_grad_(False)
+    before = first.weight.clone()
+    fit(module, images, config=FitConfig(2, batch_size=20, run_dir=tmp_path / "a"))
+    assert torch.equal(first.weight, before) and not first.weight.requires_grad
+    assert module.critic.net[-1].weight.requires_grad
+
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(module.config.objective), "generator_loss", interrupted)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        fit(module, images, config=FitConfig(2, batch_size=20, run_dir=tmp_path / "b"))
+    assert module.critic.net[-1].weight.requires_grad and not first.weight.requires_grad
