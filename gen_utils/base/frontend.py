@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -32,7 +33,7 @@ def forgive_output() -> None:
     Windows writes to files and pipes in a code page without ✓ or ∇; a file's name may hold what no encoding has.
     """
     for stream in (sys.stdout, sys.stderr):
-        if getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":  # a kernel has others, which cannot fail
             stream.reconfigure(errors="replace")
 
 

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from ..base.places import ROOT
 from ..profiles import checked
@@ -20,7 +21,7 @@ AT_MOST = 4  # a quick part takes up to 1.6 GB
 
 
 def usual_jobs(profile: str) -> int:
-    """As many parts at once as there are cores in the short profiles; one in longer profiles, whose parts fill the machine."""
+    """As many parts at once as there are cores in short profiles; one in longer ones, whose parts fill the machine."""
     return max(1, min(_cores(), AT_MOST)) if profile in ("smoke", "quick") else 1
 
 
@@ -54,7 +55,7 @@ def execute_all(
     if jobs < 1:
         raise ValueError(f"jobs is {jobs}; at least one part must run at a time")
     out = Path(out).resolve()
-    asked = dict(profile=profile, data_root=data_root, seed=seed, out=out)
+    asked: dict[str, Any] = dict(profile=profile, data_root=data_root, seed=seed, out=out)
     found: dict[str, Path] = {}
 
     def done(name: str, path: Path, ran: bool) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -48,10 +47,13 @@ class Processes:
         Args:
             environment: variables that it gets besides those of this process.
         """
-        windows = {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
-        apart = windows if sys.platform == "win32" else {"start_new_session": True}
-        variables = {**os.environ, **(environment or {}), MARK: self._mark}
-        self._running[name] = subprocess.Popen(command, stdin=subprocess.PIPE, env=variables, **apart)
+        self._running[name] = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            env={**os.environ, **(environment or {}), MARK: self._mark},
+            start_new_session=True,
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # Windows' word for a session
+        )
 
     def next_ended(self) -> tuple[str, int]:
         """Wait until one of them ends; its name and its exit status, which is minus a signal's number after a kill."""
@@ -59,15 +61,14 @@ class Processes:
             for name, process in self._running.items():
                 if process.poll() is not None:
                     del self._running[name]
-                    process.stdin.close()
+                    process.communicate()  # closes the pipe
                     return name, process.returncode
             time.sleep(_GLANCE)
 
     def _end_all(self) -> None:
         for process in self._running.values():
             process.kill()
-            process.wait()
-            process.stdin.close()
+            process.communicate()
         self._running.clear()
         for _ in range(_ROUNDS):
             found = psutil.process_iter(["environ"])
