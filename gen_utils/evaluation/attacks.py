@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..samplers.protocol import energy_and_grad
+from . import arguments
 from .classification import logits_of
 
 
@@ -30,19 +31,28 @@ def pgd(
     does not look robust. An image keeps the first wrong answer; what was never fooled keeps its last state.
 
     Args:
-        radius: in the units of x. Where x is in [-1, 1], half of it in the units of [0, 1].
+        x: float32 or float64, within ``bounds``; labels: (N,), the classes that are right.
+        radius: in the units of x, kept up to rounding. Where x is in [-1, 1], half of it in the units of [0, 1].
         norm: "linf" bounds each pixel's change, "l2" the change's length.
         n_steps: steps of 2.5 · radius / n_steps.
+        bounds: what pixels can be.
 
     Raises:
-        ValueError: an unknown norm or a negative radius.
+        ValueError: images of another type or outside of the bounds, labels that are no classes, an unknown norm, a
+            radius that is negative or not finite, no steps, or logits that are not finite.
 
     Source: Madry et al. (2018), section 2.1; the margin is one of Carlini & Wagner's (2017).
     """
-    if norm not in ("linf", "l2"):
-        raise ValueError(f'norm is "linf" or "l2", got {norm!r}')
-    if radius < 0:
-        raise ValueError(f"radius is zero or more, got {radius}")
+    arguments.choice("norm", norm, ("linf", "l2"))
+    radius, n_steps = arguments.number("radius", radius, least=0), arguments.whole("n_steps", n_steps, 1)
+    bounds = arguments.span("bounds", bounds)
+    arguments.images("x", x, uint8=False, bounds=bounds, slack=0)
+    if x.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"x must be float32 or float64, got {x.dtype}, whose rounding is of the size of an attack")
+    n_classes = logits_of(classifier, x[:1], bounds=bounds).shape[1]
+    labels = torch.from_numpy(arguments.integers("labels", labels, (len(x),), n_classes)).to(x.device)
+    if radius == 0:
+        return x.clone()
     was_training = classifier.training
     classifier.eval()
 
@@ -67,6 +77,7 @@ def pgd(
         step = 2.5 * radius / n_steps
         for i in range(n_steps + 1):
             value, grad = energy_and_grad(minus_margin, at)
+            arguments.finite("the classifier's margin", value)
             found = torch.where(fooled.view(-1, 1, 1, 1), found, at)
             fooled |= value < 0
             if i == n_steps or bool(fooled.all()):
@@ -82,12 +93,27 @@ def pgd(
 
 
 def robust_accuracy(
-    classifier: nn.Module, x: Tensor, labels: Tensor, radius: float, *, batch_size: int = 100, **settings
+    classifier: nn.Module,
+    x: Tensor,
+    labels: Tensor,
+    radius: float,
+    *,
+    batch_size: int = 100,
+    bounds: tuple[float, float] = (-1.0, 1.0),
+    **settings,
 ) -> int:
-    """How many of the images (N, C, H, W) are right and stay right under ``pgd``; ``settings`` are its own."""
+    """How many of the images (N, C, H, W) are right and stay right under ``pgd``; ``settings`` are its own.
+
+    Raises:
+        ValueError: what ``pgd`` refuses.
+    """
+    batch_size = arguments.whole("batch_size", batch_size, 1)
+    bounds = arguments.span("bounds", bounds)
+    arguments.images("x", x, uint8=False, bounds=bounds, slack=0)
+    truth = torch.from_numpy(arguments.integers("labels", labels, (len(x),)))
     survived = 0
-    for images, truth in zip(x.split(batch_size), labels.split(batch_size), strict=True):
-        attacked = pgd(classifier, images, truth, radius, **settings) if radius else images
-        right = logits_of(classifier, images).argmax(1) == truth.cpu()
-        survived += int((right & (logits_of(classifier, attacked).argmax(1) == truth.cpu())).sum())
+    for images, own in zip(x.split(batch_size), truth.split(batch_size), strict=True):
+        attacked = pgd(classifier, images, own, radius, bounds=bounds, **settings)
+        right, still = (logits_of(classifier, each, bounds=bounds).argmax(1) == own for each in (images, attacked))
+        survived += int((right & still).sum())
     return survived

@@ -12,15 +12,27 @@ from torch.nn import functional as F
 
 from ..data import ImageSet, to_float
 from ..samplers.protocol import energy_and_grad
+from . import arguments
 
 
 @torch.no_grad()
-def logits_of(classifier: nn.Module, images: Tensor | ImageSet, *, batch_size: int = 500) -> Tensor:
-    """(N, K) float64 logits of uint8 images or of floats in [-1, 1], in eval mode.
+def logits_of(
+    classifier: nn.Module,
+    images: Tensor | ImageSet,
+    *,
+    batch_size: int = 500,
+    bounds: tuple[float, float] = (-1.0, 1.0),
+) -> Tensor:
+    """(N, K) float64 logits of uint8 images or of floats within ``bounds``, in eval mode.
 
     Float64 from here on: in float32 many probabilities of a good classifier are exactly one.
+
+    Raises:
+        ValueError: no images, images of another kind, or logits that are not (N, K) and finite.
     """
     images = images.images if isinstance(images, ImageSet) else images
+    arguments.images("images", images, bounds=arguments.span("bounds", bounds))
+    batch_size = arguments.whole("batch_size", batch_size, 1)
     was_training, device = classifier.training, next(classifier.parameters()).device
     classifier.eval()
     try:
@@ -30,7 +42,7 @@ def logits_of(classifier: nn.Module, images: Tensor | ImageSet, *, batch_size: i
             parts.append(classifier(to_float(batch) if batch.dtype == torch.uint8 else batch).double().cpu())
     finally:
         classifier.train(was_training)
-    return torch.cat(parts)
+    return arguments.logits("the logits of images", torch.cat(parts))
 
 
 # --- calibration -----------------------------------------------------------------------------------------------------
@@ -62,13 +74,13 @@ def reliability(logits: Tensor, labels: Tensor, *, n_bins: int = 15) -> Reliabil
         logits: (N, K); labels: (N,).
 
     Raises:
-        ValueError: no images, or labels that do not match.
+        ValueError: no images, logits that are not finite, labels that are not 0 to K - 1 for each row, or no bins.
 
     Source: Guo et al. (2017), section 2.
     """
-    if logits.ndim != 2 or labels.shape != logits.shape[:1] or len(labels) == 0:
-        raise ValueError(f"logits (N, K) need labels (N,), got {tuple(logits.shape)} and {tuple(labels.shape)}")
-    confidence, guess = logits.double().softmax(1).max(1)
+    logits, labels = _labelled(logits, labels)
+    n_bins = arguments.whole("n_bins", n_bins, 1)
+    confidence, guess = logits.softmax(1).max(1)
     edges = torch.linspace(0, 1, n_bins + 1, dtype=torch.float64)
     place = (torch.bucketize(confidence, edges, right=True) - 1).clamp(max=n_bins - 1)
     count = torch.bincount(place, minlength=n_bins).double()
@@ -82,14 +94,38 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
 
     One number cannot change which class wins. Fit it on images that are not the test's.
 
+    Args:
+        logits: (N, K); labels: (N,).
+
+    Returns:
+        T from e⁻⁵ to e⁵: the lower end where every image is right, so that any smaller T is better, and the upper end
+        where the logits say no more of the labels than chance.
+
+    Raises:
+        ValueError: what ``reliability`` refuses.
+
     Source: Guo et al. (2017), section 4.2.
     """
-    logits = logits.double()
+    logits, labels = _labelled(logits, labels)
+
+    low, high = -5.0, 5.0  # of log T
 
     def cost(log_t: float) -> float:
         return float(F.cross_entropy(logits / math.exp(log_t), labels))
 
-    return math.exp(minimize_scalar(cost, bounds=(-5, 5), method="bounded", options={"xatol": 1e-6}).x)
+    own = logits.gather(1, labels[:, None])[:, 0]
+    if (own - logits.mean(1)).mean() <= 0:  # minus the slope of the cost in 1/T, at T = ∞
+        return math.exp(high)
+    if (own == logits.amax(1)).all():
+        return math.exp(low)
+    return math.exp(minimize_scalar(cost, bounds=(low, high), method="bounded", options={"xatol": 1e-6}).x)
+
+
+def _labelled(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits (N, K) as float64 and labels (N,) as int64, once they belong together."""
+    logits = arguments.logits("logits", logits)
+    n, n_classes = logits.shape
+    return logits, torch.from_numpy(arguments.integers("labels", labels, (n,), n_classes))
 
 
 # --- outliers --------------------------------------------------------------------------------------------------------
@@ -103,8 +139,13 @@ def outlier_scores(classifier: nn.Module, x: Tensor, *, batch_size: int = 250) -
     - ``max p(y|x)``: the log of the largest probability, which orders images as the probability itself does.
     - ``gradient norm``: minus the norm of ∇ log p(x), small where the density is flat, as near a mode.
 
+    Raises:
+        ValueError: no images, images of another kind, or scores that are not finite.
+
     Source: Grathwohl et al. (2020), JEM, section 5.3, for all three.
     """
+    arguments.images("x", x, uint8=False)
+    batch_size = arguments.whole("batch_size", batch_size, 1)
     was_training = classifier.training
     classifier.eval()
     found: dict[str, list[Tensor]] = {"log p(x)": [], "max p(y|x)": [], "gradient norm": []}
@@ -116,4 +157,7 @@ def outlier_scores(classifier: nn.Module, x: Tensor, *, batch_size: int = 250) -
             found["max p(y|x)"].append(logits_of(classifier, batch).log_softmax(1).amax(1))
     finally:
         classifier.train(was_training)
-    return {name: torch.cat(parts).cpu() for name, parts in found.items()}
+    scores = {name: torch.cat(parts).cpu() for name, parts in found.items()}
+    for name, values in scores.items():
+        arguments.finite(f"{name} of x", values)
+    return scores

@@ -18,6 +18,8 @@ from sklearn.metrics import (
 )
 from sklearn.metrics.cluster import contingency_matrix
 
+from . import arguments
+
 Features = ArrayLike | csr_matrix  # (N, d): an array, a tensor or a sparse matrix
 
 
@@ -33,24 +35,32 @@ def kmeans(
     Raises:
         ValueError: fewer than two clusters, more clusters than rows, or values that are not finite.
     """
-    x = _rows(features)
-    if not 2 <= n_clusters <= x.shape[0]:
-        raise ValueError(f"n_clusters must be between 2 and the {x.shape[0]} points there are, got {n_clusters}")
+    x = _rows("features", features, 2)
+    n_clusters, n_init = arguments.whole("n_clusters", n_clusters, 2, x.shape[0]), arguments.whole("n_init", n_init, 1)
+    x, centre = _centred(x)
     if minibatch if minibatch is not None else x.shape[0] >= 20_000:
         model, n_init = MiniBatchKMeans(n_clusters, batch_size=2048, random_state=seed), max(3, n_init)
     else:
         model = KMeans(n_clusters, random_state=seed)
     # Scikit-learn declares no types, and a checker takes n_init for text, as its default "auto" is: set by name.
-    return model.set_params(n_init=n_init).fit(x)
+    model = model.set_params(n_init=n_init).fit(x)
+    model.cluster_centers_ += centre
+    return model
 
 
 def nearest_centroid(features: Features, centroids: np.ndarray) -> np.ndarray:
     """Pseudo-labels: (N, d) features and (K, d) centroids -> (N,) int64, the nearest centroid's number.
 
     The same rule for the training data and for data the clustering has never seen.
+
+    Raises:
+        ValueError: no rows or no centroids, different dimensions, or values that are not finite.
     """
-    x = _rows(features)
-    return pairwise_distances_argmin(x, np.asarray(centroids, dtype=x.dtype)).astype(np.int64)
+    x, centroids = _rows("features", features), arguments.matrix("centroids", centroids)
+    if x.shape[1] != centroids.shape[1]:
+        raise ValueError(f"centroids must have the dimension of features, {x.shape[1]}, got {centroids.shape[1]}")
+    x, centre = _centred(x)
+    return pairwise_distances_argmin(x, (centroids - centre).astype(x.dtype)).astype(np.int64)
 
 
 def silhouette(features: Features, clusters: ArrayLike, *, n: int = 2000, seed: int = 0) -> float:
@@ -60,24 +70,34 @@ def silhouette(features: Features, clusters: ArrayLike, *, n: int = 2000, seed: 
     one. It costs n² distances, hence the subset; ``seed`` fixes which.
 
     Raises:
-        ValueError: all points of the subset in one cluster, or each in its own.
+        ValueError: lengths that differ, all points of the subset in one cluster, or each in its own.
 
     Source: Rousseeuw (1987).
     """
-    x, clusters = _rows(features), np.asarray(clusters)
+    x, clusters, n = _rows("features", features), arguments.integers("clusters", clusters), arguments.whole("n", n, 3)
+    arguments.equally_long(features=x.shape[0], clusters=len(clusters))
     if n < x.shape[0]:
         index = np.sort(np.random.default_rng(seed).choice(x.shape[0], n, replace=False))
         x, clusters = x[index], clusters[index]
     if not 2 <= len(np.unique(clusters)) < len(clusters):
-        raise ValueError(f"a silhouette needs 2 to n - 1 clusters among its {len(clusters)} points")
-    return float(silhouette_score(x, clusters))
+        raise ValueError(
+            f"clusters: a silhouette needs 2 to n - 1 of them among its n = {len(clusters)} points, got "
+            f"{len(np.unique(clusters))}"
+        )
+    return float(silhouette_score(_centred(x)[0], clusters))
 
 
 def scan_k(
     features: Features, ks: Sequence[int], seeds: Sequence[int], *, n: int = 2000, n_init: int = 1
 ) -> list[dict]:
-    """K-means for every K and seed: rows with ``k``, ``seed``, ``silhouette`` (on n points) and ``clusters`` (N,)."""
-    x = _rows(features)
+    """K-means for every K and seed: rows with ``k``, ``seed``, ``silhouette`` (on n points) and ``clusters`` (N,).
+
+    Raises:
+        ValueError: no K or no seed, and what ``kmeans`` and ``silhouette`` refuse.
+    """
+    arguments.some("ks", ks)
+    arguments.some("seeds", seeds)
+    x = _rows("features", features, 2)
     rows = []
     for k in ks:
         for seed in seeds:
@@ -89,7 +109,16 @@ def scan_k(
 
 
 def best_k(rows: Sequence[dict]) -> int:
-    """The K with the largest silhouette, averaged over the seeds; of equals the smallest."""
+    """The K with the largest silhouette, averaged over the seeds; of equals the smallest.
+
+    Args:
+        rows: as ``scan_k`` gives them.
+
+    Raises:
+        ValueError: no rows, or a silhouette that is not finite.
+    """
+    arguments.some("rows", rows)
+    arguments.vector("silhouette of rows", [row["silhouette"] for row in rows])
     means = {k: np.mean([row["silhouette"] for row in rows if row["k"] == k]) for k in {row["k"] for row in rows}}
     return min(means, key=lambda k: (-means[k], k))
 
@@ -97,10 +126,20 @@ def best_k(rows: Sequence[dict]) -> int:
 def contingency(
     clusters: ArrayLike, labels: ArrayLike, n_clusters: int | None = None, n_classes: int | None = None
 ) -> np.ndarray:
-    """How many points of each class are in each cluster: (n_clusters, n_classes) int64."""
+    """How many points of each class are in each cluster: (n_clusters, n_classes) int64.
+
+    Args:
+        clusters, labels: (N,), counted from 0; without ``n_clusters`` or ``n_classes``, up to the largest there is.
+
+    Raises:
+        ValueError: no points, lengths that differ, or a number that is no cluster or class.
+    """
     clusters, labels = _pair(clusters, labels)
-    shape = (n_clusters or int(clusters.max()) + 1, n_classes or int(labels.max()) + 1)
-    table = np.zeros(shape, dtype=np.int64)
+    n_clusters = int(clusters.max()) + 1 if n_clusters is None else arguments.whole("n_clusters", n_clusters, 1)
+    n_classes = int(labels.max()) + 1 if n_classes is None else arguments.whole("n_classes", n_classes, 1)
+    arguments.integers("clusters", clusters, n_classes=n_clusters)
+    arguments.integers("labels", labels, n_classes=n_classes)
+    table = np.zeros((n_clusters, n_classes), dtype=np.int64)
     np.add.at(table, (clusters, labels), 1)
     return table
 
@@ -108,7 +147,10 @@ def contingency(
 def percentages(
     clusters: ArrayLike, labels: ArrayLike, n_clusters: int | None = None, n_classes: int | None = None
 ) -> np.ndarray:
-    """What each cluster is made of: (n_clusters, n_classes), each row sums to 100; an empty cluster's row is zero."""
+    """What each cluster is made of: (n_clusters, n_classes), each row sums to 100; an empty cluster's row is zero.
+
+    Raises: as ``contingency``.
+    """
     table = contingency(clusters, labels, n_clusters, n_classes)
     return 100 * table / np.maximum(table.sum(1, keepdims=True), 1)
 
@@ -120,6 +162,8 @@ def name_clusters(
 
     The one-to-one part is the Hungarian matching that puts most points right. With more clusters than classes, the
     clusters it leaves over are named after the class they hold most of.
+
+    Raises: as ``contingency``.
     """
     table = contingency(clusters, labels, n_clusters, n_classes)
     names = table.argmax(1)
@@ -131,7 +175,11 @@ def name_clusters(
 def hungarian_accuracy(clusters: ArrayLike, labels: ArrayLike) -> float:
     """The share of points that are right under the best one-to-one matching of clusters to classes, in [0, 1].
 
-    With more clusters than classes, the points of unmatched clusters count as wrong.
+    With more clusters than classes, the points of unmatched clusters count as wrong. Which number a cluster has does
+    not matter.
+
+    Raises:
+        ValueError: no points, lengths that differ, or anything but whole numbers.
 
     Source: the matching is Kuhn's (1955); as a clustering score it is used in Xie et al. (2016).
     """
@@ -141,7 +189,10 @@ def hungarian_accuracy(clusters: ArrayLike, labels: ArrayLike) -> float:
 
 
 def agreement(clusters: ArrayLike, labels: ArrayLike) -> dict[str, float]:
-    """``nmi`` and ``ari`` as scikit-learn defines them, and the Hungarian ``accuracy``. 1 is perfect in all three."""
+    """``nmi`` and ``ari`` as scikit-learn defines them, and the Hungarian ``accuracy``. 1 is perfect in all three.
+
+    Raises: as ``hungarian_accuracy``.
+    """
     clusters, labels = _pair(clusters, labels)
     return {
         "nmi": float(normalized_mutual_info_score(labels, clusters)),
@@ -151,20 +202,30 @@ def agreement(clusters: ArrayLike, labels: ArrayLike) -> dict[str, float]:
 
 
 def _pair(clusters: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    clusters, labels = np.asarray(clusters), np.asarray(labels)
-    if clusters.shape != labels.shape or clusters.ndim != 1 or not len(labels):
-        raise ValueError(
-            f"clusters and labels must be two non-empty lists of one length, got {clusters.shape} and {labels.shape}"
-        )
+    clusters, labels = arguments.integers("clusters", clusters), arguments.integers("labels", labels)
+    arguments.equally_long(clusters=len(clusters), labels=len(labels))
     return clusters, labels
 
 
-def _rows(features: Features) -> Any:
-    """Whatever holds numbers -> float32 (N, d), sparse ones left sparse.
+def _rows(name: str, features: Features, least: int = 1) -> Any:
+    """Whatever holds finite numbers -> (N, d) float32 or float64, sparse ones left sparse.
 
     Any: SciPy declares no type for what its matrices and arrays have in common.
     """
-    x: Any = features if issparse(features) else np.asarray(features)
-    if x.ndim != 2:
-        raise ValueError(f"features must be (N, d), got {tuple(x.shape)}; flatten images first")
-    return x if x.dtype == np.float32 else x.astype(np.float32)
+    if not issparse(features):
+        return arguments.matrix(name, features, least)
+    x: Any = features
+    arguments.shaped(name, x, ("N", "d"), least)
+    arguments.finite(name, x.data)
+    return x.astype(np.result_type(x.dtype, np.float32), copy=False)
+
+
+def _centred(x: Any) -> tuple[Any, Any]:
+    """Rows about their mean, and that mean: far from the origin, squared lengths would drown distances.
+
+    Sparse rows, which the shift would fill, stay where they are.
+    """
+    if issparse(x):
+        return x, np.zeros(x.shape[1], dtype=x.dtype)
+    centre = x.mean(0, dtype=np.float64)
+    return x - centre.astype(x.dtype), centre.astype(x.dtype)

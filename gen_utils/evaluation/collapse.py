@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..data import to_uint8
 from ..samplers import Energy, Kernel, Start, sample
+from . import arguments
 from .corruptions import shift
 from .outliers import auroc, energies
 
@@ -25,7 +26,13 @@ def energy_report(energy: nn.Module, images: Tensor, generator: torch.Generator 
             collapsed model; ``gap``: mean energy of uniform noise minus that of data, in units of the spread;
         ``auroc_noise``, ``auroc_shifted``, ``auroc_blend``: how often uniform noise, the data moved sideways by a
             quarter of the width, and the average of two images have a higher energy than data. ½ is blind.
+
+    Raises:
+        ValueError: fewer than two images or four columns, images of another kind, energies that are not finite.
     """
+    arguments.images("images", images, uint8=False, least=2)
+    if images.shape[-1] < 4:
+        raise ValueError(f"images must be at least 4 pixels wide to be moved by a quarter, got {images.shape[-1]}")
     noise = torch.rand(images.shape, generator=generator) * 2 - 1
     # An average of two faces has the right colours in the right places and is no face.
     blend = (images + images[torch.randperm(len(images), generator=generator)]) / 2
@@ -69,10 +76,17 @@ def chain_length_test(
 
     Returns:
         length -> measure of the n chains of that length.
+
+    Raises:
+        ValueError: no lengths or one below zero, no chains, or a measure that is not finite.
     """
+    arguments.some("lengths", lengths)
+    lengths = [arguments.whole("lengths", length, 0) for length in lengths]
+    n = arguments.whole("n", n, 1)
     x0 = start.draw(n, generator=generator)
     found = {}
     for length in lengths:
         stream = torch.Generator(generator.device).manual_seed(generator.initial_seed() + 1)
-        found[length] = measure(to_uint8(sample(energy, x0, kernel, length, generator=stream, fast=fast).x))
+        images = to_uint8(sample(energy, x0, kernel, length, generator=stream, fast=fast).x)
+        found[length] = arguments.number(f"the measure after {length} steps", measure(images))
     return found

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from . import arguments
+
 
 @dataclass(frozen=True)
 class ClassCoverage:
@@ -34,12 +36,10 @@ def class_coverage(logits: Tensor, *, threshold: float = 0.9) -> ClassCoverage:
     A finite even sample has a KL above zero too, about (K - 1) / 2N.
 
     Raises:
-        ValueError: no samples, or a threshold outside (0, 1].
+        ValueError: no samples, logits that are not finite, or a threshold outside (0, 1].
     """
-    if logits.ndim != 2 or not len(logits):
-        raise ValueError(f"logits must be (N, K) with N >= 1, got {tuple(logits.shape)}")
-    if not 0 < threshold <= 1:
-        raise ValueError(f"the threshold is a probability in (0, 1], got {threshold}")
+    logits = arguments.logits("logits", logits)
+    threshold = arguments.number("threshold", threshold, above=0, most=1)
     histogram = logits.argmax(1).bincount(minlength=logits.shape[1])
     return ClassCoverage(
         histogram,
@@ -61,11 +61,9 @@ def stacked_modes(digits: Tensor, *, n_classes: int = 10) -> tuple[int, float]:
     Raises:
         ValueError: another shape, or a class that is not there.
     """
-    if digits.ndim != 2 or digits.shape[1] != 3 or not len(digits):
-        raise ValueError(f"digits must be (N, 3), got {tuple(digits.shape)}")
-    if digits.min() < 0 or digits.max() >= n_classes:
-        raise ValueError(f"classes run from 0 to {n_classes - 1}, got {digits.min()} to {digits.max()}")
-    place = digits @ torch.tensor([n_classes**2, n_classes, 1], device=digits.device)
+    n_classes = arguments.whole("n_classes", n_classes, 2)
+    classes = torch.from_numpy(arguments.integers("digits", digits, ("N", 3), n_classes))
+    place = classes @ torch.tensor([n_classes**2, n_classes, 1])
     histogram = place.bincount(minlength=n_classes**3)
     return int((histogram > 0).sum()), _kl_to_uniform(histogram)
 
@@ -82,15 +80,13 @@ def precision_recall(features_real: Tensor, features_fake: Tensor, k: int = 3) -
     Source: Kynkäänniemi et al. (2019). (torchmetrics has no such metric.)
 
     Raises:
-        ValueError: different dimensions, too few rows, or k < 1.
+        ValueError: different dimensions, no more than k rows, values that are not finite, or k < 1.
     """
-    if features_real.ndim != 2 or features_fake.ndim != 2 or features_real.shape[1] != features_fake.shape[1]:
-        raise ValueError(
-            f"features must be (N, d) and (M, d), got {tuple(features_real.shape)} and {tuple(features_fake.shape)}"
-        )
-    if k < 1 or min(len(features_real), len(features_fake)) <= k:
-        raise ValueError(f"k = {k} neighbours want k >= 1 and more than k rows in each set")
-    real, fake = features_real.double(), features_fake.double()
+    k = arguments.whole("k", k, 1)
+    real, fake = (
+        torch.from_numpy(array)
+        for array in arguments.feature_pair(features_real=features_real, features_fake=features_fake, least=k + 1)
+    )
     return _inside(fake, real, k), _inside(real, fake, k)
 
 

@@ -14,6 +14,8 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import mutual_info_score
 from sklearn.model_selection import train_test_split
 
+from . import arguments
+
 
 def mutual_information(codes: ArrayLike, factors: ArrayLike, *, n_bins: int = 20) -> tuple[np.ndarray, np.ndarray]:
     """(d, k) mutual information in nats of each binned code with each factor, and the factors' entropies (k,).
@@ -25,12 +27,14 @@ def mutual_information(codes: ArrayLike, factors: ArrayLike, *, n_bins: int = 20
     The plug-in estimate is biased upwards, by about (bins - 1)(values - 1)/(2N): use thousands of images.
 
     Raises:
-        ValueError: shapes that do not match, codes that are not finite, or no factor that varies.
+        ValueError: shapes that do not match, codes that are not finite, factors that are not whole, no factor
+            that varies, or fewer than two bins.
     """
-    codes, factors = _columns(codes, factors)
-    binned = [np.digitize(c, np.linspace(c.min(), c.max(), n_bins + 1)[1:-1]) for c in codes.T]
-    information = np.array([[mutual_info_score(c, f) for f in factors.T] for c in binned])
-    return information, np.array([mutual_info_score(f, f) for f in factors.T])
+    told, known = _columns(codes, factors)
+    n_bins = arguments.whole("n_bins", n_bins, 2)
+    binned = [np.digitize(c, np.linspace(c.min(), c.max(), n_bins + 1)[1:-1]) for c in told.T]
+    information = np.array([[mutual_info_score(c, f) for f in known.T] for c in binned])
+    return information, np.array([mutual_info_score(f, f) for f in known.T])
 
 
 def mutual_information_gap(codes: ArrayLike, factors: ArrayLike, *, n_bins: int = 20) -> float:
@@ -44,7 +48,7 @@ def mutual_information_gap(codes: ArrayLike, factors: ArrayLike, *, n_bins: int 
     """
     information, entropy = mutual_information(codes, factors, n_bins=n_bins)
     if len(information) < 2:
-        raise ValueError("the gap between the best code and the second needs at least two codes")
+        raise ValueError("codes: the gap between the best code and the second needs at least two codes")
     second, best = np.sort(information, axis=0)[-2:]
     return float(((best - second) / entropy).mean())
 
@@ -68,21 +72,31 @@ def dci(codes: ArrayLike, factors: ArrayLike, *, seed: int = 0, n_trees: int = 3
     Args:
         codes: (N, d); factors: (N, k), predicted as classes; a quarter of the rows is held out.
 
-    Raises: as ``mutual_information``; a single varying factor or a single code, for which entropies say nothing.
+    Raises: as ``mutual_information``; a single varying factor or a single code, for which entropies say nothing; fewer
+        than eight rows; codes that do not vary, or that no tree can use.
 
     Source: Eastwood & Williams (2018), section 2.
     """
-    codes, factors = _columns(codes, factors)
-    if codes.shape[1] < 2 or factors.shape[1] < 2:
-        raise ValueError(f"DCI needs two codes and two varying factors, got {codes.shape[1]} and {factors.shape[1]}")
-    train, test = train_test_split(np.arange(len(codes)), test_size=0.25, random_state=seed)
+    told, known = _columns(codes, factors, 8)
+    n_trees = arguments.whole("n_trees", n_trees, 1)
+    if told.shape[1] < 2 or known.shape[1] < 2:
+        got = f"{told.shape[1]} and {known.shape[1]}"
+        raise ValueError(f"codes and factors: DCI needs two codes and two factors that vary, got {got}")
+    width = np.ptp(told, axis=0)
+    if not width.any():
+        raise ValueError("codes: none varies over the rows, so they tell nothing; look at the encoder")
+    # Trees ask only for the order, and scikit-learn's keep float32: far from the origin it would be lost.
+    told = (told - told.min(0)) / np.where(width > 0, width, 1)
+    train, test = train_test_split(np.arange(len(told)), test_size=0.25, random_state=seed)
     importance, accuracy = [], []
-    for factor in factors.T:
+    for factor in known.T:
         forest = RandomForestClassifier(n_trees, max_depth=12, random_state=seed, n_jobs=n_jobs)
-        forest.fit(codes[train], factor[train])
+        forest.fit(told[train], factor[train])
         importance.append(forest.feature_importances_)
-        accuracy.append(forest.score(codes[test], factor[test]))
+        accuracy.append(forest.score(told[test], factor[test]))
     matrix = np.stack(importance, axis=1)
+    if not matrix.any():
+        raise ValueError("codes: no tree found a use for any of them; take more rows")
     per_code, per_factor = _purity(matrix), _purity(matrix.T)
     weight = matrix.sum(1) / matrix.sum()
     return DCI(float(weight @ per_code), float(per_factor.mean()), float(np.mean(accuracy)), matrix)
@@ -96,13 +110,12 @@ def _purity(importance: np.ndarray) -> np.ndarray:
     return 1 - entropy / np.log(importance.shape[1])
 
 
-def _columns(codes: ArrayLike, factors: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    codes, factors = np.asarray(codes, dtype=np.float64), np.asarray(factors)
-    if codes.ndim != 2 or factors.ndim != 2 or len(codes) != len(factors) or len(codes) < 2:
-        raise ValueError(f"codes must be (N, d) and factors (N, k), got {codes.shape} and {factors.shape}")
-    if not np.isfinite(codes).all():
-        raise ValueError("the codes hold values that are not finite")
-    factors = factors[:, factors.max(0) > factors.min(0)]
-    if factors.shape[1] == 0:
-        raise ValueError("no factor varies, so there is nothing to be told of it")
-    return codes, factors
+def _columns(codes: ArrayLike, factors: ArrayLike, least: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    """Codes (N, d) as float64, and the columns of factors (N, k) that vary."""
+    told = arguments.matrix("codes", codes, least).astype(np.float64)
+    known = arguments.integers("factors", factors, ("N", "k"))
+    arguments.equally_long(codes=len(told), factors=len(known))
+    known = known[:, known.max(0) > known.min(0)]
+    if known.shape[1] == 0:
+        raise ValueError("factors: none varies over the rows, so there is nothing to be told")
+    return told, known

@@ -17,6 +17,7 @@ from .. import checkpoints
 from ..base.places import chosen_folder
 from ..data import to_float, to_uint8
 from ..models.protocols import FeatureNetwork
+from . import arguments
 
 
 @dataclass(frozen=True)
@@ -59,14 +60,13 @@ class FrozenFeatures(nn.Module):
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
+        arguments.images("x", x)
         expected = self.takes or (3, *x.shape[2:])
-        if x.ndim != 4 or tuple(x.shape[1:]) != tuple(expected):
+        if tuple(x.shape[1:]) != tuple(expected):
             wanted = "(N, 3, H, W)" if self.takes is None else f"(N, {', '.join(map(str, self.takes))})"
             raise ValueError(
-                f"{self.name} takes images {wanted}, got {tuple(x.shape)}; resized images are other images"
+                f"x: {self.name} takes images {wanted}, got {tuple(x.shape)}; resized images are other images"
             )
-        if x.is_floating_point() and x.numel() and (not torch.isfinite(x).all() or x.abs().amax() > 1.01):
-            raise ValueError("images are uint8, or floats in [-1, 1]; these hold other values")
         if self.name == "inception":
             return self.network(x if x.dtype == torch.uint8 else to_uint8(x)).float()
         return features_of(self.network, to_float(x) if x.dtype == torch.uint8 else x).float()
@@ -93,8 +93,7 @@ def feature_network(name: str) -> FrozenFeatures:
         ValueError: an unknown name, or weights that are not the ones whose figures stand in this workbook.
         FileNotFoundError: the weights are missing.
     """
-    if name not in NETWORKS:
-        raise ValueError(f"unknown feature network {name!r}; known: {', '.join(NETWORKS)}")
+    arguments.choice("name", name, NETWORKS)
     if name == "inception":
         return FrozenFeatures(name, _inception())
     if checkpoints.read_card(name)["sha256"] != NETWORKS[name].sha256:

@@ -9,6 +9,8 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor
 from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, MultivariateNormal, Normal
 
+from . import arguments
+
 
 def fit_density(
     samples: Tensor | None,
@@ -23,20 +25,23 @@ def fit_density(
     Args: as for ``posterior_log_ratios``.
 
     Raises:
-        ValueError: an unknown covariance, a shrink that is not positive, too few samples for what is fitted.
+        ValueError: an unknown density or covariance, a shrink that is not positive, samples that are not finite, or too
+            few for what is fitted.
     """
     if samples is None:
         return None
+    arguments.shaped("samples", samples, ("L", "B", "d"))
+    arguments.finite("samples", samples)
     n, _, d = samples.shape
-    if covariance not in ("full", "shrunk", "diagonal"):
-        raise ValueError(f'covariance is "full", "shrunk" or "diagonal", got {covariance!r}')
+    arguments.choice("density", density, ("gaussian", "gmm"))
+    arguments.choice("covariance", covariance, ("full", "shrunk", "diagonal"))
+    n_components = arguments.whole("n_components", n_components, 1)
+    shrink = arguments.number("shrink", shrink, above=0)
     if density == "gmm" and covariance == "shrunk":
         raise ValueError('a mixture is fitted with covariance="full" or "diagonal"; only a Gaussian\'s can be shrunk')
-    if not shrink > 0:
-        raise ValueError(f"shrink must be positive, got {shrink}")
     needed = (d + 2 if covariance == "full" else 3) * (n_components if density == "gmm" else 1)
     if n < needed:
-        raise ValueError(f"{n} samples an image are too few to fit {density} with {covariance} covariance in {d} "
+        raise ValueError(f"samples: {n} an image are too few to fit {density} with {covariance} covariance in {d} "
                          f"dimensions: draw at least {needed}, or choose covariance=\"shrunk\"")  # fmt: skip
     if density == "gmm":
         return _mixture(samples, covariance, n_components, shrink, generator)

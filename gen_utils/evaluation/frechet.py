@@ -11,9 +11,10 @@ from scipy import linalg
 from torch import Tensor, nn
 
 from ..data import ImageSet, to_float
+from . import arguments
 from .feature_networks import FrozenFeatures, feature_network, features_of
 from .intervals import bootstrap
-from .kernel_distance import checked_features, kernel_interval
+from .kernel_distance import kernel_interval
 
 
 @torch.no_grad()
@@ -21,8 +22,13 @@ def extract_features(network: nn.Module, images: Tensor | ImageSet, *, batch_siz
     """(N, d) features of ``network.features`` on uint8 images or on floats in [-1, 1], in eval mode.
 
     A ``FrozenFeatures`` is called as it is.
+
+    Raises:
+        ValueError: no images, images of another kind, or features that are not finite.
     """
     images = images.images if isinstance(images, ImageSet) else images
+    arguments.images("images", images)
+    batch_size = arguments.whole("batch_size", batch_size, 1)
     frozen = isinstance(network, FrozenFeatures)
     was_training, device = network.training, next(network.parameters()).device
     network.eval()
@@ -36,11 +42,13 @@ def extract_features(network: nn.Module, images: Tensor | ImageSet, *, batch_siz
             parts.append(features_of(network, to_float(batch) if batch.dtype == torch.uint8 else batch).cpu())
     finally:
         network.train(was_training)
-    return torch.cat(parts)
+    found = torch.cat(parts)
+    arguments.finite("the features of images", found)
+    return found
 
 
 def frechet_distance(features_a: Tensor, features_b: Tensor) -> float:
-    """‖μa - μb‖² + tr(Σa + Σb - 2(Σa Σb)^½), in float64, the covariances divided by N - 1.
+    """‖μa - μb‖² + tr(Σa + Σb - 2(Σa Σb)^½), in float64, the covariances divided by N - 1; never below zero.
 
     Args:
         features_a, features_b: (N, d) and (M, d). The estimate is biased upwards by a term in 1/N,
@@ -52,12 +60,12 @@ def frechet_distance(features_a: Tensor, features_b: Tensor) -> float:
 
     Source: Heusel et al. (2017), equation 6; the distance itself is Dowson & Landau's (1982).
     """
-    a, b = checked_features(features_a, features_b)
+    a, b = arguments.feature_pair(features_a=features_a, features_b=features_b)
     cov_a, cov_b = (np.atleast_2d(np.cov(f, rowvar=False)) for f in (a, b))
     # The eigenvalues of Σa Σb are real and non-negative; rounding can make the smallest ones not so.
     eigenvalues = np.asarray(linalg.eigvals(cov_a @ cov_b), dtype=np.complex128).real.clip(min=0)
     gap = a.mean(0) - b.mean(0)
-    return float(gap @ gap + np.trace(cov_a) + np.trace(cov_b) - 2 * np.sqrt(eigenvalues).sum())
+    return max(0.0, float(gap @ gap + np.trace(cov_a) + np.trace(cov_b) - 2 * np.sqrt(eigenvalues).sum()))
 
 
 def frechet_interval(
@@ -68,8 +76,12 @@ def frechet_interval(
     It covers what other images from the same data and the same model would change. It does not cover another training
     run, nor another feature network. As the estimate is biased upwards (by about a constant over N) and a resample
     twice as much, the interval is the basic one, which takes the bias out: it may lie below the estimate itself.
+
+    Raises:
+        ValueError: what ``frechet_distance`` and ``bootstrap`` refuse.
     """
-    a, b = (torch.from_numpy(x) for x in checked_features(features_a, features_b))
+    pair = arguments.feature_pair(features_a=features_a, features_b=features_b)
+    a, b = map(torch.from_numpy, pair)
     return bootstrap(frechet_distance, (a,), (b,), n=n, level=level, seed=seed, bounds=(0.0, float("inf")))
 
 
@@ -108,6 +120,9 @@ def image_distances(
     Raises:
         ValueError: an unknown network, images of another shape or scale, or too few of them.
     """
+    resamples = 0 if resamples == 0 else arguments.whole("resamples", resamples, 2)
+    for name, images in (("real", real), ("fake", fake)):
+        arguments.images(name, images.images if isinstance(images, ImageSet) else images, least=2)
     frozen = feature_network(network) if isinstance(network, str) else network
     n_real, n_fake, d = len(real), len(fake), frozen.num_features
     if strict and min(n_real, n_fake) <= d:
@@ -116,7 +131,6 @@ def image_distances(
             f"singular. Take at least {d + 1} on each side"
         )
     a, b = (extract_features(frozen, images).double() for images in (real, fake))
-    checked_features(a, b)
     frechet, kernel = _by_torchmetrics(a, b, seed)
     between = frechet_interval(a, b, n=resamples, seed=seed) if resamples else None
     around = kernel_interval(a, b, n=resamples, seed=seed) if resamples else None
@@ -152,4 +166,4 @@ def _by_torchmetrics(a: Tensor, b: Tensor, seed: int) -> tuple[float, float]:
         for metric in metrics:
             metric.update(a, real=True)
             metric.update(b, real=False)
-        return float(metrics[0].compute()), float(metrics[1].compute()[0])
+        return max(0.0, float(metrics[0].compute())), float(metrics[1].compute()[0])

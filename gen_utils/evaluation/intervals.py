@@ -10,10 +10,19 @@ import torch
 from scipy.stats import binomtest
 from torch import Tensor
 
+from . import arguments
+
 
 def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's interval for a share, which is sensible near 0 and 1 too. Source: Wilson (1927), by SciPy."""
-    found = binomtest(int(successes), int(n)).proportion_ci(level, method="wilson")
+    """Wilson's interval for a share, which is sensible near 0 and 1 too. Source: Wilson (1927), by SciPy.
+
+    Raises:
+        ValueError: no trials, successes that are not 0 to n, or a level outside (0, 1).
+    """
+    n = arguments.whole("n", n, 1)
+    successes = arguments.whole("successes", successes, 0, n)
+    level = arguments.number("level", level, above=0, below=1)
+    found = binomtest(successes, n).proportion_ci(level, method="wilson")
     return float(found.low), float(found.high)
 
 
@@ -37,19 +46,26 @@ def bootstrap(
         bounds: what the statistic can be; the interval is cut there.
 
     Raises:
-        ValueError: tensors of one group that differ in length.
+        ValueError: no rows, tensors of one group that differ in length, fewer than two resamples, a level outside
+            (0, 1), or a statistic that is not finite.
 
     Source: Davison & Hinkley (1997), section 5.2.
     """
+    arguments.some("groups", groups)
     for group in groups:
-        if len({len(tensor) for tensor in group}) != 1:
-            raise ValueError(f"the tensors of a group have one length, got {[len(t) for t in group]}")
+        arguments.some("a group of tensors", group)
+        arguments.equally_long(**{f"tensor {i} of a group": len(tensor) for i, tensor in enumerate(group, 1)})
+        arguments.some("tensor 1 of a group", group[0])
+    n = arguments.whole("n", n, 2)
+    level = arguments.number("level", level, above=0, below=1)
+    bounds = arguments.span("bounds", bounds, infinite=True)
     stream = torch.Generator().manual_seed(seed)
     values = []
     for _ in range(n):
         index = [torch.randint(len(g[0]), (len(g[0]),), generator=stream) for g in groups]
-        values.append(statistic(*(t[i] for g, i in zip(groups, index, strict=True) for t in g)))
-    whole = statistic(*(t for g in groups for t in g))
+        resampled = statistic(*(t[i] for g, i in zip(groups, index, strict=True) for t in g))
+        values.append(arguments.number("the statistic of a resample", resampled))
+    whole = arguments.number("the statistic", statistic(*(t for g in groups for t in g)))
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
 
     def cut(value: float) -> float:
@@ -59,16 +75,25 @@ def bootstrap(
 
 
 def log_mean_exp(log_weights: Tensor, dim: int = 0) -> Tensor:
-    """log of the mean of exp(log_weights) along ``dim``, without overflow."""
+    """log of the mean of exp(log_weights) along ``dim``, without overflow.
+
+    Raises:
+        ValueError: no weights, or log weights that are NaN or +inf. Where all are -inf, so is the result.
+    """
+    log_weights = arguments.log_weights("log_weights", log_weights, dim)
     return torch.logsumexp(log_weights, dim) - math.log(log_weights.shape[dim])
 
 
 def weight_ess(log_weights: Tensor, dim: int = 0) -> Tensor:
     """(Σw)²/Σw²: how many equal weights these are worth; 1 means one chain decides everything.
 
+    Raises:
+        ValueError: no weights, log weights that are NaN or +inf, or no weight above zero.
+
     Source: Kong (1992); Neal (2001), section 4, reads 1 + var(w/mean w) the same way.
     """
-    return torch.exp(2 * torch.logsumexp(log_weights, dim) - torch.logsumexp(2 * log_weights, dim))
+    weights = _relative(log_weights, dim)
+    return weights.sum(dim).square() / weights.square().sum(dim)
 
 
 def log_mean_exp_error(log_weights: Tensor, dim: int = 0, *, n_chains: int | None = None) -> Tensor:
@@ -82,11 +107,14 @@ def log_mean_exp_error(log_weights: Tensor, dim: int = 0, *, n_chains: int | Non
             whatever the correlation inside a chain.
 
     Raises:
-        ValueError: rows that are no multiple of ``n_chains``, or fewer than two chains.
+        ValueError: fewer than two weights, or what ``weight_ess`` refuses; rows that are no multiple of ``n_chains``,
+            or fewer than two chains.
     """
+    log_weights = arguments.log_weights("log_weights", log_weights, dim, least=2)
     if n_chains is not None:
-        if n_chains < 2 or log_weights.shape[dim] % n_chains:
-            raise ValueError(f"{log_weights.shape[dim]} weights are not so many draws of each of {n_chains} chains")
+        n_chains = arguments.whole("n_chains", n_chains, 2)
+        if log_weights.shape[dim] % n_chains:
+            raise ValueError(f"n_chains must divide the {log_weights.shape[dim]} log_weights, got {n_chains}")
         rows = log_weights.movedim(dim, 0)
         log_weights, dim = log_mean_exp(rows.reshape(-1, n_chains, *rows.shape[1:])), 0
         # The means are independent. Few of them: divide by n - 1, as below it does not matter.
@@ -94,3 +122,14 @@ def log_mean_exp_error(log_weights: Tensor, dim: int = 0, *, n_chains: int | Non
         return (1 / weight_ess(log_weights) - 1 / n).clamp(min=0).mul(n / (n - 1)).sqrt()
     n = log_weights.shape[dim]
     return (1 / weight_ess(log_weights, dim) - 1 / n).clamp(min=0).sqrt()
+
+
+def _relative(log_weights: Tensor, dim: int) -> Tensor:
+    """The weights over the largest of them along ``dim``."""
+    log_weights = arguments.log_weights("log_weights", log_weights, dim)
+    largest = log_weights.amax(dim, keepdim=True)
+    if largest.isneginf().any():
+        raise ValueError(
+            "log_weights: all along an axis are -inf, weights of zero, whose worth cannot be told; draw more"
+        )
+    return (log_weights - largest).exp()

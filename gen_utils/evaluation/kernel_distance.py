@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
+from . import arguments
+
 
 def kernel_distance(features_a: Tensor, features_b: Tensor) -> float:
     """The unbiased estimate of MMD² with the cubic kernel (x·y / d + 1)³, in float64.
@@ -19,7 +21,7 @@ def kernel_distance(features_a: Tensor, features_b: Tensor) -> float:
 
     Source: Bińkowski et al. (2018), "Demystifying MMD GANs", which names it the kernel inception distance.
     """
-    a, b = checked_features(features_a, features_b)
+    a, b = arguments.feature_pair(features_a=features_a, features_b=features_b)
     k_aa, k_bb, k_ab = _kernels(a, b)
     return float(_unbiased(k_aa, k_bb, k_ab, np.ones((1, len(a))), np.ones((1, len(b))))[0])
 
@@ -32,8 +34,13 @@ def kernel_interval(
     It comes from ``n`` half-samples, drawn without replacement: half of a finite set varies as a whole set does among
     whole sets. (A bootstrap would take a row twice, and the kernel of a row with itself is what the estimate leaves
     out.) For two sets from one source it is too wide, by up to √3.
+
+    Raises:
+        ValueError: what ``kernel_distance`` refuses, fewer than four rows or two half-samples, a level outside (0, 1).
     """
-    a, b = checked_features(features_a, features_b)
+    a, b = arguments.feature_pair(features_a=features_a, features_b=features_b, least=4)
+    n = arguments.whole("n", n, 2)
+    level = arguments.number("level", level, above=0, below=1)
     kernels, stream = _kernels(a, b), np.random.default_rng(seed)
     halves = [_halves(len(x), n, stream) for x in (a, b)]
     values = _unbiased(*kernels, *halves)
@@ -42,18 +49,24 @@ def kernel_interval(
     return whole - reach, whole + reach
 
 
-def checked_features(features_a: Tensor, features_b: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Both as float64 arrays (N, d) and (M, d), or a ValueError that says what is wrong with them."""
-    a, b = (np.asarray(f.cpu() if isinstance(f, Tensor) else f, dtype=np.float64) for f in (features_a, features_b))
-    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < 2:
-        raise ValueError(f"features must be (N, d) and (M, d) with at least two rows, got {a.shape} and {b.shape}")
-    if not (np.isfinite(a).all() and np.isfinite(b).all()):
-        raise ValueError("the features hold values that are not finite; look at the images before measuring them")
-    return a, b
-
-
 def _kernels(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    k_aa, k_bb, k_ab = ((x @ y.T / a.shape[1] + 1) ** 3 for x, y in ((a, a), (b, b), (a, b)))
+    """The kernel k(x, y) - k(x, m) - k(m, y) + k(m, m), m the mean of all rows: within a, within b, and between.
+
+    What depends on one row alone cancels in MMD², and far from the origin it would leave nothing but rounding.
+    """
+    d, m = a.shape[1], np.concatenate((a, b)).mean(0)
+    centred = [x - m for x in (a, b)]
+    along = [x @ m / d for x in centred]
+    base = m @ m / d + 1  # (x·y / d + 1) = base + along x + along y + across
+
+    def kernel(i: int, j: int) -> np.ndarray:
+        across = centred[i] @ centred[j].T / d
+        flat = base + along[i][:, None] + along[j]
+        whole = flat + across
+        rest = across * (whole**2 + whole * flat + flat**2)
+        return 3 * (base + flat) * along[i][:, None] * along[j] + rest
+
+    k_aa, k_bb, k_ab = kernel(0, 0), kernel(1, 1), kernel(0, 1)
     np.fill_diagonal(k_aa, 0)  # no row is compared with itself
     np.fill_diagonal(k_bb, 0)
     return k_aa, k_bb, k_ab

@@ -12,6 +12,7 @@ from torch.distributions import Distribution
 from ..models import LatentVariableModel
 from ..models.vaebm import lost
 from ..samplers import Energy
+from . import arguments
 
 
 def log_joint(model: LatentVariableModel, x: Tensor, z: Tensor) -> Tensor:
@@ -28,8 +29,8 @@ def posterior_energy(
 
     z = μ + s u with the mean and standard deviations of the encoder, or of the prior.
     """
-    if n_chains < 1:
-        raise ValueError(f"n_chains must be at least 1, got {n_chains}")
+    n_chains = arguments.whole("n_chains", n_chains, 1)
+    arguments.choice("whiten", whiten, ("prior", "posterior"))
     with torch.no_grad():
         posterior = checked_posterior(model, x)
         base = posterior if whiten == "posterior" else model.prior().expand(posterior.batch_shape)
@@ -58,12 +59,8 @@ def checked_posterior(model: LatentVariableModel, x: Tensor) -> Distribution:
         raise ValueError(f"x must be a batch of images (B, *event), got {tuple(x.shape)}")
     parts = model.modules() if isinstance(model, nn.Module) else ()
     if any(part.training and isinstance(part, nn.modules.batchnorm._NormBase) for part in parts):
-        raise ValueError(
-            "the model is in training mode, where batch norm makes images depend on each other: .eval() first"
-        )
-    finite = torch.isfinite(x.flatten(1)).all(1)
-    if not finite.all():
-        raise ValueError(f"{int((~finite).sum())} of {len(x)} images hold values that are not finite")
+        raise ValueError("model is in training mode, where batch norm makes images depend on each other: .eval() first")
+    arguments.finite("x", x)
     posterior = model.posterior(x)
     likelihood = model.likelihood(posterior.mean)
     if not isinstance(likelihood, Distribution):
@@ -79,7 +76,7 @@ def checked_posterior(model: LatentVariableModel, x: Tensor) -> Distribution:
     inside = likelihood.support.check(x)
     if not inside.all():
         raise ValueError(
-            f"{int((~inside).sum())} of {len(x)} images have values outside the support of the likelihood: their "
+            f"x: {int((~inside).sum())} of {len(x)} images have values outside the support of the likelihood: their "
             "probability is zero. Binarise for a Bernoulli, keep the grey levels for a discretised one"
         )
     return posterior

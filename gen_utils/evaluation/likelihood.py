@@ -20,6 +20,7 @@ from torch.distributions import Distribution
 
 from ..models import LatentVariableModel
 from ..samplers import HMC, sample, warm_up
+from . import arguments
 from .annealing import annealed_importance, sigmoid_betas, standard_normal
 from .fitted_density import fit_density
 from .intervals import log_mean_exp, log_mean_exp_error, weight_ess
@@ -64,7 +65,8 @@ def importance_weighted(
         (B,) nats, detached.
 
     Raises:
-        ValueError: K < 1, a likelihood that is not a Distribution over one image, images outside of its support.
+        ValueError: K < 1, a likelihood that is not a Distribution over one image, images that are not finite or outside
+            of its support, weights that are NaN.
 
     Source: Burda et al. (2016), equation 8.
     """
@@ -87,8 +89,7 @@ def importance_log_weights(
 
     Raises: as ``importance_weighted``.
     """
-    if n_samples < 1:
-        raise ValueError(f"n_samples must be at least 1, got {n_samples}")
+    n_samples, rows = arguments.whole("n_samples", n_samples, 1), arguments.whole("rows", rows, 1)
     posterior = checked_posterior(model, x)
     proposal = posterior if proposal is None else proposal
     if proposal.batch_shape != x.shape[:1]:
@@ -98,7 +99,7 @@ def importance_log_weights(
         for first in range(0, n_samples, at_once):
             z = proposal.sample((min(at_once, n_samples - first),))  # (k, B, latent)
             parts.append(log_joint(model, x, z) - proposal.log_prob(z))
-    return torch.cat(parts)
+    return arguments.log_weights("log p(x, z) - log q(z | x)", torch.cat(parts), 0)
 
 
 def posterior_density(
@@ -165,15 +166,14 @@ def posterior_log_ratios(
             leapfrog steps a trajectory, trajectories between two draws that are kept.
 
     Raises:
-        ValueError: what ``importance_weighted`` refuses; an unknown density or covariance; for a full covariance, no
-            more draws than latent dimensions.
+        ValueError: what ``importance_weighted`` refuses; an unknown density or covariance; settings below one; for a
+            full covariance, no more draws than latent dimensions.
     """
-    if n_samples < 1:
-        raise ValueError(f"n_samples must be at least 1, got {n_samples}")
-    if density not in ("gaussian", "gmm", "encoder"):
-        raise ValueError(f'density is "gaussian", "gmm" or "encoder", got {density!r}')
+    n_samples, thin = arguments.whole("n_samples", n_samples, 1), arguments.whole("thin", thin, 1)
+    n_leapfrog, n_warmup = arguments.whole("n_leapfrog", n_leapfrog, 1), arguments.whole("n_warmup", n_warmup, 1)
+    arguments.choice("density", density, ("gaussian", "gmm", "encoder"))
     if density == "encoder" and (shrink != 1.0 or covariance != "full"):
-        raise ValueError("the encoder's density is taken as it is: shrink and covariance are for fitted ones")
+        raise ValueError("density: the encoder's is taken as it is: shrink and covariance are for fitted ones")
     energy, start = posterior_energy(model, x, n_chains)
     u0 = start(generator)
     kernel, u = warm_up(energy, u0, HMC(0.1, n_leapfrog, jitter=0.3), n_warmup, generator=generator)
@@ -201,7 +201,7 @@ def posterior_log_ratios(
             parts.append(-energy(padded.flatten(0, 1)).reshape(n_chains, len(x))[: len(part)])
         joint = torch.cat(parts)
         log_q = standard_normal(at.flatten(0, 1)).reshape(at.shape[:2]) if q is None else q.log_prob(at)
-    return log_q - joint
+    return arguments.log_weights("log q(z) - log p(x, z)", log_q - joint, 0)
 
 
 def annealed_log_weights(
@@ -225,8 +225,7 @@ def annealed_log_weights(
 
     Source: Wu et al. (2017).
     """
-    if base not in ("prior", "posterior"):
-        raise ValueError(f'base is "prior" or "posterior", got {base!r}')
+    arguments.choice("base", base, ("prior", "posterior"))
     energy, start = posterior_energy(model, x, n_chains, whiten=base)
     log_w = annealed_importance(
         lambda u: -energy(u), start(generator), n_temperatures, kernel=kernel, generator=generator
@@ -247,12 +246,12 @@ def bits_per_dim(log_prob: Nats, n_dims: int, *, levels: float = 256) -> Nats:
         Bits a dimension; eight is what 256 equally likely levels cost.
 
     Raises:
-        ValueError: no dimensions, or no levels.
+        ValueError: no dimensions, no levels, or log-probabilities that are NaN or +inf.
 
     Source: Theis et al. (2016), section 3.1; van den Oord et al. (2016) for the convention.
     """
-    if n_dims < 1 or not levels > 0:
-        raise ValueError(f"n_dims and levels must be positive, got {n_dims} and {levels}")
+    n_dims, levels = arguments.whole("n_dims", n_dims, 1), arguments.number("levels", levels, above=0)
+    arguments.log_weights("log_prob", torch.as_tensor(log_prob, dtype=torch.float64).reshape(-1), 0)
     return math.log2(levels) - log_prob / (n_dims * math.log(2))
 
 

@@ -84,6 +84,43 @@ def test_a_coordinate_that_never_moved_is_not_a_good_one():
     assert autocorrelation(path)[:, 0].isnan().all()
 
 
+@pytest.mark.parametrize("method", ["bulk", "mean", "sd"])
+def test_the_unit_and_the_origin_of_a_path_do_not_matter(method):
+    path = ar1(0.95, 500, 4, (3,))
+    expected, correlated = ess(path, method=method), autocorrelation(path, 20)
+    assert expected.max() < 500
+    for scale in (1e-200, 1e-18, 1e18, 1e200):
+        torch.testing.assert_close(ess(path * scale, method=method), expected)
+        torch.testing.assert_close(autocorrelation(path * scale, 20), correlated)
+        torch.testing.assert_close(split_rhat(path * scale), split_rhat(path))
+    torch.testing.assert_close(ess(path + 1e8, method=method), expected, rtol=1e-3, atol=0)
+    torch.testing.assert_close(autocorrelation(path + 1e8, 20), correlated, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["bulk", "mean", "sd"])
+@pytest.mark.parametrize("places", [(0.0, 1.0), (0.1, 0.3), (1e8, 1e8 + 1), (-1e-18, 1e-18)])
+def test_chains_stuck_apart_are_worth_nothing(method, places):
+    path = torch.tensor(places, dtype=torch.float64).repeat(200, 2)[..., None]
+    assert ess(path, method=method).isnan().all()
+    assert split_rhat(path).min() > 1e6
+    assert autocorrelation(path).isnan().all()
+
+
+def test_a_chain_that_keeps_its_distance_says_nothing_of_the_spread():
+    """HMC at resonance: x, -x, x, …; the mean is known well, and the spread is what the chain began with."""
+    signs = (-1.0) ** torch.arange(100, dtype=torch.float64)
+    path = signs[:, None] * torch.tensor([1.0, 2.0, 0.5])
+    assert ess(path, method="sd").isnan() and ess(path, method="mean") > 300
+
+
+def test_a_stuck_chain_is_left_out_of_the_autocorrelation():
+    path = ar1(0.7, 400, 4, (2,))
+    path[:, 1, 0] = 0.1  # one chain, one coordinate; its mean is not exactly 0.1
+    found = autocorrelation(path, 10)
+    torch.testing.assert_close(found[:, 0], autocorrelation(path[:, [0, 2, 3]], 10)[:, 0])
+    torch.testing.assert_close(found[:, 1], autocorrelation(path[..., 1:], 10)[:, 0])
+
+
 def test_on_real_chains():
     """HMC mixes on a Gaussian; Langevin does not leave its mode of eight."""
     generator = torch.Generator().manual_seed(0)
@@ -140,6 +177,24 @@ def test_kl_outside_the_grid():
     assert grid_kl(inside, energy, narrow, n_bins=5) < 0.05
 
 
+def test_the_edge_of_the_grid_is_inside():
+    """Uniform energy, two by two cells: one sample a cell is a KL of zero, wherever in its cell it lies."""
+    corners = torch.tensor([[-1.0, -1.0], [-1.0, 1.0], [1.0, -1.0], [1.0, 1.0]])
+    flat = lambda x: torch.zeros(len(x))  # noqa: E731
+    for log_z in (None, math.log(4)):
+        assert grid_kl(corners, flat, (-1.0, 1.0, -1.0, 1.0), n_bins=2, log_z=log_z) == pytest.approx(0, abs=1e-6)
+    low, high = 0.1, 0.7  # (0.7 - 0.1) / 0.6 is not exactly one
+    edge = torch.tensor([[low, low], [low, high], [high, low], [high, high]], dtype=torch.float64)
+    assert grid_kl(edge, flat, (low, high, low, high), n_bins=2) == pytest.approx(0, abs=1e-6)
+
+
+def test_a_divergence_is_never_negative_and_a_wrong_log_z_is_refused():
+    flat, corners = lambda x: torch.zeros(len(x)), torch.tensor([[-0.5, -0.5], [-0.5, 0.5], [0.5, -0.5], [0.5, 0.5]])
+    assert grid_kl(corners, flat, (-1.0, 1.0, -1.0, 1.0), n_bins=2, log_z=math.log(4) - 0.01) == 0
+    with pytest.raises(ValueError, match=r"log_z must be at least 1\.386"):
+        grid_kl(corners, flat, (-1.0, 1.0, -1.0, 1.0), n_bins=2, log_z=0.0)
+
+
 # Bad input.
 
 
@@ -154,10 +209,10 @@ def test_a_path_that_is_too_short(function, path):
     ("call", "message"),
     [
         (lambda p: ess(torch.full((5, 4), torch.nan)), "not finite"),
-        (lambda p: ess(p, method="tails"), "method is"),
+        (lambda p: ess(p, method="tails"), "method must be one of"),
         (lambda p: split_rhat(p[:, :1]), "2 chains"),
         (lambda p: autocorrelation(p, 10), "max_lag must be between"),
-        (lambda p: grid_kl(p, Gaussian(), (-1, 1, -1, 1)), r"shape \(N, 2\)"),
+        (lambda p: grid_kl(p, Gaussian(), (-1, 1, -1, 1)), r"samples must be \(N, 2\)"),
         (lambda p: grid_kl(p[0], Gaussian(), (1, -1, -1, 1)), "low < high"),
         (lambda p: grid_kl(p[0] * torch.nan, Gaussian(), (-1, 1, -1, 1)), "not finite"),
     ],

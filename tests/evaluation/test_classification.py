@@ -67,8 +67,21 @@ def test_a_calibrated_classifier_has_a_small_ece():
     assert math.isclose(fit_temperature(logits * 3, labels), 3, rel_tol=0.03)
 
 
+def test_the_temperature_is_at_an_end_where_no_temperature_is_the_best():
+    logits, labels = torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 1])
+    assert fit_temperature(logits, labels) == pytest.approx(math.exp(-5))  # all right: the surer the better
+    assert fit_temperature(logits, 1 - labels) == pytest.approx(math.exp(5))  # all wrong
+    assert fit_temperature(torch.zeros(4, 3), torch.tensor([0, 1, 2, 0])) == pytest.approx(math.exp(5))
+
+
+def test_logits_in_half_precision_are_computed_in_double():
+    logits, labels = torch.tensor([[9.0, 0.0], [0.0, 9.0], [9.0, 0.0]]), torch.tensor([0, 1, 1])
+    for dtype in (torch.float16, torch.bfloat16, torch.float32):
+        assert reliability(logits.to(dtype), labels.to(torch.uint8)).ece == reliability(logits.double(), labels).ece
+
+
 def test_reliability_refuses_what_does_not_match():
-    with pytest.raises(ValueError, match=r"\(N, K\) need labels \(N,\)"):
+    with pytest.raises(ValueError, match=r"labels must be \(3,\)"):
         reliability(torch.zeros(3, 2), torch.zeros(2).long())
 
 
@@ -121,6 +134,58 @@ def test_a_very_sure_classifier_is_attacked_too():
     assert robust_accuracy(model, x, labels, 0.2) == 0
 
 
+PLAIN = {
+    "classifier": Linear(torch.tensor([3.0, -4.0])),
+    "x": torch.tensor([[0.1, -0.1], [0.9, 1.0]]).view(2, 1, 1, 2),
+    "labels": torch.tensor([1, 0]),
+    "radius": 0.3,
+}
+
+
+def attack(function=pgd, **changes):
+    return function(**{**PLAIN, **changes})
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("radius", [0.0, 1e-3, 0.3, 5.0])
+@pytest.mark.parametrize("n_steps", [1, 7])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_no_pixel_moves_further_than_the_radius_or_out_of_the_box(norm, radius, n_steps, dtype):
+    x = PLAIN["x"].to(dtype)
+    at = attack(classifier=Linear(torch.tensor([3.0, -4.0]).to(dtype)), x=x, radius=radius, norm=norm, n_steps=n_steps)
+    moved = (at - x).flatten(1)
+    assert at.dtype == dtype and at.abs().max() <= 1
+    assert (moved.abs().amax(1) if norm == "linf" else moved.norm(dim=1)).max() <= radius + 2 * torch.finfo(dtype).eps
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"x": torch.full((2, 1, 1, 2), 128, dtype=torch.uint8)}, "x must be floats"),
+        ({"x": 3 * PLAIN["x"]}, "undo a standardisation"),
+        ({"bounds": (0.0, 1.0)}, r"x must lie in \[0, 1\]"),
+        ({"bounds": (1.0, -1.0)}, "low < high"),
+        ({"radius": math.nan}, "radius"),
+        ({"radius": math.inf}, "radius"),
+        ({"n_steps": 0}, "n_steps"),
+        ({"labels": torch.tensor([1, 2])}, "labels must run from 0 to 1"),
+        ({"labels": torch.tensor([1])}, r"labels must be \(2,\)"),
+    ],
+)
+@pytest.mark.parametrize("function", [pgd, robust_accuracy])
+def test_an_attack_that_could_not_keep_its_promise_is_refused(function, changes, message):
+    with pytest.raises(ValueError, match=message):
+        attack(function, **changes)
+
+
+def test_standardised_images_are_attacked_in_their_own_box():
+    x = 3 * PLAIN["x"]
+    at = attack(x=x, bounds=(-3.0, 3.0))
+    assert (at - x).abs().max() <= 0.3 + 1e-6 and at.abs().max() <= 3
+    # The margins are 2.1 and 3.9, and a radius r takes 7 r of them, or what the box leaves.
+    assert [attack(robust_accuracy, x=x, bounds=(-3.0, 3.0), radius=r) for r in (0.29, 0.31)] == [2, 1]
+
+
 def test_robust_accuracy_counts_only_what_was_right():
     model = Linear(torch.tensor([1.0, 0.0]))
     x = torch.tensor([[0.5, 0.0], [0.05, 0.0], [-0.5, 0.0]]).view(3, 1, 1, 2)
@@ -128,7 +193,9 @@ def test_robust_accuracy_counts_only_what_was_right():
     assert [robust_accuracy(model, x, labels, r, batch_size=2) for r in (0.0, 0.1, 0.9)] == [2, 1, 0]
 
 
-@pytest.mark.parametrize(("norm", "radius", "message"), [("l1", 0.1, "linf"), ("l2", -1.0, "zero or more")])
+@pytest.mark.parametrize(
+    ("norm", "radius", "message"), [("l1", 0.1, "linf"), ("l2", -1.0, "radius must be .* at least 0")]
+)
 def test_the_attack_refuses_nonsense(norm, radius, message):
     with pytest.raises(ValueError, match=message):
         pgd(Linear(torch.ones(2)), torch.zeros(1, 1, 1, 2), torch.tensor([0]), radius, norm=norm)

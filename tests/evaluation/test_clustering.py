@@ -35,7 +35,7 @@ def test_more_points_than_20_000_are_clustered_in_batches():
 
 @pytest.mark.parametrize("k", [-1, 0, 1, 11])
 def test_too_few_or_too_many_clusters_are_refused(k):
-    with pytest.raises(ValueError, match=f"between 2 and the 10 points there are, got {k}"):
+    with pytest.raises(ValueError, match=f"n_clusters must be between 2 and 10, a whole number, got {k}"):
         clustering.kmeans(np.arange(10.0)[:, None], k)
 
 
@@ -64,7 +64,7 @@ def test_silhouette_takes_a_seeded_subset(blobs):
     x, labels = blobs
     a, b, c = (clustering.silhouette(x, labels, n=50, seed=s) for s in (0, 0, 1))
     assert a == b != c and a == pytest.approx(clustering.silhouette(x, labels), abs=0.05)
-    with pytest.raises(ValueError, match="2 to n - 1 clusters"):
+    with pytest.raises(ValueError, match="clusters: a silhouette needs 2 to n - 1"):
         clustering.silhouette(x, np.zeros(240))
 
 
@@ -112,9 +112,35 @@ def test_clusters_are_named_one_to_one_and_the_rest_by_majority():
     assert clustering.name_clusters(clusters, labels).tolist() == [0, 1, 0]
 
 
+@pytest.mark.parametrize("minibatch", [False, True])
+def test_far_from_the_origin_clusters_are_the_same(blobs, minibatch):
+    """In float64 an offset of 1e8 leaves eight digits; in float32 one of 1e4 leaves three."""
+    x, labels = blobs
+    for offset, dtype in ((1e8, np.float64), (1e4, np.float32)):
+        far = (x + offset).astype(dtype)
+        model = clustering.kmeans(far, 4, n_init=5, minibatch=minibatch)
+        assert clustering.hungarian_accuracy(model.labels_, labels) == 1
+        assert model.cluster_centers_.dtype == dtype
+        assert (clustering.nearest_centroid(far, model.cluster_centers_) == model.labels_).all()
+        assert clustering.silhouette(far, labels) == pytest.approx(clustering.silhouette(x, labels), abs=1e-3)
+
+
+def test_whole_numbers_of_any_type_are_labels():
+    expected = clustering.contingency([0, 1, 1], [1, 0, 1])
+    for dtype in (torch.uint8, torch.int32, torch.float16, torch.float64):
+        assert (clustering.contingency(torch.tensor([0, 1, 1], dtype=dtype), [1.0, 0.0, 1.0]) == expected).all()
+
+
+def test_a_cluster_below_zero_is_none():
+    for table in (clustering.contingency, clustering.percentages, clustering.name_clusters):
+        with pytest.raises(ValueError, match="clusters must run from 0 to 1, got -1 to 1"):
+            table([0, 1, -1], [0, 0, 1])
+    assert clustering.hungarian_accuracy([0, 1, -1], [0, 2, 1]) == 1  # there the numbers do not matter
+
+
 @pytest.mark.parametrize(("a", "b"), [([0, 1], [0]), ([], []), ([[0]], [[0]])])
 def test_lists_of_two_lengths_are_refused(a, b):
-    with pytest.raises(ValueError, match="one length"):
+    with pytest.raises(ValueError, match=r"one length|clusters must be \(N,\)"):
         clustering.agreement(a, b)
 
 
@@ -129,6 +155,13 @@ def test_one_hot_distances_count_the_places_that_differ():
     for i in range(5):
         for j in range(5):
             assert ((gap[i] - gap[j]) ** 2).sum() == 2 * (tokens[i] != tokens[j]).sum()
+
+
+def test_a_token_outside_of_the_codebook_is_refused():
+    for function in (one_hot_tokens, token_histograms):
+        for token in (-1, 4):
+            with pytest.raises(ValueError, match="tokens must run from 0 to 3"):
+                function(torch.tensor([[[0, token], [1, 2]]]), 4)
 
 
 def test_histograms_count_and_have_length_one():

@@ -91,6 +91,12 @@ def test_the_report_repeats_with_its_generator():
     assert energy_report(energy, images, stream(1)) != energy_report(energy, images, stream(2))
 
 
+def test_energies_that_are_no_numbers_have_no_report():
+    for value in (math.nan, math.inf):
+        with pytest.raises(ValueError, match="energies of images"):
+            energy_report(Energy(lambda x, v=value: torch.full((len(x),), v)), near_the_template(), stream())
+
+
 def test_long_chains_of_a_gaussian_arrive_and_stay():
     shape = (1, 4, 4)
     gaussian = Gaussian(0.01 * torch.eye(16), torch.full((16,), 0.2))

@@ -32,6 +32,13 @@ def test_class_coverage_refuses_nonsense():
         class_coverage(torch.zeros(2, 4), threshold=90)
 
 
+def test_logits_that_are_no_numbers_find_no_class():
+    with pytest.raises(ValueError, match="logits: 1 of 8 values are not finite"):
+        class_coverage(torch.tensor([[0.0, 1.0, 2.0, math.nan], [0.0, 1.0, 2.0, 3.0]]))
+    with pytest.raises(ValueError, match="features_fake: 3 of 3 values are not finite"):
+        precision_recall(torch.arange(5.0)[:, None], torch.full((3, 1), math.nan), k=2)
+
+
 def test_stacked_modes():
     digits = torch.tensor([[0, 0, 0], [9, 9, 9], [9, 9, 9], [1, 2, 3]])
     found, kl = stacked_modes(digits)
@@ -67,5 +74,5 @@ def test_precision_recall_of_known_failures():
 def test_a_set_against_itself_is_perfect():
     x = torch.randn(50, 6, generator=torch.Generator().manual_seed(1)) * 1000
     assert precision_recall(x, x.clone()) == (1, 1)
-    with pytest.raises(ValueError, match="more than k rows"):
+    with pytest.raises(ValueError, match=r"features_real must be .* at least 4 rows"):
         precision_recall(x[:3], x)

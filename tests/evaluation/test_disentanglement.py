@@ -56,9 +56,9 @@ def test_dci(factors):
 @pytest.mark.parametrize(
     ("codes", "true", "message"),
     [
-        (np.zeros((5, 2)), np.zeros((4, 2), int), r"codes must be \(N, d\)"),
-        (np.full((5, 2), np.nan), np.arange(10).reshape(5, 2), "not finite"),
-        (np.zeros((5, 2)), np.zeros((5, 2), int), "no factor varies"),
+        (np.arange(20.0).reshape(10, 2), np.zeros((4, 2), int), "codes and factors must have one length"),
+        (np.full((10, 2), np.nan), np.arange(20).reshape(10, 2), "not finite"),
+        (np.arange(20.0).reshape(10, 2), np.zeros((10, 2), int), "factors: none varies"),
     ],
 )
 def test_bad_arguments(codes, true, message):
@@ -67,3 +67,17 @@ def test_bad_arguments(codes, true, message):
             score(codes, true)
     with pytest.raises(ValueError, match="at least two codes"):
         mutual_information_gap(np.arange(6.0)[:, None], np.arange(6)[:, None])
+
+
+def test_far_from_the_origin_dci_is_the_same(factors):
+    near, far = (dci(perfect(factors) + offset, factors, n_trees=5) for offset in (0, 1e8))
+    assert far.informativeness == pytest.approx(near.informativeness, abs=0.01)
+    assert far.disentanglement == pytest.approx(near.disentanglement, abs=0.02)
+
+
+def test_codes_that_never_vary_tell_nothing(factors):
+    constant = np.ones((2000, 2))
+    information, _ = mutual_information(constant, factors)
+    assert (information == 0).all()
+    with pytest.raises(ValueError, match="codes: none varies"):
+        dci(constant, factors)

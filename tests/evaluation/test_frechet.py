@@ -45,6 +45,15 @@ def test_zero_for_the_same_and_symmetric():
     assert frechet_distance(a, b) == pytest.approx(frechet_distance(b, a), rel=1e-9)
 
 
+def test_never_below_zero_and_the_same_far_from_the_origin():
+    for seed in range(20):
+        x = gaussian(30, 20, seed)
+        assert 0 <= frechet_distance(x, x) < 1e-6
+    a, b = gaussian(200, 5, 2), gaussian(200, 5, 3)
+    assert frechet_distance(a + 1e8, b + 1e8) == pytest.approx(frechet_distance(a, b), rel=1e-5)
+    assert frechet_distance(a.half(), b.half()) == pytest.approx(frechet_distance(a, b), rel=0.01)
+
+
 def test_fewer_rows_than_features_is_still_finite():
     a, b = gaussian(10, 50, 4), gaussian(10, 50, 5)
     assert 0 < frechet_distance(a, b) < float("inf")
@@ -158,7 +167,7 @@ def test_another_network_under_the_name_is_refused(monkeypatch):
 
 
 def test_an_unknown_network_lists_the_known_ones():
-    with pytest.raises(ValueError, match="known: digit_classifier"):
+    with pytest.raises(ValueError, match="name must be one of 'digit_classifier'"):
         feature_network("vgg")
 
 

@@ -1,3 +1,5 @@
+from fractions import Fraction
+
 import pytest
 import torch
 
@@ -39,6 +41,23 @@ def test_the_interval_covers():
     assert kernel_interval(draws(50), draws(50, seed=3), seed=1) == kernel_interval(
         draws(50), draws(50, seed=3), seed=1
     )
+
+
+def test_far_from_the_origin_it_is_exact():
+    """Against fractions: in float64 the kernels themselves, near 1e48, would leave no digit of their differences."""
+    a, b = (draws(6, 2, seed=i).mul(64).round() / 64 + 1e8 for i in (0, 1))
+
+    def mean(x, y, same):
+        k = [
+            (sum(Fraction(p) * Fraction(q) for p, q in zip(u, v, strict=True)) / 2 + 1) ** 3
+            for i, u in enumerate(x.tolist())
+            for j, v in enumerate(y.tolist())
+            if not (same and i == j)
+        ]
+        return sum(k) / len(k)
+
+    exact = mean(a, a, True) + mean(b, b, True) - 2 * mean(a, b, False)
+    assert kernel_distance(a, b) == pytest.approx(float(exact), rel=1e-6)
 
 
 @pytest.mark.parametrize("bad", [torch.zeros(5, 3), torch.zeros(1, 4), torch.full((5, 4), float("inf"))])

@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from gen_utils.evaluation.corruptions import corruptions, shift
@@ -13,6 +14,19 @@ def test_auroc_counts_pairs_exactly():
 def test_auroc_of_far_energies_is_not_flattened():
     assert auroc(torch.tensor([1000.0, 1001.0]), torch.tensor([2000.0, 2001.0])) == 1.0
     assert auroc(torch.zeros(10), torch.zeros(10)) == 0.5
+
+
+def test_auroc_is_exact_in_the_precision_given():
+    far = torch.tensor([0.0, 1.0, 2.0], dtype=torch.float64) * 1e-3 + 1e8
+    assert auroc(far[:2], far[1:]) == 3.5 / 4  # one pair is equal
+    assert auroc(torch.tensor([1, 2]), torch.tensor([1.5, 3.0]).half()) == 3 / 4
+    assert auroc(-torch.arange(1000.0), torch.arange(1000.0)) == 1 - 0.5 / 1000**2
+
+
+def test_energies_that_are_no_numbers_are_refused():
+    for bad in (torch.tensor([]), torch.tensor([1.0, float("nan")]), torch.tensor([float("inf")])):
+        with pytest.raises(ValueError, match="energy_in"):
+            auroc(bad, torch.zeros(2))
 
 
 def test_shift_brings_in_the_background():
