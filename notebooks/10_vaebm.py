@@ -156,7 +156,7 @@ settings = choose(
     ),
     smoke=dict(  # in tests: every line runs, nothing is learnt
         vae_steps=16, energy_steps=4, chain_steps=3, face_vae_steps=12, face_steps=3, n_eval=80, toy_chains=200,
-        budget=32, n_chains=2, warmup=4, study_steps=3, rescue_steps=8, stack_vae_steps=12, stack_steps=3,
+        budget=64, n_chains=2, warmup=4, study_steps=3, rescue_steps=8, stack_vae_steps=12, stack_steps=3,
         gan_steps=3, n_modes=100, sprite_steps=10, sprite_energy_steps=3, n_factors=200, trees=3,
     ),
 )  # fmt: skip
