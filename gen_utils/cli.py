@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -163,7 +163,7 @@ def train(
         model.train(_root(data), seed=seed)
     else:
         _headless()
-        settings = dict(profile=profile, data_root=_root(data), seed=seed, ship=True)
+        settings: dict[str, Any] = dict(profile=profile, data_root=_root(data), seed=seed, ship=True)
         # Either way the model and the numbers shown beside it come from one run.
         if script or any(importlib.util.find_spec(need) is None for need in ("papermill", "jupytext", "ipykernel")):
             keep_records(run_as_script(model.part, **settings))
@@ -240,7 +240,9 @@ def run(
 
     _headless()
     names = parts() if part == "all" else [find_part(part)]
-    settings = dict(profile=profile, data_root=_root(data), seed=seed, out=BUILD / profile / "notebooks", force=force)
+    settings: dict[str, Any] = dict(
+        profile=profile, data_root=_root(data), seed=seed, out=BUILD / profile / "notebooks", force=force
+    )
     execute_all(names, jobs=jobs, on_done=on_done, **settings)
 
 
@@ -268,7 +270,9 @@ def book(
     _headless()
     root = _root(data)
     out = None if out is None else out.resolve()
-    settings = dict(profile=profile, data_root=root, seed=seed, out=(out or BUILD) / profile / "notebooks", force=force)
+    settings: dict[str, Any] = dict(
+        profile=profile, data_root=root, seed=seed, out=(out or BUILD) / profile / "notebooks", force=force
+    )
     executed = execute_all(parts(), jobs=jobs, on_done=on_done, **settings)
     page = build_book(executed, profile=profile, data_root=root, out=out)
     typer.echo(f"\nThe book is ready. Open {page}")
