@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 
-def plain(value: object) -> object:
+def plain(value: Any) -> Any:
     """NumPy scalars and tensors without an axis become numbers, tuples lists, keys strings; the rest stays as it is."""
     if isinstance(value, Mapping):
         return {str(key): plain(entry) for key, entry in value.items()}

@@ -16,12 +16,12 @@ def whole(least: int, **settings: object) -> None:
 def positive(**settings: object) -> None:
     """Finite numbers above zero; raises ValueError."""
     for name, value in settings.items():
-        if not (isinstance(value, Real) and 0 < value < math.inf):
+        if not (isinstance(value, Real) and 0 < float(value) < math.inf):
             raise ValueError(f"{name} is a positive number, got {value!r}")
 
 
 def not_negative(**settings: object) -> None:
     """Finite numbers from zero on; raises ValueError."""
     for name, value in settings.items():
-        if not (isinstance(value, Real) and 0 <= value < math.inf):
+        if not (isinstance(value, Real) and 0 <= float(value) < math.inf):
             raise ValueError(f"{name} is zero or more, got {value!r}")

@@ -42,10 +42,11 @@ class Encoder(nn.Sequential):
             nn.ReLU(),
             nn.Conv2d(width, out, 1),
         )
+        self._channels = channels
 
     def forward(self, x: Tensor) -> Tensor:
         """Raises ValueError for images whose sides 4 does not divide: they would come back smaller."""
-        refuse_other(x, self[0].in_channels, None, None)
+        refuse_other(x, self._channels, None, None)
         if x.shape[2] % 4 or x.shape[3] % 4:
             raise ValueError(
                 f"this network halves images twice, so that 4 must divide their sides, got {tuple(x.shape)}"

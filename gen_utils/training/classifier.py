@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,6 +18,8 @@ from .rates import StepRate, one_cycle
 
 class ClassifierTraining(StepRate):
     """Cross-entropy, Adam and a one-cycle learning rate; logs ``loss``, ``val_loss`` and ``val_accuracy``."""
+
+    classifier: Any  # with its n_classes in ``config``
 
     def __init__(self, classifier: nn.Module, *, lr: float = 2e-3, weight_decay: float = 1e-4) -> None:
         super().__init__()

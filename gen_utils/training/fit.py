@@ -57,8 +57,9 @@ def fit(
         CannotWrite: the disk is full or read-only; the last checkpoint stays.
     """
     for images in (train, val):
-        if images is not None and hasattr(module, "check_data"):
-            module.check_data(images)
+        check = getattr(module, "check_data", None)
+        if images is not None and check is not None:
+            check(images)
     identity = identity or identify(module, train, val, config, callbacks)
     named = config.run_dir is not None
     run_dir = Path(config.run_dir) if config.run_dir is not None else identity.folder(config.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import lightning as L
 import torch
@@ -75,6 +76,8 @@ class GANTraining(L.LightningModule):
     W₁ up to the critic's Lipschitz constant), ``gradient`` (mean norm of the critic's gradient at data, per unit of a
     pixel in [-1, 1]) and the objective's penalties.
     """
+
+    generator: Any  # with draw and n_classes
 
     def __init__(self, generator: nn.Module, critic: nn.Module, config: GANConfig) -> None:
         super().__init__()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from lightning.pytorch.callbacks import Callback
@@ -91,7 +92,7 @@ class JEMTraining(EBMTraining):
         self.val_accuracy = MulticlassAccuracy(classifier.config["n_classes"], average="micro")
 
     @property
-    def classifier(self) -> nn.Module:
+    def classifier(self) -> Any:
         """The network that is being trained."""
         return self.energy.classifier
 

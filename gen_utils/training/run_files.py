@@ -8,6 +8,7 @@ import os
 import pickle
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.fabric.loggers.logger import rank_zero_experiment
@@ -35,7 +36,7 @@ class WholeCheckpoints(TorchCheckpointIO):
         return read_checkpoint(path, map_location)
 
 
-def read_checkpoint(path: str | os.PathLike, map_location="cpu") -> dict:
+def read_checkpoint(path: str | os.PathLike, map_location: Any = "cpu") -> dict:
     """What a training run has saved.
 
     Raises:

@@ -61,9 +61,10 @@ class VAETraining(StepRate):
             raise ValueError(f'objective is "elbo" or "mse", got {objective!r}')
         positive(lr=lr)
         not_negative(beta=beta)
-        self._levels = objective == "elbo" and model.pixels.kind != "gaussian"  # a probability, not a density
+        pixels: Any = model.pixels
+        self._levels = objective == "elbo" and pixels.kind != "gaussian"  # a probability, not a density
         if self._levels and dequantised:
-            raise ValueError(f"a {model.pixels.kind} likelihood is of the grey levels themselves: dequantised=False")
+            raise ValueError(f"a {pixels.kind} likelihood is of the grey levels themselves: dequantised=False")
         self.model, self.beta, self.objective, self.lr = model, beta, objective, lr
         self.dequantised, self.binarised = dequantised, binarised
 
