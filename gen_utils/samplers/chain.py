@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
-from .fast import fast_copy
-from .protocol import Energy, Kernel, frozen
+from .draws import Part
+from .fast import fast_copy, in_layout
+from .protocol import Energy, Kernel, State, for_rows, frozen
 from .settings import check_count, check_start
+from .shares import how_many, in_shares
 
 
 class ChainDiverged(RuntimeError):
@@ -29,6 +33,16 @@ class Chain:
     n_diverged: int = 0  # proposals rejected because their energy was not finite (MALA and HMC)
 
 
+class Walk(NamedTuple):
+    """What the steps of a chain leave, stacked over the steps; None where there is nothing."""
+
+    x: Tensor  # (B, *event)
+    energy: Tensor  # (n_steps, B)
+    accepted: Tensor | None = None  # (n_steps, B) bool
+    diverged: Tensor | None = None  # (n_steps, B) bool
+    path: Tensor | None = None  # (K, B, *event)
+
+
 def sample(
     energy: Energy,
     x0: Tensor,
@@ -38,10 +52,16 @@ def sample(
     keep_every: int | None = None,
     generator: torch.Generator | None = None,
     fast: bool | torch.dtype = False,
+    shares: int | None = None,
 ) -> Chain:
     """Run ``n_steps`` of ``kernel`` from every row of ``x0``, all chains side by side.
 
     The energy's weights want no gradient while the chain runs, and are as they were afterwards.
+
+    On a processor the batch is dealt out to the cores where that pays: each share runs in a thread of its own. The
+    random numbers are those of the whole batch, so the chains are the same for any number of shares up to rounding, and
+    the same bit for bit for the same number. An energy that is tied to its rows, by a label for each, has a method
+    ``for_rows(rows)`` for this.
 
     Args:
         energy: callable (B, *event) -> (B,), low = likely.
@@ -50,51 +70,100 @@ def sample(
         keep_every: keep every so-many-th state in ``chain.path``.
         generator: the one source of randomness; PyTorch's global one when None.
         fast: True lets the chain run in the arithmetic this machine does fastest, a dtype in that one (see
-            ``fast_copy``); ``torch.float32`` changes the layout only. For energies that are modules, others run
-            as they are. The energies change by rounding error.
+            ``fast_copy``). For energies that are modules, others run as they are. Energies change by rounding error.
+        shares: into how many the batch is dealt. None: networks into as many as PyTorch has threads, or as the
+            environment variable GEN_CHAINS says if that is fewer, and not at all where shares would be small. A number
+            deals out any energy: it must be a function of each chain alone. One in which dropout or batch norm is in
+            training mode never is, and runs undivided.
 
     Raises:
         ChainDiverged: a state's energy is NaN or infinite; says at which step and what to try. (MALA and HMC
             reject such a proposal instead, and count it in ``chain.n_diverged``.)
-        ValueError: a start that is not finite, not floating point or outside the kernel's bounds, or an energy
-            that does not return one number a sample.
+        ValueError: a start that is empty, not finite, not floating point or outside the kernel's bounds, an energy
+            that does not return one number a sample, or counts that make no sense.
     """
     x0 = checked_start(x0, n_steps, keep_every)
+    n_shares = how_many(shares, energy, x0, kernel)
     if n_steps == 0:
         kept = None if keep_every is None else x0.new_zeros((0, *x0.shape))
         return Chain(x0, kept, x0.new_zeros((0, len(x0))), math.nan)
     on_cpu = x0.device.type == "cpu"  # reading a value stalls a GPU: there all are looked at in the end
     if on_cpu:
         keep_freed_memory()
-    if fast and isinstance(energy, nn.Module):
-        energy = fast_copy(energy, x0.device, None if fast is True else fast)
-    path, energies, accepted, diverged = [], [], [], []
-    with frozen(energy):
+    if isinstance(energy, nn.Module):
+        energy = fast_copy(energy, x0.device, None if fast is True else fast) if fast else in_layout(energy, x0)
+
+    def watch(energies: Tensor, t: int) -> None:
+        if on_cpu or t == 0:
+            check_finite(energies, t, kernel, len(x0))
+
+    def run(energy: Energy, x0: Tensor, generator: torch.Generator | None) -> Walk:
         state = kernel.init(energy, x0)
-        check_finite(state.energy, 0, kernel)
-        for t in range(1, n_steps + 1):
-            state = kernel.step(energy, state, t, n_steps, generator)
-            energies.append(state.energy)
-            if on_cpu:
-                check_finite(state.energy, t, kernel)
-            if state.accept is not None:
-                accepted.append(state.accept)
-                diverged.append(state.diverged)
-            if keep_every is not None and t % keep_every == 0:
-                path.append(state.x)
-    trace = torch.stack(energies)
+        watch(state.energy, 0)
+        return steps(energy, state, kernel, n_steps, generator, keep_every, watch)
+
+    def run_share(rows: slice, part: Part) -> Walk:
+        # Its kernel draws through metropolis.py, where a part is as good as a generator.
+        return run(part.watched(for_rows(energy, rows)), x0[rows], cast(torch.Generator, part))
+
+    with frozen(energy):
+        if n_shares == 1:
+            walk = run(energy, x0, generator)
+        else:
+            walk = _side_by_side(in_shares(run_share, len(x0), n_shares, generator))
     if not on_cpu:
-        check_trace(trace, kernel)
+        check_trace(walk.energy, kernel)
+    return as_chain(walk, x0.dtype)
+
+
+def steps(
+    energy: Energy,
+    state: State,
+    kernel: Kernel,
+    n_steps: int,
+    generator: torch.Generator | None,
+    keep_every: int | None = None,
+    watch: Callable[[Tensor, int], None] | None = None,
+) -> Walk:
+    """All steps from a state; ``watch(energies, t)`` looks at each."""
+    energies, accepted, diverged, path = [], [], [], []
+    for t in range(1, n_steps + 1):
+        state = kernel.step(energy, state, t, n_steps, generator)
+        energies.append(state.energy)
+        if watch is not None:
+            watch(state.energy, t)
+        if state.accept is not None:
+            accepted.append(state.accept)
+            diverged.append(state.diverged)
+        if keep_every is not None and t % keep_every == 0:
+            path.append(state.x)
+    tested = [torch.stack(values) if values else None for values in (accepted, diverged)]
     kept = None
     if keep_every is not None:
-        kept = torch.stack(path) if path else x0.new_zeros((0, *x0.shape))
-    return Chain(
-        x=state.x.to(x0.dtype),
-        path=kept,
-        energy=trace,
-        accept_rate=float(torch.stack(accepted).double().mean()) if accepted else 1.0,
-        n_diverged=int(torch.stack(diverged).sum()) if diverged else 0,
+        kept = torch.stack(path) if path else state.x.new_zeros((0, *state.x.shape))
+    return Walk(state.x, torch.stack(energies), tested[0], tested[1], kept)
+
+
+def _side_by_side(walks: Sequence[Walk]) -> Walk:
+    """The walk of the whole batch from those of its shares."""
+
+    def joined(parts: Iterable[Tensor | None]) -> Tensor | None:
+        there = [part for part in parts if part is not None]
+        return torch.cat(there, 1) if there else None
+
+    return Walk(
+        torch.cat([walk.x for walk in walks]),
+        torch.cat([walk.energy for walk in walks], 1),
+        joined(walk.accepted for walk in walks),
+        joined(walk.diverged for walk in walks),
+        joined(walk.path for walk in walks),
     )
+
+
+def as_chain(walk: Walk, dtype: torch.dtype) -> Chain:
+    rate = 1.0 if walk.accepted is None else float(walk.accepted.double().mean())
+    lost = 0 if walk.diverged is None else int(walk.diverged.sum())
+    return Chain(walk.x.to(dtype), walk.path, walk.energy, rate, lost)
 
 
 def checked_start(x0: Tensor, n_steps: int, keep_every: int | None = None) -> Tensor:
@@ -124,13 +193,18 @@ def keep_freed_memory() -> None:
     torch.empty(31 * 2**20, dtype=torch.uint8)
 
 
-def check_finite(energy: Tensor, t: int, kernel: Kernel) -> None:
-    """Raise ``ChainDiverged`` when one of the energies (B,) after step t is not finite; t = 0 is the start."""
+def check_finite(energy: Tensor, t: int, kernel: Kernel, n_chains: int | None = None) -> None:
+    """Raise ``ChainDiverged`` when one of the energies (B,) after step t is not finite; t = 0 is the start.
+
+    Args:
+        n_chains: of the whole batch, where these are a share of it.
+    """
     if math.isfinite(energy.sum().item()):
         return  # the sum of finite numbers is finite, unless it overflows: then look closely
     bad = ~torch.isfinite(energy)
     if bad.any():
-        some = f"{int(bad.sum())} of {len(energy)} chains have a non-finite energy"
+        known = "at least " if n_chains not in (None, len(energy)) else ""
+        some = f"{known}{int(bad.sum())} of {n_chains or len(energy)} chains have a non-finite energy"
         if t == 0:
             raise ChainDiverged(f"{some} at the start, before any step of {kernel}; check the energy itself there")
         raise ChainDiverged(

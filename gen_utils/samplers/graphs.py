@@ -23,30 +23,21 @@ import gc
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from torch.torch_version import TorchVersion
 
-from .chain import Chain, check_finite, check_trace, checked_start, sample
-from .fast import fast_copy
+from .chain import Chain, Walk, as_chain, check_finite, check_trace, checked_start, sample, steps
+from .fast import fast_copy, in_layout
 from .protocol import Energy, Kernel, State, energy_only, frozen
 
 RECORD_AT = 3  # the how-manieth chain of a kind
 MOST_RECORDINGS = 4  # of one network; each holds memory of its own
 MOST_KINDS = 64  # of one network, recorded or counted: a step size that changes with every call makes many
 MOST_GRADIENTS = 2000  # of one chain: a graph's memory, and the time to build it, grow with them
-
-
-class Walk(NamedTuple):
-    """What the steps of a chain leave, stacked over the steps; None where there is nothing."""
-
-    x: Tensor  # (B, *event)
-    energy: Tensor  # (n_steps, B)
-    accepted: Tensor | None = None  # (n_steps, B) bool
-    diverged: Tensor | None = None  # (n_steps, B) bool
 
 
 Steps = Callable[[Energy, State, torch.Generator | None], Walk]  # energy, where it begins, random numbers
@@ -86,10 +77,12 @@ def sample_recorded(
     """
 
     def prepare(network: nn.Module) -> nn.Module:
-        return fast_copy(network, x0.device, None if fast is True else fast) if fast else network
+        if fast:
+            return fast_copy(network, x0.device, None if fast is True else fast)
+        return in_layout(network, x0)
 
-    def steps(network: Energy, state: State, stream: torch.Generator | None) -> Walk:
-        return _walk(network, state, kernel, n_steps, stream)
+    def unwatched(network: Energy, state: State, stream: torch.Generator | None) -> Walk:
+        return steps(network, state, kernel, n_steps, stream)  # a look at any value would end a recording
 
     x0 = checked_start(x0, n_steps)
     if n_steps == 0 or not (_enabled and _on_device(x0, generator)):
@@ -98,26 +91,11 @@ def sample_recorded(
     with frozen(ready):
         state = kernel.init(ready, x0)
         check_finite(state.energy, 0, kernel)
-        walk = replayed(energy, prepare, steps, state, generator, kernel, n_steps, fast)
+        walk = replayed(energy, prepare, unwatched, state, generator, kernel, n_steps, fast)
         if walk is None:
-            walk = steps(ready, state, generator)
+            walk = unwatched(ready, state, generator)
     check_trace(walk.energy, kernel)
-    rate = 1.0 if walk.accepted is None else float(walk.accepted.double().mean())
-    lost = 0 if walk.diverged is None else int(walk.diverged.sum())
-    return Chain(walk.x.to(x0.dtype), None, walk.energy, rate, lost)
-
-
-def _walk(energy: Energy, state: State, kernel: Kernel, n_steps: int, generator: torch.Generator | None) -> Walk:
-    """The steps of ``sample``, without a look at any value: that would end a recording."""
-    energies, accepted, diverged = [], [], []
-    for t in range(1, n_steps + 1):
-        state = kernel.step(energy, state, t, n_steps, generator)
-        energies.append(state.energy)
-        if state.accept is not None:
-            accepted.append(state.accept)
-            diverged.append(state.diverged)
-    tested = [torch.stack(values) if values else None for values in (accepted, diverged)]
-    return Walk(state.x, torch.stack(energies), *tested)
+    return as_chain(walk, x0.dtype)
 
 
 def replayed(

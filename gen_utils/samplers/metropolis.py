@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..base.precision import full
+from .draws import Source, drawn
 from .protocol import Bounds, State, gradient_of
 
 
@@ -63,20 +64,18 @@ def mean_acceptance(state: State) -> float:
     return float(state.log_ratio.double().clamp(max=0).exp().mean())
 
 
-def normal_like(x: Tensor, generator: torch.Generator | None) -> Tensor:
+def normal_like(x: Tensor, generator: Source) -> Tensor:
     """Standard normal noise with x's shape, device and dtype, from one generator.
 
     Drawn in float32 at least: in half precision the Box-Muller formula has no tails.
     """
-    device = x.device if generator is None else generator.device
-    return torch.randn(x.shape, generator=generator, device=device, dtype=drawn_in(x.dtype)).to(x)
+    return drawn(torch.randn, x.shape, generator, dtype=drawn_in(x.dtype), device=x.device).to(x)
 
 
-def uniform_per_chain(energy: Tensor, generator: torch.Generator | None) -> Tensor:
+def uniform_per_chain(energy: Tensor, generator: Source) -> Tensor:
     """(B,) uniform numbers in (0, 1), on the energy's device, in float32 at least, from one generator."""
-    device = energy.device if generator is None else generator.device
     dtype = drawn_in(energy.dtype)
-    uniform = torch.rand(energy.shape, generator=generator, device=device, dtype=dtype).to(energy.device)
+    uniform = drawn(torch.rand, energy.shape, generator, dtype=dtype, device=energy.device)
     # They come in steps of eps / 2, from zero on. Zero stands for all below the first step: half of it.
     return uniform.clamp_(min=torch.finfo(dtype).eps / 4)
 

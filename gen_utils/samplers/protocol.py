@@ -117,24 +117,46 @@ def frozen(energy: Energy) -> Iterator[None]:
     weight is as it was, also after an error. Found are the weights of a module, of what a method is bound to, and of
     what a function or a partial holds.
     """
-    held = [p for module in _modules(energy) for p in _weights(module, set()) if p.requires_grad and p.is_leaf]
+    weights = [weight for module in every_module(energy) for weight in module._parameters.values()]
+    held = [weight for weight in weights if weight is not None and weight.requires_grad and weight.is_leaf]
+
+    def wanting(gradient: bool) -> None:
+        for weight in held:
+            weight.requires_grad_(gradient)
+
     try:
-        for parameter in held:
-            parameter.requires_grad_(False)
+        wanting(False)
         yield
     finally:
-        for parameter in held:
-            parameter.requires_grad_(True)
+        try:
+            wanting(True)
+        finally:  # an interrupt in the midst of it
+            wanting(True)
 
 
-def _weights(module: nn.Module, seen: set[int]) -> Iterator[Tensor]:
-    """Like ``module.parameters()``, which cannot be asked of a module that has no hash."""
-    if id(module) in seen:
-        return
-    seen.add(id(module))
-    yield from (parameter for parameter in module._parameters.values() if parameter is not None)
-    for child in module.children():
-        yield from _weights(child, seen)
+def every_module(energy: Energy) -> Iterator[nn.Module]:
+    """Every module of the energy once: itself, what a method is bound to, what a function or a partial holds."""
+    seen: set[int] = set()  # like ``module.modules()``, which cannot be asked of a module that has no hash
+
+    def below(module: nn.Module) -> Iterator[nn.Module]:
+        if id(module) not in seen:
+            seen.add(id(module))
+            yield module
+            for child in module._modules.values():
+                if child is not None:
+                    yield from below(child)
+
+    for module in _modules(energy):
+        yield from below(module)
+
+
+def for_rows(energy: Energy, rows: slice) -> Energy:
+    """The energy of these rows of the batch alone.
+
+    An energy that is tied to its rows, such as one with a label for each, says by a method ``for_rows(rows)`` what it
+    is for some of them; any other is the same for all.
+    """
+    return energy.for_rows(rows) if hasattr(energy, "for_rows") else energy
 
 
 def _modules(thing: object, depth: int = 3) -> Iterator[nn.Module]:

@@ -6,9 +6,10 @@ import math
 from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .chain import check_finite
+from .fast import in_layout
 from .hmc import HMC
 from .mala import MALA
 from .metropolis import mean_acceptance
@@ -62,8 +63,11 @@ def warm_up(
     shrink_to, speed, stabiliser, forget = first + math.log(10), 0.05, 10, 0.75  # μ, γ, t0, κ of the paper
     mean_error, log_average, log_step = 0.0, 0.0, first
     acceptances = []
+    x0 = x0.detach()
+    if isinstance(energy, nn.Module):
+        energy = in_layout(energy, x0)
     with frozen(energy):
-        state = kernel.init(energy, x0.detach())
+        state = kernel.init(energy, x0)
         check_finite(state.energy, 0, kernel)
         for t in range(1, n_steps + 1):
             trial = replace(kernel, step_size=math.exp(log_step))
