@@ -7,15 +7,18 @@ from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from ..base.precision import full
 from ..samplers import HMC, MALA
+from ..samplers.draws import Part
 from ..samplers.metropolis import mean_acceptance, sum_event
-from ..samplers.protocol import frozen, one_per_sample
+from ..samplers.protocol import for_rows, frozen, one_per_sample
 from ..samplers.settings import check_count
+from ..samplers.shares import how_many, in_shares
 from . import arguments
 
 LogDensity = Callable[[Tensor], Tensor]
@@ -30,6 +33,7 @@ def annealed_importance(
     kernel: HMC | MALA | None = None,
     betas: Tensor | None = None,
     generator: torch.Generator | None = None,
+    shares: int | None = None,
 ) -> Tensor:
     """Annealed importance sampling: log weights whose exponentials have mean Z = ∫ exp(log_joint(z)) dz.
 
@@ -49,6 +53,7 @@ def annealed_importance(
             β. When None, HMC of ten leapfrog steps, its step sizes tuned to an acceptance of 0.65 in a shorter
             pilot run and then frozen: adapting in the run itself would bias the weights.
         betas: (n_temperatures + 1,) rising from 0 to 1; a sigmoid, slow at both ends, when None.
+        shares: into how many the chains are dealt, see ``sample``; the pilot run is not.
 
     Returns:
         (B,) log weights, detached, in float32 at least. -inf for a chain that started where the joint density is zero.
@@ -70,12 +75,20 @@ def annealed_importance(
         if len(schedule) != n_temperatures + 1 or schedule[0] != 0 or schedule[-1] != 1 or not rising:
             raise ValueError(f"betas must be {n_temperatures + 1} numbers rising from 0 to 1")
     z0 = z0.detach()
-    path = _Tempered(log_joint, log_base or standard_normal)
-    with frozen(log_joint), frozen(path.log_base):
+    base = log_base or standard_normal
+    with frozen(log_joint), frozen(base):
         if kernel is None:
             # The pilot begins where the run begins, which cannot move the weights: one step size for all chains.
-            kernel = _tuned(path, z0, schedule, generator)
-        return _anneal(path, z0, schedule, kernel, generator)
+            kernel = _tuned(_Tempered(log_joint, base), z0, schedule, generator)
+        n_shares = min(how_many(shares, density, z0, kernel) for density in (log_joint, log_base or log_joint))
+        if n_shares == 1:
+            return _anneal(_Tempered(log_joint, base), z0, schedule, kernel, generator)
+
+        def work(rows: slice, part: Part) -> Tensor:
+            path = _Tempered(part.watched(for_rows(log_joint, rows)), for_rows(base, rows))
+            return _anneal(path, z0[rows], schedule, kernel, cast(torch.Generator, part))
+
+        return torch.cat(in_shares(work, len(z0), n_shares, generator))
 
 
 def _anneal(

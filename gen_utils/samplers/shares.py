@@ -60,13 +60,11 @@ def _allowed() -> int:
 
 
 def _can_be_divided(energy: Energy, n_rows: int) -> bool:
-    """A network, or one of its methods, which knows its rows or is tied to none."""
-    network = getattr(energy, "__self__", energy)
-    if not isinstance(network, nn.Module):
-        return False
+    """It knows its rows, or is a network, or one of its methods, that is tied to none."""
     if hasattr(energy, "for_rows"):
         return True
-    return not any(
+    network = getattr(energy, "__self__", energy)
+    return isinstance(network, nn.Module) and not any(
         hasattr(module, "for_rows")
         or any(isinstance(held, Tensor) and held.shape[:1] == (n_rows,) for held in vars(module).values())
         for module in every_module(network)

@@ -145,6 +145,48 @@ def test_a_start_where_the_target_is_zero_weighs_nothing():
     assert ((z0[:, 0] > 0) == torch.isfinite(log_w)).all()
 
 
+@pytest.mark.parametrize("kernel", [None, HMC(0.2, 5, jitter=0.3), MALA(0.02)], ids=str)
+def test_chains_dealt_out_have_the_same_weights(kernel):
+    energy = eight_gaussians()
+
+    def run(shares):
+        generator = torch.Generator().manual_seed(7)
+        z0, log_base = wide(101, 2.5, generator)
+        log_w = annealed_importance(
+            lambda z: -energy(z), z0, 30, log_base=log_base, kernel=kernel, generator=generator, shares=shares
+        )
+        return log_w, generator.get_state()
+
+    whole, after = run(1)
+    for shares in (2, 3):
+        log_w, state = run(shares)
+        torch.testing.assert_close(log_w, whole, atol=1e-9, rtol=1e-9)
+        assert torch.equal(state, after)
+    assert torch.equal(run(3)[0], run(3)[0])
+
+
+def test_densities_tied_to_their_rows_are_dealt_out_with_them():
+    generator = torch.Generator().manual_seed(8)
+    x, z0 = (torch.randn(400, 1, generator=generator, dtype=torch.float64) for _ in range(2))
+
+    class Joint:
+        """log N(z; 0, 1) + log N(x; z, 1), one x a row: log p(x) = log N(x; 0, 2)."""
+
+        def __init__(self, x):
+            self.x = x
+
+        def __call__(self, z):
+            return standard_normal(z) + standard_normal(self.x - z)
+
+        def for_rows(self, rows):
+            return Joint(self.x[rows])
+
+    log_w = annealed_importance(Joint(x), z0, 100, kernel=HMC(0.5, 3), generator=generator, shares=2)
+    exact = torch.distributions.Normal(0.0, math.sqrt(2)).log_prob(x).flatten()
+    assert (log_w - exact).std() < 0.2
+    assert abs((log_w - exact).mean()) < 0.05
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_chains_have_weights_in_float32(dtype):
     """log Z = -1000 nats, where bfloat16 has steps of four."""

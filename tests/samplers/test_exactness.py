@@ -66,16 +66,17 @@ class ClampAfterTest(MALA):
         return new._replace(x=x, energy=value, grad=grad)
 
 
-def from_exact_starts(energy, kernel, n_chains, n_steps, generator, dtype=torch.float64):
+def from_exact_starts(energy, kernel, n_chains, n_steps, generator, dtype=torch.float64, shares=1):
     """Chains that start in their target must stay in it: no warm-up, and no way for an error to hide."""
     x0 = energy.sample(n_chains, generator).to(dtype)
-    return sample(energy, x0, kernel, n_steps, keep_every=1, generator=generator)
+    return sample(energy, x0, kernel, n_steps, keep_every=1, generator=generator, shares=shares)
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize(("dtype", "shares"), [(torch.float64, 1), (torch.float32, 1), (None, 2), (None, 3)])
 @pytest.mark.parametrize("kernel", KERNELS, ids=str)
-def test_moments_of_a_correlated_gaussian(kernel, dtype, gaussian, generator, moment_z):
-    chain = from_exact_starts(gaussian, kernel, 2000, 30, generator, dtype)
+def test_moments_of_a_correlated_gaussian(kernel, dtype, shares, gaussian, generator, moment_z):
+    dtype = dtype or torch.float64
+    chain = from_exact_starts(gaussian, kernel, 2000, 30, generator, dtype, shares)
     assert chain.x.dtype == chain.path.dtype == chain.energy.dtype == dtype
     assert 0.05 < chain.accept_rate <= 1
     assert moment_z(chain.path, gaussian.mean, gaussian.covariance) < PASS
@@ -136,13 +137,13 @@ def test_scalar_events(generator):
 # Detailed balance.
 
 
-def flow_asymmetry(kernel, energy, generator, n=60_000):
+def flow_asymmetry(kernel, energy, generator, n=60_000, shares=1):
     """χ² of the flows between bins, one step from exact starts, as a z-score.
 
     Detailed balance on the bins says that i → j is as frequent as j → i.
     """
     x0 = energy.sample(n, generator)
-    x1 = sample(energy, x0, kernel, 1, generator=generator).x
+    x1 = sample(energy, x0, kernel, 1, generator=generator, shares=shares).x
     edges = energy.sample(20_000, generator)[:, 0].quantile(torch.linspace(0, 1, 13, dtype=torch.float64)[1:-1])
     i, j = torch.bucketize(x0[:, 0].contiguous(), edges), torch.bucketize(x1[:, 0].contiguous(), edges)
     flow = torch.bincount(12 * i + j, minlength=144).reshape(12, 12).double()
@@ -154,9 +155,10 @@ def flow_asymmetry(kernel, energy, generator, n=60_000):
     return float((chi2 - used.sum()) / (2 * used.sum()).sqrt())
 
 
+@pytest.mark.parametrize("shares", [1, 2, 3])
 @pytest.mark.parametrize("kernel", [MALA(0.1), MALA(0.3), HMC(0.3, 4), HMC(0.5, 3, jitter=0.5)], ids=str)
-def test_detailed_balance_on_bins(kernel, generator):
-    assert abs(flow_asymmetry(kernel, DoubleWell(), generator)) < PASS
+def test_detailed_balance_on_bins(kernel, shares, generator):
+    assert abs(flow_asymmetry(kernel, DoubleWell(), generator, shares=shares)) < PASS
 
 
 @pytest.mark.parametrize("kernel", [Langevin(0.1), NoReverseProposal(0.1), SwappedProposal(0.1)], ids=str)
@@ -180,6 +182,7 @@ def boxed():
     return energy, inside, covariance
 
 
+@pytest.mark.parametrize("shares", [1, 2, 3])
 @pytest.mark.parametrize(
     "kernel",
     [
@@ -191,7 +194,7 @@ def boxed():
     ],
     ids=str,
 )
-def test_exact_on_the_box(kernel, boxed, generator, moment_z):
+def test_exact_on_the_box(kernel, shares, boxed, generator, moment_z):
     energy, x0, covariance = boxed
     seen = []
 
@@ -199,16 +202,16 @@ def test_exact_on_the_box(kernel, boxed, generator, moment_z):
         seen.append(x.detach().abs().amax())
         return energy(x)
 
-    chain = sample(watched, x0, kernel, 30, keep_every=1, generator=generator)
+    chain = sample(watched, x0, kernel, 30, keep_every=1, generator=generator, shares=shares)
     assert torch.stack(seen).max() <= 1  # the energy is never asked outside of its box
     assert chain.n_diverged == 0
     assert (chain.path.abs() == 1).double().mean() < 1e-4
     assert moment_z(chain.path, torch.zeros(2), covariance) < PASS
 
 
-@pytest.mark.parametrize("side", [1.0, -1.0])
+@pytest.mark.parametrize(("side", "shares"), [(1.0, 1), (-1.0, 1), (1.0, 2), (-1.0, 3)])
 @pytest.mark.parametrize("kernel", [MALA(0.3), HMC(0.5, 4), HMC(2.0, 3, jitter=0.5)], ids=str)
-def test_exact_with_one_wall(kernel, side, generator):
+def test_exact_with_one_wall(kernel, side, shares, generator):
     """The exponential distribution: a constant force against a wall at zero, the other side open."""
     bounds = (0.0, math.inf) if side > 0 else (-math.inf, 0.0)
     x0 = side * torch.empty(4000, 1, dtype=torch.float64).exponential_(generator=generator)
@@ -216,7 +219,8 @@ def test_exact_with_one_wall(kernel, side, generator):
     def energy(x):
         return side * x.sum(1)
 
-    chain = sample(energy, x0, replace(kernel, bounds=bounds), 30, keep_every=1, generator=generator)
+    boxed = replace(kernel, bounds=bounds)
+    chain = sample(energy, x0, boxed, 30, keep_every=1, generator=generator, shares=shares)
     assert chain.n_diverged == 0
     assert (side * chain.path >= 0).all()
     for moment in (1, 2, 3):  # E[x^k] = k!, and each chain's average is one independent estimate

@@ -12,16 +12,16 @@ from gen_utils.samplers import HMC, MALA, Langevin, ProximalLangevin, constant, 
 
 
 @pytest.mark.parametrize("eta", [0.05, 0.2, 0.35])
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_ula_has_its_known_stationary_variance(eta, dtype, generator, moment_z):
+@pytest.mark.parametrize(("dtype", "shares"), [(torch.float64, 1), (torch.float32, 1), (torch.float64, 2), (None, 3)])
+def test_ula_has_its_known_stationary_variance(eta, dtype, shares, generator, moment_z):
     """For a Gaussian with precision λ, ULA's variance is (1/λ) / (1 - ηλ/2) in every direction."""
     rotation = torch.linalg.qr(torch.tensor([[1.0, 2.0], [3.0, 1.0]], dtype=torch.float64)).Q
     precisions = torch.tensor([0.8, 4.0], dtype=torch.float64)
     energy = Gaussian(rotation @ torch.diag(1 / precisions) @ rotation.T)
     inflated = rotation @ torch.diag(1 / precisions / (1 - eta * precisions / 2)) @ rotation.T
     # Start in ULA's own stationary law, so that only staying in it passes.
-    x0 = Gaussian((inflated + inflated.T) / 2).sample(4000, generator).to(dtype)
-    path = sample(energy, x0, Langevin(eta), 60, keep_every=1, generator=generator).path
+    x0 = Gaussian((inflated + inflated.T) / 2).sample(4000, generator).to(dtype or torch.float32)
+    path = sample(energy, x0, Langevin(eta), 60, keep_every=1, generator=generator, shares=shares).path
     assert moment_z(path, energy.mean, inflated) < 4.5
     assert moment_z(path, energy.mean, energy.covariance) > 8  # the bias is visible: this is not the target
 
