@@ -49,7 +49,7 @@ EXEMPT = {
 FREE = {
     *("classifier", "network", "model", "energy", "kernel", "start", "proposal"),
     *("measure", "statistic", "log_joint", "log_base"),
-    *("generator", "seed", "fast", "strict", "fresh", "minibatch", "n_jobs", "dim", "settings"),
+    *("generator", "seed", "fast", "strict", "fresh", "minibatch", "n_jobs", "shares", "dim", "settings"),
 }
 
 
