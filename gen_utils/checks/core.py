@@ -1,7 +1,7 @@
-"""How a check works: run the student's function beside the right one, and name the slip when they differ.
+"""What every check is: it takes the student's function, answers with one line, and never shows a traceback of its own.
 
-A check never shows its own traceback. It prints one short message, keeps the result for the
-teacher (``report.record``) and returns it, so that a test can ask ``bool(result)``.
+A check prints its message, keeps the result for the teacher (``report.record``) and returns it, so that a test can ask
+``bool(result)``. How values are compared is in ``compare``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import functools
 import random
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +23,11 @@ from ..report import record
 from .patience import TooSlow, call
 
 PATIENCE = 60.0  # seconds for one call on a toy case; a busy machine may spend twenty on importing a part of torch
+
+_ODD = 870_321_543  # no student seeds with this number, so whoever seeds a global stream is seen to
+
+_failures: Counter[str] = Counter()  # of each exercise since this process began, or since it was last solved
+_exercise: ContextVar[str] = ContextVar("exercise", default="")
 
 
 class Unanswered(Exception):
@@ -47,6 +54,7 @@ class Result:
     passed: bool
     message: str
     slip: str | None = None  # the name of the recognised mistake
+    tried: bool = True  # False where there is no answer yet
 
     def __bool__(self) -> bool:
         return self.passed
@@ -65,11 +73,11 @@ class Result:
         """Nothing: the message has been printed."""
 
 
-def told(exercise: str, passed: bool, message: str, slip: str | None = None) -> Result:
+def told(exercise: str, passed: bool, message: str, slip: str | None = None, *, tried: bool = True) -> Result:
     """Print, keep and return a result."""
     _print(f"{'✓' if passed else '✗'} {exercise}: {message}")
     record(f"check/{exercise}", {"passed": passed, "slip": slip})
-    return Result(exercise, passed, message, slip)
+    return Result(exercise, passed, message, slip, tried)
 
 
 def _print(text: str) -> None:
@@ -81,39 +89,62 @@ def _print(text: str) -> None:
 def check(run: Callable[[Callable], Result]) -> Callable[[Callable], Result]:
     """Makes the check of an exercise, which answers whatever it is given and leaves the random streams as they were.
 
-    A result so strange that ``run`` itself fails over it is the student's news, not a traceback of ours.
+    A result so strange that ``run`` itself fails over it is the student's news, not a traceback of ours. It also counts
+    how often the exercise has failed, so that the second hint can say more than the first.
     """
+    exercise = f"{run.__module__}.{run.__name__}"
 
     @functools.wraps(run)
     def checked(student: Callable) -> Result:
         streams = random.getstate(), np.random.get_state()  # noqa: NPY002
+        outer = _exercise.set(exercise)
         try:
             with torch.random.fork_rng(devices=[]):
-                return run(student)
+                torch.manual_seed(_ODD), random.seed(_ODD), np.random.seed(_ODD)  # noqa: NPY002
+                result = run(student)
         except Exception as error:
-            return told(run.__name__, False, f"your result is of a kind that cannot be compared ({_said(error)}). "
-                        "Look again at what the exercise wants to be returned.")  # fmt: skip
+            result = told(run.__name__, False, f"your result is of a kind that cannot be compared ({_said(error)}). "
+                          "Look again at what the exercise wants to be returned.")  # fmt: skip
         finally:
+            _exercise.reset(outer)
             random.setstate(streams[0])
             np.random.set_state(streams[1])  # noqa: NPY002
+        if result.passed:
+            _failures.pop(exercise, None)
+        elif result.tried:
+            _failures[exercise] += 1
+        return result
 
     return checked
 
 
+def again() -> bool:
+    """Has the exercise that is being checked failed before in this process?"""
+    return _failures[_exercise.get()] > 0
+
+
 def attempt(exercise: str, student: Callable, *args) -> tuple[object, Result | None]:
     """The student's value, or the result that says kindly why there is none."""
+    value, failure = called(exercise, student, *args)
+    if failure is not None:
+        return None, told(exercise, False, failure[0], tried=failure[1])
+    if isinstance(value, Tensor) and value.is_complex():
+        return None, told(exercise, False, "your result has complex numbers; real ones are wanted.")
+    return value, None
+
+
+def called(exercise: str, student: Callable, *args) -> tuple[object, tuple[str, bool] | None]:
+    """The student's value, or why there is none, and whether the exercise has been tried at all. Says nothing."""
     if not callable(student):
-        return None, told(exercise, False, f"give the check your function itself: {exercise}, without arguments.")
+        return None, (f"give the check your function itself: {exercise}, without arguments.", True)
     dtype = torch.get_default_dtype()
     try:
         value, error = call(student, *args, seconds=PATIENCE)
     finally:
         torch.set_default_dtype(dtype)  # a student's function may set another, and nothing else here wants it
-    if error is not None:
-        return None, told(exercise, False, _why(error, student))
-    if isinstance(value, Tensor) and value.is_complex():
-        return None, told(exercise, False, "your result has complex numbers; real ones are wanted.")
-    return value, None
+    if error is None:
+        return value, None
+    return None, (_why(error, student), not isinstance(error, NotImplementedError))
 
 
 def _why(error: BaseException, student: Callable) -> str:
@@ -139,65 +170,3 @@ def _said(error: BaseException) -> str:
     except Exception:  # a class of the student's own may fail even at that
         text = ""
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def compare(
-    exercise: str,
-    student: Callable,
-    reference: Callable,
-    cases: Sequence[tuple],
-    slips: Sequence[Slip] = (),
-    *,
-    tolerance: float = 1e-4,
-) -> Result:
-    """Check a function of tensors against the right one on small cases.
-
-    Args:
-        cases: tuples of arguments; each call gets fresh copies of the tensors among them.
-        slips: tried in order; one is named only when it explains the student's value on every case.
-    """
-    values = []
-    for case in cases:
-        value, failure = attempt(exercise, student, *_fresh(case))
-        if failure is not None:
-            return failure
-        expected = reference(*_fresh(case))
-        failure = _wrong_kind(exercise, value, expected)
-        if failure is not None:  # not just "if failure": a failed result is false
-            return failure
-        # In double: an integer answer would cut 2.7 to 2, and call it right.
-        values.append((torch.as_tensor(value).detach().cpu().double(), expected.double()))
-    if all(_same(value, expected, tolerance) for value, expected in values):
-        return told(exercise, True, f"right, on {len(cases)} cases.")
-    for slip in slips:
-        guesses = [torch.as_tensor(slip.wrong(*_fresh(case))) for case in cases]
-        pairs = zip(values, guesses, strict=True)
-        if all(v.shape == g.shape and _same(v, g.to(v.dtype), tolerance) for (v, _), g in pairs):
-            return told(exercise, False, slip.hint, slip.name)
-    i = next(i for i, (value, expected) in enumerate(values) if not _same(value, expected, tolerance))
-    value, expected = values[i]
-    return told(exercise, False, f"differs in case {i + 1}. Yours: {_short(value)}. True: {_short(expected)}.")
-
-
-def _fresh(case: tuple) -> tuple:
-    return tuple(arg.clone() if isinstance(arg, Tensor) else arg for arg in case)
-
-
-def _wrong_kind(exercise: str, value: object, expected: Tensor) -> Result | None:
-    if value is None:
-        return told(exercise, False, "your function returns nothing; is the return missing?")
-    if not isinstance(value, (Tensor, int, float, np.number)):
-        return told(exercise, False, f"your function returns a {type(value).__name__}; a tensor is wanted.")
-    shape = tuple(torch.as_tensor(value).shape)
-    if shape != tuple(expected.shape):
-        return told(exercise, False, f"your result has shape {shape}; it should be {tuple(expected.shape)}.")
-    return None
-
-
-def _same(a: Tensor, b: Tensor, tolerance: float) -> bool:
-    return torch.allclose(a, b, rtol=tolerance, atol=tolerance, equal_nan=True)
-
-
-def _short(value: Tensor) -> str:
-    numbers = [f"{v:.4g}" for v in value.detach().flatten()[:4].tolist()]
-    return f"{', '.join(numbers)}{', …' if value.numel() > 4 else ''}"

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .core import Result, Slip, attempt, check, compare, told
+from .compare import compare
+from .core import Result, Slip, attempt, check, told
 
 
 @check

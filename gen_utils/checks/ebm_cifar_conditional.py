@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from .core import Result, Slip, attempt, check, compare, told
+from .compare import compare
+from .core import Result, Slip, attempt, check, told
 
 
 @check

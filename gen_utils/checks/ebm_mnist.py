@@ -8,18 +8,23 @@ import torch
 from torch import Tensor, nn
 
 from ..losses import contrastive_divergence
-from .core import Result, Slip, attempt, check, compare, told
+from .cases import far, stream
+from .compare import ALL, compare, observe
+from .core import Result, Slip, check, told
 
 
 @check
 def density_on_grid(student: Callable) -> Result:
     """Check ``density_on_grid(energy (H, W), cell_area) -> (H, W)``."""
-    stream = torch.Generator().manual_seed(0)
-    tall = torch.randn(5, 7, generator=stream) * 3
-    cases = [(tall, 0.25), (tall.T - 900.0, 0.01)]  # the second overflows when exp is taken naively
+    tall = torch.randn(5, 7, generator=stream(0)) * 3
+    cases = [
+        (tall, 0.25),
+        far(tall.T - 900.0, 0.01, about="the energies are around −900"),
+        far(tall * 100, 2.0, about="the energies lie hundreds of nats apart"),
+    ]
 
-    def reference(energy: Tensor, area: float) -> Tensor:
-        return torch.softmax(-energy.flatten(), 0).reshape(energy.shape) / area
+    def right(energy: Tensor, cell_area: float) -> Tensor:
+        return torch.softmax(-energy.flatten(), 0).reshape(energy.shape) / cell_area
 
     def naive(energy: Tensor, area: float) -> Tensor:
         weight = torch.exp(-energy)
@@ -55,7 +60,7 @@ def density_on_grid(student: Callable) -> Result:
         ),
         Slip("unnormalised", "exp(−E) is not normalised: divide by its sum times the cell's area.", lambda e, a: torch.exp(-e)),
     ]  # fmt: skip
-    return compare("density_on_grid", student, reference, cases, slips)
+    return compare("density_on_grid", student, right, cases, slips)
 
 
 class _Bowl(nn.Module):
@@ -81,9 +86,9 @@ def _norms(x: Tensor) -> Tensor:
 def langevin_step(student: Callable) -> Result:
     """Check ``langevin_step(energy, x, step_size, noise, grad_clip, xi) -> x``, section B3's step in the box [-1, 1]."""
     name = "langevin_step"
-    stream = torch.Generator().manual_seed(1)
-    x = torch.rand((6, 1, 4, 4), generator=stream) * 2 - 1
-    xi = torch.randn(x.shape, generator=stream)
+    numbers = stream(1)
+    x = torch.rand((6, 1, 4, 4), generator=numbers) * 2 - 1
+    xi = torch.randn(x.shape, generator=numbers)
     # In case 1 nothing is clipped or clamped; in case 2 the gradient is; in case 3 the box is reached as well.
     settings = [(0.3, 0.1, 0.02, 10.0), (0.3, 2.0, 0.02, 0.25), (0.3, 2.0, 0.9, 0.25)]
     scale = (0.5, 0.5, 1.0)
@@ -97,6 +102,9 @@ def langevin_step(student: Callable) -> Result:
         grad = clipped(grad, eta, clip) if clipped else grad
         new = x + sign * eta * grad + (sigma if noise is None else noise) * xi
         return new.clamp(-1, 1) if boxed else new
+
+    def right(energy, x, step_size, noise, grad_clip, xi) -> Tensor:
+        return step(energy, x, step_size, noise, grad_clip, xi)
 
     slips = [
         Slip("sign", "the chain climbs: it must go down the energy, x − η ∇E.", lambda *a: step(*a, sign=1.0)),
@@ -132,45 +140,29 @@ def langevin_step(student: Callable) -> Result:
             lambda *a: step(*a, clipped=lambda grad, eta, clip: grad.clamp(max=clip)),
         ),
     ]  # fmt: skip
-    for case in cases:
-        case[0].centre.grad = stored = torch.ones_like(case[0].centre)
-        given = case[1].clone()  # the student may do to it whatever the student does
-        value, failure = attempt(name, student, case[0], given, *case[2:])
-        if failure is not None:
-            return failure
-        if isinstance(value, Tensor) and value.requires_grad:
-            return told(name, False, "the new state still carries the graph of the energy, so a chain would keep every "
-                        "step in memory: detach it.", "graph through the chain")  # fmt: skip
-        now, case[0].centre.grad = case[0].centre.grad, None
-        if now is not stored or not torch.equal(now, torch.ones_like(now)):
-            return told(name, False, "the step changed the gradients stored on the energy's parameters, which a training step "
-                        "still needs, or would add to its own: use torch.autograd.grad(energy(x).sum(), x), not backward().", "backward")  # fmt: skip
-        if given.requires_grad or not torch.equal(given, case[1]):
-            return told(name, False, "your function changes the state it was given, which the caller still needs. Begin with "
-                        "x = x.detach().clone().requires_grad_(), and return a new tensor.", "input changed")  # fmt: skip
-    return compare(name, student, lambda *a: step(*a), cases, slips)
+    return compare(name, student, right, cases, slips, detached=True)
 
 
 @check
 def temperature(student: Callable) -> Result:
     """Check ``temperature(step_size, noise) -> T``."""
-    cases = [(0.5, 1.0), (10.0, 3.0), (0.2, 0.7)]
+    cases = [(0.5, 1.0), (10.0, 3.0), (0.2, 0.7), (2, 3)]
     slips = [
-        Slip("no square", "the noise enters by its variance: σ², not σ.", lambda e, s: torch.tensor(s / (2 * e))),
-        Slip("factor 2", "the factor 2 is missing: at temperature 1, σ² = 2η.", lambda e, s: torch.tensor(s * s / e)),
-        Slip("inverse", "that is 1/T.", lambda e, s: torch.tensor(2 * e / (s * s))),
+        Slip("no square", "the noise enters by its variance: σ², not σ.", lambda e, s: s / (2 * e)),
+        Slip("factor 2", "the factor 2 is missing: at temperature 1, σ² = 2η.", lambda e, s: s * s / e),
+        Slip("inverse", "that is 1/T.", lambda e, s: 2 * e / (s * s)),
         Slip(
             "ε-form",
             "you took the first argument for ε; here it is η = ε²/2.",
-            lambda e, s: torch.tensor(s * s / (e * e)),
+            lambda e, s: s * s / (e * e),
         ),
         Slip(
             "half times η",
             "Python reads σ² / 2 * η as (σ² / 2) · η: put 2η in brackets.",
-            lambda e, s: torch.tensor(s * s / 2 * e),
+            lambda e, s: s * s / 2 * e,
         ),
     ]
-    return compare("temperature", student, lambda eta, sigma: torch.tensor(sigma**2 / (2 * eta)), cases, slips)
+    return compare("temperature", student, lambda step_size, noise: noise**2 / (2 * step_size), cases, slips)
 
 
 @check
@@ -183,75 +175,84 @@ def draw_starts(student: Callable) -> Result:
     name = "draw_starts"
     # Row i of the buffer is the constant i/1000: every drawn row tells where it came from.
     buffer = (torch.arange(500) / 1000).reshape(-1, 1, 1, 1).expand(-1, 1, 6, 6).clone()
-    n, restart = 4000, 0.3
-    x, failure = attempt(name, student, buffer.clone(), n, restart, torch.Generator().manual_seed(0))
-    if failure is not None:
-        return failure
-    if not isinstance(x, Tensor) or x.shape != (n, 1, 6, 6):
-        got = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
-        return told(name, False, f"a tensor of shape (n, C, H, W) = {(n, 1, 6, 6)} is wanted; yours is {got}.")
+    n, restart, shape = 4000, 0.3, (4000, 1, 6, 6)
 
-    flat = x.flatten(1)
-    old = (flat == flat[:, :1]).all(1)
-    share = 1 - old.double().mean().item()
-    margin = 5 * (restart * (1 - restart) / n) ** 0.5
-    if share > 0.999 and (flat[:, :1] >= 0).all() and torch.isin(flat, buffer.flatten()).any():
-        return told(name, False, "old and fresh pixels are mixed inside one image: toss one coin an image, not one a pixel.", "coin a pixel")  # fmt: skip
-    if share > 0.999 and torch.isin(flat, buffer.flatten()).double().mean() > 0.5:
-        return told(name, False, "old and fresh pixels are mixed inside one image: toss one coin an image, not one a pixel.", "coin a pixel")  # fmt: skip
-    if abs(share - (1 - restart)) < margin:
-        return told(name, False, f"{share:.0%} of your starts are fresh; restart is the chance of a fresh one, not of an old one.", "restart turned round")  # fmt: skip
-    if share in (0.0, 1.0):
-        return told(name, False, f"all of your starts are {'old' if share == 0 else 'fresh'}: toss a coin for each image, not one for the batch.", "one coin a batch")  # fmt: skip
-    if abs(share - restart) > margin:
-        return told(name, False, f"{share:.1%} of your starts are fresh; it should be about {restart:.0%}.")
-    fresh, index = flat[~old], (flat[old][:, 0] * 1000).round()
-    if fresh.min() >= 0:
-        return told(name, False, "the fresh starts are uniform in [0, 1]; the images live in [−1, 1].", "range")
-    if fresh.min() < -1 or fresh.max() > 1:
-        return told(
-            name, False, "some fresh starts leave [−1, 1]: draw them uniformly (torch.rand), not normally.", "normal"
-        )
-    if abs(fresh.mean()) > 5 / (3 * fresh.numel()) ** 0.5 or abs(fresh.var() - 1 / 3) > 0.02:
-        return told(
-            name, False, "the fresh starts are not uniform in [−1, 1]; stretch torch.rand by 2 and shift it by −1."
-        )
-    if len(index.unique()) < 450:  # of 500, 2,800 draws miss about 2
-        return told(name, False, f"your old starts come from only {len(index.unique())} of the 500 places; draw the places at random from all of them.", "places")  # fmt: skip
-    again, failure = attempt(name, student, buffer.clone(), n, restart, torch.Generator().manual_seed(0))
-    if failure is not None:
-        return failure
-    if not torch.equal(x, again):
-        return told(name, False, "two calls with the same generator differ: pass generator= to every random call.", "generator")  # fmt: skip
-    shares = {share}
-    for seed in range(1, 4):
-        other, failure = attempt(name, student, buffer.clone(), n, restart, torch.Generator().manual_seed(seed))
+    def wrong(hint: str, slip: str | None = None) -> Result:
+        return told(name, False, hint, slip)
+
+    draws = []
+    for seed in (0, 0, 1, 2, 3):
+        x, failure = observe(name, student, (buffer, n, restart, torch.Generator().manual_seed(seed)), _STARTS)
         if failure is not None:
             return failure
-        other = other.flatten(1)
-        shares.add(1 - (other == other[:, :1]).all(1).double().mean().item())
-    if len(shares) == 1:  # by chance about once in a million
-        return told(name, False, "every call has equally many fresh starts; toss a coin for each start.", "fixed count")
-    kept = buffer.clone()
-    _, failure = attempt(name, student, kept, n, restart, torch.Generator().manual_seed(0))
-    if failure is not None:
-        return failure
-    if not torch.equal(kept, buffer):
-        return told(
-            name,
-            False,
-            "your function wrote into the buffer itself; index it with a tensor, which copies.",
-            "buffer changed",
+        if not isinstance(x, Tensor) or x.shape != shape:
+            got = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
+            return wrong(f"a tensor of shape (n, C, H, W) = {shape} is wanted; yours is {got}.")
+        draws.append(x.detach().flatten(1).to(buffer.dtype))
+    places = buffer[:, 0, 0, 0].contiguous()
+
+    def is_old(rows: Tensor) -> Tensor:
+        return (rows == rows[:, :1]).all(1) & torch.isin(rows[:, 0].contiguous(), places)
+
+    flat, old = draws[0], is_old(draws[0])
+    share = 1 - old.double().mean().item()
+    if share > 0.999 and 0.01 < torch.isin(flat, places).double().mean() < 0.999:
+        return wrong(
+            "old and fresh pixels are mixed inside one image: toss one coin an image, not one a pixel.", "coin a pixel"
         )
+    margin = 5 * (restart * (1 - restart) / n) ** 0.5
+    if abs(share - (1 - restart)) < margin:
+        return wrong(
+            f"{share:.0%} of your starts are fresh; restart is the chance of a fresh one, not of an old one.",
+            "restart turned round",
+        )
+    if share in (0.0, 1.0):
+        return wrong(
+            f"all of your starts are {'old' if share == 0 else 'fresh'}: toss a coin for each image, not one for the batch.",
+            "one coin a batch",
+        )
+    if abs(share - restart) > margin:
+        return wrong(f"{share:.1%} of your starts are fresh; it should be about {restart:.0%}.")
+    fresh = flat[~old]
+    if len(fresh.unique(dim=0)) < len(fresh) or (fresh == fresh[:, :1]).all(1).any():
+        return wrong(
+            "your fresh starts share their noise: every pixel of every fresh start is drawn by itself.", "shared noise"
+        )
+    if fresh.min() >= 0:
+        return wrong("the fresh starts are uniform in [0, 1]; the images live in [−1, 1].", "range")
+    if fresh.min() < -1 or fresh.max() > 1:
+        return wrong("some fresh starts leave [−1, 1]: draw them uniformly (torch.rand), not normally.", "normal")
+    if abs(fresh.mean()) > 5 / (3 * fresh.numel()) ** 0.5 or abs(fresh.var() - 1 / 3) > 0.01:
+        return wrong("the fresh starts are not uniform in [−1, 1]; look again at their range.", "range")
+    index = torch.cat([rows[is_old(rows)][:, 0] * 1000 for rows in draws[1:]]).round().long()
+    counts = torch.bincount(index, minlength=500).double()
+    if (counts == 0).any():  # 11,200 draws miss none of 500
+        return wrong(
+            f"your old starts come from only {int((counts > 0).sum())} of the 500 places; draw the places at random from all of them.",
+            "places",
+        )
+    if ((counts - counts.mean()).square() / counts.mean()).sum() > 700:  # 499 ± 32
+        return wrong("your old starts come from some places of the buffer more often than from others.", "places")
+    if not torch.equal(draws[0], draws[1]):
+        return wrong("two calls with the same generator differ: pass generator= to every random call.", "generator")
+    if len({int(is_old(rows).sum()) for rows in draws[1:]}) == 1:  # by chance about once in a million
+        return wrong("every call has equally many fresh starts; toss a coin for each start.", "fixed count")
     return told(name, True, f"right: {share:.1%} of {n:,} starts are fresh, the rest come from all over the buffer.")
+
+
+_STARTS = ("buffer", "n", "restart", "generator")
 
 
 @check
 def contrastive_loss(student: Callable) -> Result:
     """Check ``contrastive_loss(energy_real (B,), energy_fake (B,), alpha) -> scalar``."""
-    stream = torch.Generator().manual_seed(2)
-    real, fake = torch.randn(8, generator=stream) + 1, torch.randn(8, generator=stream) * 2
-    cases = [(real, fake, 0.1), (fake, real, 0.0), (real, fake, 1.5)]
+    numbers = stream(2)
+    real, fake = torch.randn(8, generator=numbers) + 1, torch.randn(6, generator=numbers) * 2
+    cases = [(real, fake, 0.1), (fake, real, 0.0), (real, fake, 1.5), (real * 300, fake * 300, 0.1)]
+
+    def right(energy_real: Tensor, energy_fake: Tensor, alpha: float) -> Tensor:
+        return contrastive_divergence(energy_real, energy_fake, alpha)
+
     slips = [
         Slip(
             "sign",
@@ -296,5 +297,10 @@ def contrastive_loss(student: Callable) -> Result:
             "the squares of data and samples are averaged together; the recipe adds the two means.",
             lambda r, f, a: r.mean() - f.mean() + a * torch.cat((r, f)).square().mean(),
         ),
+        Slip(
+            "half",
+            "the two penalties are averaged; the recipe adds them.",
+            lambda r, f, a: r.mean() - f.mean() + a * (r.square().mean() + f.square().mean()) / 2,
+        ),
     ]
-    return compare("contrastive_loss", student, contrastive_divergence, cases, slips)
+    return compare("contrastive_loss", student, right, cases, slips, gradient=ALL)

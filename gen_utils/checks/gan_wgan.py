@@ -9,15 +9,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .core import Result, Slip, attempt, check, compare, told
+from .cases import far, stream
+from .compare import ALL, compare
+from .core import Result, Slip, attempt, check
 
 
 @check
 def discriminator_loss(student: Callable) -> Result:
     """Check ``discriminator_loss(real (B,), fake (B',)) -> scalar`` from logits: mean softplus(-real) + mean softplus(fake)."""
-    stream = torch.Generator().manual_seed(0)
-    small = (torch.randn(6, generator=stream) * 2, torch.randn(4, generator=stream) * 2)
-    cases = [small, (torch.tensor([-300.0, 2.0]), torch.tensor([1.0, 300.0]))]  # the second overflows a naive logarithm
+    numbers = stream(0)
+    small = (torch.randn(6, generator=numbers) * 2, torch.randn(4, generator=numbers) * 2)
+    cases = [small, far(torch.tensor([-300.0, 2.0]), torch.tensor([1.0, 300.0]), about="logits are ±300")]
     up, down = (lambda f: F.softplus(-f)), F.softplus  # -log D and -log(1 - D)
 
     slips = [
@@ -32,14 +34,21 @@ def discriminator_loss(student: Callable) -> Result:
         Slip("one mean", "you took one mean over data and fakes together; each has its own, or their numbers weigh in.", lambda r, f: torch.cat((up(r), down(f))).mean()),
         Slip("sum for mean", "the batch is summed; average it, or the step depends on the batch size.", lambda r, f: up(r).sum() + down(f).sum()),
     ]  # fmt: skip
-    return compare("discriminator_loss", student, lambda r, f: up(r).mean() + down(f).mean(), cases, slips)
+    return compare(
+        "discriminator_loss",
+        student,
+        lambda real, fake: up(real).mean() + down(fake).mean(),
+        cases,
+        slips,
+        gradient=ALL,
+    )
 
 
 @check
 def generator_loss(student: Callable) -> Result:
     """Check ``generator_loss(fake (B,)) -> scalar`` from logits, non-saturating: mean softplus(-fake)."""
-    stream = torch.Generator().manual_seed(1)
-    cases = [(torch.randn(6, generator=stream) * 2,), (torch.tensor([-300.0, 1.0]),)]
+    numbers = stream(1)
+    cases = [(torch.randn(6, generator=numbers) * 2,), far(torch.tensor([-300.0, 1.0]), about="a logit is −300")]
 
     slips = [
         Slip("saturating", "that is log(1 − D), the minimax form: where fakes are bad its gradient is nearly zero. Minimise −log D instead.", lambda f: -F.softplus(f).mean()),
@@ -50,7 +59,7 @@ def generator_loss(student: Callable) -> Result:
         Slip("Wasserstein", "that is minus the mean score, WGAN's loss.", lambda f: -f.mean()),
         Slip("sum for mean", "the batch is summed; average it.", lambda f: F.softplus(-f).sum()),
     ]  # fmt: skip
-    return compare("generator_loss", student, lambda f: F.softplus(-f).mean(), cases, slips)
+    return compare("generator_loss", student, lambda fake: F.softplus(-fake).mean(), cases, slips, gradient=ALL)
 
 
 @check
@@ -62,26 +71,22 @@ def wgan_critic_step(student: Callable) -> Result:
     name = "wgan_critic_step"
     # The first optimiser of a process imports a good part of PyTorch, which must not run on the student's clock.
     torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
-    stream = torch.Generator().manual_seed(2)
-    weights = torch.randn(4, generator=stream) * 0.3
-    real, z = torch.randn(5, 3, generator=stream) + 1, torch.randn(5, 2, generator=stream)
+    numbers = stream(2)
+    critic, generator = _line(torch.randn(4, generator=numbers) * 0.3), _flat_generator()
+    real, z = torch.randn(5, 3, generator=numbers) + 1, torch.randn(5, 2, generator=numbers)
     # Some weights are clipped and some are not; then none is; then the bound is tight.
-    cases = [(weights, real, z, 0.35), (weights, real, z, 10.0), (weights, real, z, 0.02)]
+    cases = [(critic, generator, real, z, clip) for clip in (0.35, 10.0, 0.02)]
 
     def play(step: Callable) -> Callable:
+        """The step as a function: the critic's weights after it, and what it did to the gradients of the generator."""
+
         @functools.wraps(step)
-        def run(weights: Tensor, real: Tensor, z: Tensor, clip: float) -> Tensor:
-            critic, generator = nn.Sequential(nn.Linear(3, 1), nn.Flatten(0)), nn.Linear(2, 3)
-            with torch.no_grad():
-                critic[0].weight.copy_(weights[:3].view(1, 3))
-                critic[0].bias.copy_(weights[3:])
-                generator.weight.copy_(torch.linspace(-1, 1, 6).view(3, 2))
-                generator.bias.zero_()
-            for parameter in critic.parameters():
-                parameter.grad = torch.full_like(parameter, 0.5)  # left over from an earlier step
+        def run(critic: nn.Module, generator: nn.Module, real: Tensor, z: Tensor, clip: float) -> tuple[Tensor, Tensor]:
+            before = [p.grad.clone() for p in generator.parameters()]
             step(critic, torch.optim.SGD(critic.parameters(), lr=0.1), generator, real, z, clip)
-            left = sum(p.grad.abs().sum() for p in generator.parameters() if p.grad is not None)
-            return torch.cat([*(p.detach().flatten() for p in critic.parameters()), torch.as_tensor([float(left)])])
+            after = [torch.zeros_like(p) if p.grad is None else p.grad for p in generator.parameters()]
+            left = sum((a - b).abs().sum() for a, b in zip(after, before, strict=True))
+            return torch.cat([p.detach().flatten() for p in critic.parameters()]), left
 
         return run
 
@@ -128,57 +133,52 @@ def wgan_critic_step(student: Callable) -> Result:
         Slip("score detached", "the critic learns nothing from the fakes: their score is missing from the loss, or detached. Detach the images, before the critic sees them.", wrong(detach="score")),
         Slip("no zero_grad", "the gradients of the step before are still there: zero_grad before backward.", wrong(zero=False)),
     ]  # fmt: skip
-    _, failure = attempt(name, play(student), *(c.clone() if isinstance(c, Tensor) else c for c in cases[0]))
-    if failure is not None:
-        return failure
-    return compare(name, play(student), wrong(), cases, slips)
+    if not callable(student):
+        return attempt(name, student)[1]
+    return compare(name, play(student), wrong(), cases, slips, may_change=("critic weights",),
+                   outputs=("the critic's weights after the step", "what is left in the generator's gradients"))  # fmt: skip
 
 
-def _with_gradient(function: Callable) -> Callable:
-    """(w1, w2, *rest) -> the value of ``function(critic, *rest)`` and its gradient to the critic's weights, as one row."""
-
-    @functools.wraps(function)
-    def run(w1: Tensor, w2: Tensor, *rest) -> Tensor:
-        w1, w2 = w1.requires_grad_(), w2.requires_grad_()
-        value = function(lambda x: torch.tanh(x.flatten(1) @ w1) @ w2, *rest)
-        grads = [torch.zeros_like(w) for w in (w1, w2)]
-        if value.requires_grad:
-            found = torch.autograd.grad(value, (w1, w2), allow_unused=True)
-            grads = [none if g is None else g for g, none in zip(found, grads, strict=True)]
-        return torch.cat((value.detach().view(1), *(g.flatten() for g in grads)))
-
-    return run
+def _line(weights: Tensor) -> nn.Module:
+    critic = nn.Sequential(nn.Linear(3, 1), nn.Flatten(0))
+    with torch.no_grad():
+        critic[0].weight.copy_(weights[:3].view(1, 3))
+        critic[0].bias.copy_(weights[3:])
+    return critic
 
 
-def _scalar(name: str, student: Callable, case: tuple) -> Result | None:
-    """Why the student's function gives no scalar tensor, or None when it does."""
-    w1, w2, *rest = (c.clone() if isinstance(c, Tensor) else c for c in case)
-    w1, w2 = w1.requires_grad_(), w2.requires_grad_()
-    value, failure = attempt(name, student, lambda x: torch.tanh(x.flatten(1) @ w1) @ w2, *rest)
-    if failure is not None:
-        return failure
-    if not isinstance(value, Tensor) or value.ndim:
-        shape = tuple(value.shape) if isinstance(value, Tensor) else f"a {type(value).__name__}"
-        return told(name, False, f"a scalar tensor is wanted, and yours is {shape}.")
-    return None
+def _flat_generator() -> nn.Module:
+    generator = nn.Linear(2, 3)
+    with torch.no_grad():
+        generator.weight.copy_(torch.linspace(-1, 1, 6).view(3, 2))
+        generator.bias.zero_()
+    return generator
 
 
-def _tiny(seed: int, n: int = 4) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Weights of a smooth critic of 1×2×2 images, real images and fakes."""
-    stream = torch.Generator().manual_seed(seed)
-    w1, w2 = torch.randn(4, 5, generator=stream), torch.randn(5, generator=stream)
-    return w1, w2, torch.randn(n, 1, 2, 2, generator=stream) + 0.5, torch.randn(n, 1, 2, 2, generator=stream)
+class _Critic(nn.Module):
+    """A smooth critic of images with four pixels."""
+
+    def __init__(self, first: Tensor, last: Tensor) -> None:
+        super().__init__()
+        self.first, self.last = nn.Parameter(first), nn.Parameter(last)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(x.flatten(1) @ self.first) @ self.last
+
+
+def _tiny(seed: int, n: int = 4, scale: float = 1.0) -> tuple[nn.Module, Tensor, Tensor]:
+    """A critic of 1×2×2 images, real images and fakes."""
+    numbers = stream(seed)
+    critic = _Critic(torch.randn(4, 5, generator=numbers), scale * torch.randn(5, generator=numbers))
+    return critic, torch.randn(n, 1, 2, 2, generator=numbers) + 0.5, torch.randn(n, 1, 2, 2, generator=numbers)
 
 
 @check
 def gradient_penalty(student: Callable) -> Result:
     """Check ``gradient_penalty(critic, real, fake, u (B,)) -> scalar`` at x̂ = u·real + (1 - u)·fake, and its graph."""
     name = "gradient_penalty"
-    stream = torch.Generator().manual_seed(3)
-    cases = [(*_tiny(3), torch.rand(4, generator=stream)), (*_tiny(4, 6), torch.rand(6, generator=stream))]
-    failure = _scalar(name, student, cases[0])
-    if failure is not None:
-        return failure
+    numbers = stream(3)
+    cases = [(*_tiny(3), torch.rand(4, generator=numbers)), (*_tiny(4, 6), torch.rand(6, generator=numbers))]
 
     def penalty(
         critic, real, fake, u, *, place="own", graph=True, norm="each", target=1.0, power=2, mean=True, sided=2
@@ -200,7 +200,7 @@ def gradient_penalty(student: Callable) -> Result:
         return excess.mean() if mean else excess.sum()
 
     def slip(**how) -> Callable:
-        return _with_gradient(lambda *args: penalty(*args, **how))
+        return lambda *args: penalty(*args, **how)
 
     slips = [
         Slip("no graph", "the value is right, but it has lost its graph: with create_graph=True the gradient can be differentiated once more, and the penalty reaches the critic's weights.", slip(graph=False)),
@@ -217,17 +217,21 @@ def gradient_penalty(student: Callable) -> Result:
         Slip("pixel by pixel", "you subtracted 1 from each pixel's derivative; the norm over the pixels of an image comes first.", slip(norm="pixel")),
         Slip("sum for mean", "the batch is summed; average it.", slip(mean=False)),
     ]  # fmt: skip
-    return compare(name, _with_gradient(student), _with_gradient(penalty), cases, slips)
+    return compare(
+        name, student, lambda critic, real, fake, u: penalty(critic, real, fake, u), cases, slips, gradient=("critic",)
+    )
 
 
 @check
 def relativistic_critic_loss(student: Callable) -> Result:
     """Check ``relativistic_critic_loss(critic, real, fake, gamma) -> scalar``: pairs, and γ/2 (R1 + R2), with its graph."""
     name = "relativistic_critic_loss"
-    cases = [(*_tiny(5), 0.7), (*_tiny(6, 6), 2.0), (*_tiny(7), 0.0)]
-    failure = _scalar(name, student, cases[0])
-    if failure is not None:
-        return failure
+    cases = [
+        (*_tiny(5), 0.7),
+        (*_tiny(6, 6), 2.0),
+        (*_tiny(7), 0.0),
+        far(*_tiny(9, scale=300.0), 0.01, about="the scores are hundreds apart"),
+    ]
 
     def loss(
         critic, real, fake, gamma, *, sign=1.0, pairs="pairs", r1=True, r2=True, half=True, square=True, graph=True,
@@ -251,7 +255,7 @@ def relativistic_critic_loss(student: Callable) -> Result:
         return value
 
     def slip(**how) -> Callable:
-        return _with_gradient(lambda *args: loss(*args, **how))
+        return lambda *args: loss(*args, **how)
 
     slips = [
         Slip("sign", "the pair is turned round: the critic is rewarded when the fake scores higher.", slip(sign=-1.0)),
@@ -266,7 +270,14 @@ def relativistic_critic_loss(student: Callable) -> Result:
         Slip("no graph", "the value is right, but the penalties have lost their graph: create_graph=True.", slip(graph=False)),
         Slip("sum for mean", "the penalties are summed over the batch; average them.", slip(summed=True)),
     ]  # fmt: skip
-    return compare(name, _with_gradient(student), _with_gradient(loss), cases, slips)
+    return compare(
+        name,
+        student,
+        lambda critic, real, fake, gamma: loss(critic, real, fake, gamma),
+        cases,
+        slips,
+        gradient=("critic",),
+    )
 
 
 @check
@@ -284,14 +295,21 @@ def margin_loss(student: Callable) -> Result:
         Slip("no margin", "the margin is not used.", lambda r, f, m: r.mean() + F.relu(-f).mean()),
         Slip("sum for mean", "the batch is summed; average each term.", lambda r, f, m: r.sum() + F.relu(m - f).sum()),
     ]  # fmt: skip
-    return compare("margin_loss", student, lambda r, f, m: r.mean() + F.relu(m - f).mean(), cases, slips)
+    return compare(
+        "margin_loss",
+        student,
+        lambda energy_real, energy_fake, margin: energy_real.mean() + F.relu(margin - energy_fake).mean(),
+        cases,
+        slips,
+        gradient=ALL,
+    )
 
 
 @check
 def pulling_away(student: Callable) -> Result:
     """Check ``pulling_away(codes (B, d)) -> scalar``: mean squared cosine over the pairs of different rows."""
-    stream = torch.Generator().manual_seed(8)
-    cases = [(torch.randn(5, 3, generator=stream) * 3,), (torch.eye(3) * 2 + 0.1,)]
+    numbers = stream(8)
+    cases = [(torch.randn(5, 3, generator=numbers) * 3,), (torch.eye(3) * 2 + 0.1,)]
 
     def term(s: Tensor, *, normed=1, diagonal=False, square=True, pairs=True, upper=False) -> Tensor:
         n = len(s)
@@ -315,4 +333,4 @@ def pulling_away(student: Callable) -> Result:
         Slip("divided by B²", "without the diagonal there are B(B − 1) pairs, not B².", slip(pairs=False)),
         Slip("half the pairs", "you summed each pair once and divided by twice as many.", slip(upper=True)),
     ]  # fmt: skip
-    return compare("pulling_away", student, term, cases, slips)
+    return compare("pulling_away", student, lambda codes: term(codes), cases, slips, gradient=ALL)

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..losses import joint_loss as _joint_loss
-from .core import Result, Slip, attempt, check, compare, told
+from .compare import compare
+from .core import Result, Slip, attempt, check, told
 
 
 @check

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from .core import Result, Slip, attempt, check, compare, told
+from .compare import compare
+from .core import Result, Slip, attempt, check, told
 
 
 def _bowl(x: Tensor) -> Tensor:

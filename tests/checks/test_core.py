@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from gen_utils.checks import core, patience
-from gen_utils.checks.core import attempt, check, compare, told
+from gen_utils.checks.compare import compare
+from gen_utils.checks.core import attempt, check, told
 
 
 def identity(student):
