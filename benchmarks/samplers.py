@@ -1,9 +1,12 @@
-"""What does a chain cost? Sixty Langevin steps on the MNIST energy of Part B, against four alternatives.
+"""What does a chain cost? Langevin steps on three trained energies, on one core and on all, against four alternatives.
 
-    python benchmarks/samplers.py            # about five minutes; prints a table, writes results/samplers.json
+    python benchmarks/samplers.py                     # about half an hour; prints tables, writes results/samplers.json
+    python benchmarks/samplers.py --energies mnist    # about seven minutes
+    python benchmarks/samplers.py --steps 2 --rounds 2 --batch 16 --out /dev/null    # does it run at all?
 
 The contenders take turns within each round, so that a busy moment of the machine hits all of them, and a ratio
-is the median of the rounds' ratios. Everything but the bare gradient calls includes its replay buffer.
+is the median of the rounds' ratios. Everything but the bare gradient calls includes its replay buffer. On several cores
+the others have as many threads inside their operations; this package deals the batch out (see ``samplers/shares.py``).
 
 The package's first chain also tunes the process's memory allocator (``gen_utils.samplers.chain.keep_freed_memory``),
 from which all contenders gain, the bare calls included; ``--untuned`` shows what all of them cost without it.
@@ -32,23 +35,30 @@ from list_buffer import BOX, CAPACITY, CLIP, NOISE, RESTART, STEP, ListBuffer  #
 from torch import Tensor, nn  # noqa: E402
 
 from gen_utils import checkpoints  # noqa: E402
-from gen_utils.models import SmallEnergy  # noqa: E402
+from gen_utils.models import ResidualEnergy, SmallEnergy, StridedEnergy  # noqa: E402
 from gen_utils.base.machine import busy_machine  # noqa: E402
 from gen_utils.samplers import Langevin, ReplayBuffer, chain, sample  # noqa: E402
 
-N_STEPS = 60  # section B3
-SETTINGS: dict[str, bool | torch.dtype] = {
-    "this package": False,
-    "this package, fast=torch.float32": torch.float32,
-    "this package, fast=True": True,
+# The steps of one chain: sixty as in section B3, fewer where each costs more. What is not trained here is drawn.
+ENERGIES: dict[str, tuple[str, Callable[[], nn.Module], int]] = {
+    "mnist": ("ebm_mnist", SmallEnergy, 60),
+    "bitmoji": ("ebm_bitmoji", lambda: StridedEnergy(3, 32), 10),
+    "cifar": ("ebm_cifar", ResidualEnergy, 10),
+}
+SETTINGS: dict[str, bool | torch.dtype] = {"this package": False, "this package, fast=True": True}
+# ratio of times: (contender, ours, cores), and the bar that is set for the MNIST energy by batch
+BARS = {
+    ("torchebm", "this package", 2): {64: 1.6, 256: 1.4},
+    ("torchebm", "this package, fast=True", 2): {64: 2.2, 256: 2.2},
+    ("list of tensors, backward(), frozen", "this package", 1): {16: 1.0, 64: 1.0, 256: 1.0},
 }
 
 
-def bare_gradients(energy: nn.Module, x: Tensor) -> Callable[[], Tensor]:
-    """The floor: sixty gradients with respect to x, and nothing else."""
+def bare_gradients(energy: nn.Module, x: Tensor, n_steps: int) -> Callable[[], Tensor]:
+    """The floor: gradients with respect to x, and nothing else."""
 
     def run() -> Tensor:
-        for _ in range(N_STEPS):
+        for _ in range(n_steps):
             y = x.detach().requires_grad_()
             torch.autograd.grad(energy(y).sum(), y)
         return x
@@ -56,7 +66,7 @@ def bare_gradients(energy: nn.Module, x: Tensor) -> Callable[[], Tensor]:
     return run
 
 
-def this_package(energy: nn.Module, x: Tensor, fast: bool | torch.dtype = False) -> Callable[[], Tensor]:
+def this_package(energy: nn.Module, x: Tensor, n_steps: int, fast: bool | torch.dtype = False) -> Callable[[], Tensor]:
     kernel = Langevin(STEP, noise=NOISE, grad_clip=CLIP, bounds=BOX)
     buffer = ReplayBuffer(tuple(x.shape[1:]), CAPACITY, RESTART)
     buffer.push(x)
@@ -64,20 +74,20 @@ def this_package(energy: nn.Module, x: Tensor, fast: bool | torch.dtype = False)
 
     def run() -> Tensor:
         start = buffer.draw(n, generator=stream).to(device)
-        x = sample(energy, start, kernel, N_STEPS, generator=stream, fast=fast).x
+        x = sample(energy, start, kernel, n_steps, generator=stream, fast=fast).x
         buffer.push(x)
         return x
 
     return run
 
 
-def list_buffer(energy: nn.Module, x: Tensor, *, freeze: bool) -> Callable[[], Tensor]:
+def list_buffer(energy: nn.Module, x: Tensor, n_steps: int, *, freeze: bool) -> Callable[[], Tensor]:
     """The sampler many courses teach; see ``ListBuffer``."""
     held = ListBuffer(x, freeze=freeze)
-    return lambda: held.negatives(energy, len(x), N_STEPS)
+    return lambda: held.negatives(energy, len(x), n_steps)
 
 
-def torchebm_langevin(energy: nn.Module, x: Tensor) -> Callable[[], Tensor] | None:
+def torchebm_langevin(energy: nn.Module, x: Tensor, n_steps: int) -> Callable[[], Tensor] | None:
     """torchebm's sampler; it does not clip gradients, which spares it a little work."""
     try:
         from torchebm.core import BaseModel
@@ -94,13 +104,13 @@ def torchebm_langevin(energy: nn.Module, x: Tensor) -> Callable[[], Tensor] | No
             return self.energy(y)
 
     sampler = LangevinDynamics(Wrapped(), step_size=STEP, noise_scale=NOISE, clamp=BOX, device=x.device)
-    return lambda: sampler.sample(x=x.clone(), n_steps=N_STEPS)
+    return lambda: sampler.sample(x=x.clone(), n_steps=n_steps)
 
 
-def energy_at_the_end(energy: nn.Module, x: Tensor, fast: bool | torch.dtype) -> tuple[float, float]:
+def energy_at_the_end(energy: nn.Module, x: Tensor, n_steps: int, fast: bool | torch.dtype) -> tuple[float, float]:
     """Mean over the chains, and its standard error, from one seed: what the arithmetic changes of the result."""
     kernel = Langevin(STEP, noise=NOISE, grad_clip=CLIP, bounds=BOX)
-    end = sample(energy, x, kernel, N_STEPS, generator=torch.Generator(x.device).manual_seed(1), fast=fast).x
+    end = sample(energy, x, kernel, n_steps, generator=torch.Generator(x.device).manual_seed(1), fast=fast).x
     with torch.no_grad():
         final = energy(end).double()  # by the original, whatever the chain ran in
     return round(final.mean().item(), 4), round((final.std() / len(final) ** 0.5).item(), 4)
@@ -122,86 +132,99 @@ def measure(contenders: dict[str, Callable[[], Tensor]], rounds: int, device: to
     return seconds
 
 
+def compare(name: str, energy: nn.Module, n: int, n_steps: int, cores: int, rounds: int) -> tuple[list, list]:
+    """One table: the contenders on one energy at one batch, and the ratios of the others' times to ours."""
+    torch.set_num_threads(cores)
+    device = next(energy.parameters()).device
+    x = torch.rand((n, *energy.event_shape), device=device) * 2 - 1
+    contenders = {
+        "bare gradient calls": bare_gradients(energy, x, n_steps),
+        **{ours: this_package(energy, x, n_steps, fast) for ours, fast in SETTINGS.items()},
+        "list of tensors, backward()": list_buffer(energy, x, n_steps, freeze=False),
+        "list of tensors, backward(), frozen": list_buffer(energy, x, n_steps, freeze=True),
+        "torchebm": torchebm_langevin(energy, x, n_steps),
+    }
+    seconds = measure({who: run for who, run in contenders.items() if run is not None}, rounds, device)
+
+    def ratio(a: str, b: str) -> float:
+        return round(statistics.median(s / t for s, t in zip(seconds[a], seconds[b], strict=True)), 3)
+
+    where = {"energy": name, "cores": cores, "batch": n}
+    rows = [
+        {
+            **where,
+            "sampler": who,
+            "steps": n_steps,
+            "seconds": round(statistics.median(seconds[who]), 4),
+            "quartiles": [round(q, 4) for q in statistics.quantiles(seconds[who], n=4)[::2]],
+            "times_bare": ratio(who, "bare gradient calls"),
+            "energy_at_the_end": energy_at_the_end(energy, x, n_steps, SETTINGS[who]) if who in SETTINGS else None,
+        }
+        for who in seconds
+    ]
+    ratios = []
+    for other in seconds:
+        for ours in SETTINGS if other not in SETTINGS else ():
+            bar = BARS.get((other, ours, cores), {}).get(n) if name == "mnist" else None
+            ratios.append({**where, "ratio": f"{other} / {ours}", "measured": ratio(other, ours), "bar": bar})
+    return rows, ratios
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--batch", type=int, nargs="+", default=[64, 256])
-    parser.add_argument("--threads", type=int, help="PyTorch's default when left out")
+    parser.add_argument("--rounds", type=int, default=9, help="two at least")
+    parser.add_argument("--energies", nargs="+", choices=ENERGIES, default=list(ENERGIES))
+    parser.add_argument("--batch", type=int, nargs="+", default=[16, 64, 256])
+    parser.add_argument("--cores", type=int, nargs="+", help="one and all when left out")
+    parser.add_argument("--steps", type=int, help="of every chain, in the place of each energy's own number")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "samplers.json")
     parser.add_argument("--untuned", action="store_true", help="leave the memory allocator as it is")
     args = parser.parse_args()
     if args.untuned:
         chain.keep_freed_memory = lambda: None
-    if args.threads:
-        torch.set_num_threads(args.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
     random.seed(0)
-    trained = "ebm_mnist" in checkpoints.names()
-    energy = (checkpoints.load("ebm_mnist") if trained else SmallEnergy()).to(device).eval()
+    cores = args.cores or sorted({1, torch.get_num_threads()})
     described = busy_machine()
 
-    results = []
-    lines = ["| batch | sampler | 60 steps, s | × bare gradients | energy at the end |", "|--:|:--|--:|--:|--:|"]
-    bars = []
-    for n in args.batch:
-        x = torch.rand((n, *energy.event_shape), device=device) * 2 - 1
-        contenders = {
-            "bare gradient calls": bare_gradients(energy, x),
-            **{name: this_package(energy, x, fast) for name, fast in SETTINGS.items()},
-            "list of tensors, backward()": list_buffer(energy, x, freeze=False),
-            "list of tensors, backward(), frozen": list_buffer(energy, x, freeze=True),
-            "torchebm": torchebm_langevin(energy, x),
-        }
-        contenders = {name: run for name, run in contenders.items() if run is not None}
-        seconds = measure(contenders, args.rounds, device)
-
-        def ratio(a: str, b: str, seconds: dict[str, list[float]] = seconds) -> float:
-            return statistics.median(s / t for s, t in zip(seconds[a], seconds[b], strict=True))
-
-        for name in contenders:
-            final = energy_at_the_end(energy, x, SETTINGS[name]) if name in SETTINGS else None
-            results.append(
-                {
-                    "batch": n,
-                    "sampler": name,
-                    "seconds": round(statistics.median(seconds[name]), 4),
-                    "quartiles": [round(q, 4) for q in statistics.quantiles(seconds[name], n=4)[::2]],
-                    "times_bare": round(ratio(name, "bare gradient calls"), 3),
-                    "energy_at_the_end": final,
-                }
-            )
-            row = results[-1]
-            shown = "" if final is None else f"{final[0]:.3f} ± {final[1]:.3f}"
-            lines.append(f"| {n} | {name} | {row['seconds']:.3f} | {row['times_bare']:.2f} | {shown} |")
-        bars.append((n, "this package / bare gradient calls", ratio("this package", "bare gradient calls"), "≤ 1.05"))
-        for other in contenders:
-            if other.startswith(("list", "torchebm")):
-                for setting, bar in (
-                    ("", "≥ 1 (same arithmetic)"),
-                    (", fast=torch.float32", "≥ 1.3"),
-                    (", fast=True", "≥ 2"),
-                ):
-                    bars.append((n, f"{other} / this package{setting}", ratio(other, f"this package{setting}"), bar))
-
-    print(f"Energy: {type(energy).__name__}, {'trained' if trained else 'random weights'}; {described}\n")
-    print("\n".join(lines) + "\n")
-    print("| batch | ratio | measured | bar |\n|--:|:--|--:|:--|")
-    for n, what, value, bar in bars:
-        print(f"| {n} | {what} | {value:.2f} | {bar} |")
+    rows, ratios = [], []
+    print(described)
+    for name in args.energies:
+        card, untrained, n_steps = ENERGIES[name]
+        trained = card in checkpoints.names()
+        energy = (checkpoints.load(card) if trained else untrained()).to(device).eval()
+        print(f"\n## {name}: {type(energy).__name__}, {'trained' if trained else 'random weights'}\n")
+        print("| cores | batch | sampler | seconds | × bare gradients | energy at the end |\n|--:|--:|:--|--:|--:|--:|")
+        for n_cores in cores:
+            for n in args.batch:
+                more, ratios_here = compare(name, energy, n, args.steps or n_steps, n_cores, args.rounds)
+                rows += more
+                ratios += ratios_here
+                for row in more:
+                    end = row["energy_at_the_end"]
+                    shown = "" if end is None else f"{end[0]:.3f} ± {end[1]:.3f}"
+                    times = f"{row['seconds']:.3f} | {row['times_bare']:.2f}"
+                    print(f"| {n_cores} | {n} | {row['sampler']} | {times} | {shown} |")
+    print("\n| energy | cores | batch | ratio | measured | bar |\n|:--|--:|--:|:--|--:|--:|")
+    for r in ratios:
+        bar = "" if r["bar"] is None else f"≥ {r['bar']}"
+        print(f"| {r['energy']} | {r['cores']} | {r['batch']} | {r['ratio']} | {r['measured']:.2f} | {bar} |")
+    # The page of the book shows one energy on all cores; the file has the rest beside it.
+    shown = [row for row in rows if (row["energy"], row["cores"]) == (args.energies[0], cores[-1])]
     record = {
-        "machine": described,
-        "energy": {"model": type(energy).__name__, **energy.config, "trained": trained},
+        "machine": {**described, "threads": cores[-1]},
         "settings": {
-            "n_steps": N_STEPS,
+            "n_steps": shown[0]["steps"],
             "tuned_allocator": not args.untuned,
             "step_size": STEP,
             "noise": NOISE,
             "grad_clip": CLIP,
             "rounds": args.rounds,
         },
-        "rows": results,
-        "ratios": [{"batch": n, "ratio": what, "measured": round(v, 3), "bar": bar} for n, what, v, bar in bars],
+        "rows": shown,
+        "others": [row for row in rows if row not in shown],
+        "ratios": ratios,
     }
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

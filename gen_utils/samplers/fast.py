@@ -66,7 +66,7 @@ def _channels_last(module: nn.Module, seen: dict[int, nn.Module]) -> nn.Module:
 def _arranged(weight: Tensor | None) -> Tensor | None:
     if weight is None or weight.ndim != 4:
         return None if weight is None else weight.detach()
-    return weight.detach().contiguous(memory_format=torch.channels_last)
+    return weight.detach().to(memory_format=torch.channels_last)  # contiguous() leaves one channel as it is
 
 
 class _Cast(nn.Module):

@@ -26,6 +26,7 @@ from gen_utils.samplers import (
     sample,
 )
 from gen_utils.samplers.draws import SharedDraws, Stopped
+from gen_utils.samplers.fast import in_layout
 from gen_utils.samplers.protocol import Kernel
 from gen_utils.samplers.shares import DIVISIBLE, how_many
 from gen_utils.samplers.written import _KNOWN
@@ -372,6 +373,12 @@ def test_whoever_is_ahead_draws_and_waits_when_too_far_ahead(monkeypatch):
 
 
 # Layout.
+
+
+def test_weights_of_one_channel_are_laid_out_too():
+    """``contiguous`` would leave them, and every later layer, as they were."""
+    first = in_layout(network(), images()).energy.net[0].weight
+    assert first.shape == (4, 1, 5, 5) and first.stride() == (25, 1, 5, 1) and not first.requires_grad
 
 
 def test_convolutions_run_channels_last_on_a_copy(generator):
