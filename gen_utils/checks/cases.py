@@ -76,6 +76,7 @@ class Watch:
     """
 
     def __init__(self, arguments: Sequence, names: Sequence[str], may_change: Sequence[str] = ()) -> None:
+        _unusual()
         self.random = [] if "random" in may_change else _streams()
         self.dtype, self.recording = torch.get_default_dtype(), torch.is_grad_enabled()
         watched = [(n, a) for n, a in zip(names, arguments, strict=False) if n not in may_change]
@@ -83,8 +84,14 @@ class Watch:
         self.networks = [(n, a, _network(a)) for n, a in watched if isinstance(a, nn.Module)]
         self.trained = [n for n, _ in watched if f"{n} weights" in may_change]
 
-    def __call__(self) -> tuple[str, str] | None:
-        """(the slip's name, what to tell), or None when all is as it was."""
+    def __call__(self, value: object = None, copied: Sequence[str] = ()) -> tuple[str, str] | None:
+        """(the slip's name, what to tell), or None when all is as it was, and the value no view of the arguments named."""
+        for name, tensor, _, _ in self.tensors:
+            if name in copied and isinstance(value, Tensor) and _place(value) == _place(tensor):
+                return (
+                    "view",
+                    f"your result is a view of the argument {name}: who writes into one changes both. Return a copy.",
+                )
         for name, tensor, before, required in self.tensors:
             if not same_bits(tensor.detach(), before):
                 return "input changed", (
@@ -133,6 +140,17 @@ def _network(network: nn.Module) -> dict[str, list]:
         "grads": [None if p.grad is None else p.grad.clone() for p in parameters],
         "training": [module.training for module in network.modules()],
     }
+
+
+def _place(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+def _unusual() -> None:
+    """Seeds that no student would choose, so that whoever seeds a global stream is seen to."""
+    torch.manual_seed(870_321_543)
+    random.seed(870_321_543)
+    np.random.seed(870_321_543)  # noqa: NPY002
 
 
 def _streams() -> list:

@@ -48,6 +48,7 @@ def compare(
     gradient: Sequence[str] = (),
     detached: bool = False,
     may_change: Sequence[str] = (),
+    copied: Sequence[str] = (),
     tolerance: float = 1e-4,
     right: str = "",
 ) -> Result:
@@ -61,9 +62,12 @@ def compare(
         gradient: the arguments with respect to which the gradient is compared, ``ALL`` for all. Without, it is not looked at.
         detached: the result is a chain's next state: a tensor that must carry no graph.
         may_change: arguments that the text allows to change, and "random" where the global stream may be drawn from.
+        copied: arguments of which the result must not be a view.
         right: what to say of a right answer.
     """
-    trial = Trial(exercise, reference, [Case.of(c) for c in cases], tuple(outputs), tuple(may_change), tolerance)
+    trial = Trial(
+        exercise, reference, [Case.of(c) for c in cases], tuple(outputs), tuple(may_change), tuple(copied), tolerance
+    )
     mine = [trial.call(student, case, spoken=True) for case in trial.cases]
     expected = [trial.call(reference, case) for case in trial.cases]
     fault = trial.fault(mine, expected, slips) or trial.kind(mine, expected, detached) or trial.effect(mine)
@@ -85,7 +89,9 @@ def observe(
     return value, None if effect is None else told(exercise, False, effect[1], effect[0])
 
 
-def watched(function: Callable, names: Sequence[str], may_change: Sequence[str]) -> Callable:
+def watched(
+    function: Callable, names: Sequence[str], may_change: Sequence[str], copied: Sequence[str] = ()
+) -> Callable:
     """The function with what it did besides: (its value, None or a slip and what to tell)."""
     if not callable(function):
         return function
@@ -94,7 +100,7 @@ def watched(function: Callable, names: Sequence[str], may_change: Sequence[str])
     def run(*arguments):
         watch = Watch(arguments, names, may_change)
         value = function(*arguments)
-        return value, watch()
+        return value, watch(value, copied)
 
     return run
 
@@ -108,6 +114,7 @@ class Trial:
     cases: list[Case]
     outputs: tuple[str, ...]
     may_change: tuple[str, ...]
+    copied: tuple[str, ...]
     tolerance: float
 
     @property
@@ -124,7 +131,7 @@ class Trial:
                 if function is self.reference:
                     raise
                 return Outcome(problem=Problem(str(error)))
-        value, failure = called(self.exercise, watched(function, self.names, self.may_change), *arguments)
+        value, failure = called(self.exercise, watched(function, self.names, self.may_change, self.copied), *arguments)
         if failure is not None:
             return Outcome(problem=Problem(failure[0], tried=failure[1]))
         value, effect = value

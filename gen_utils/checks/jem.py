@@ -10,20 +10,26 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..losses import joint_loss as _joint_loss
-from .compare import compare
-from .core import Result, Slip, attempt, check, told
+from .cases import far, stream
+from .compare import ALL, compare
+from .core import Result, Slip, check
 
 
 @check
 def joint_energy(student: Callable) -> Result:
     """Check ``joint_energy(logits (B, K)) -> (B,)``: -logsumexp over the classes."""
-    stream = torch.Generator().manual_seed(0)
-    small = torch.randn(6, 4, generator=stream) * 2
-    cases = [(small,), (torch.randn(3, 10, generator=stream) * 3 + 200,)]  # the second overflows when exp is naive
+    numbers = stream(0)
+    small = torch.randn(6, 4, generator=numbers) * 2
+    cases = [
+        (small,),
+        far(torch.randn(3, 10, generator=numbers) * 3 + 200, about="the logits are around 200"),
+        far(torch.randn(5, 6, generator=numbers) * 300, about="the logits are hundreds of nats apart"),
+    ]
 
     slips = [
         Slip("sign", "the sign is missing: likely pictures have large logits and must have low energy.", lambda f: f.logsumexp(1)),
         Slip("overflow", "right on small logits, but exp(f) overflows on large ones; let torch.logsumexp do it.", lambda f: -f.exp().sum(1).log()),
+        Slip("dimension", "you summed over the pictures of the batch; sum over the classes, dim 1.", lambda f: -f.logsumexp(0)),
         Slip("maximum", "you took the largest logit alone; every class contributes. (The maximum is its limit for far apart logits.)", lambda f: -f.amax(1)),
         Slip("mean for sum", "you averaged over the classes, log of the mean; sum them. The two differ by log K.", lambda f: math.log(f.shape[1]) - f.logsumexp(1)),
         Slip("sum of logits", "you summed the logits themselves; exponentials are summed, Σ exp f(x)[y].", lambda f: -f.sum(1)),
@@ -31,40 +37,28 @@ def joint_energy(student: Callable) -> Result:
         Slip("softmax first", "these logits have been through log_softmax, after which their logsumexp is 0 for every picture: normalising throws p(x) away.", lambda f: -f.log_softmax(1).logsumexp(1)),
         Slip("confidence", "that is −log max p(y|x): the classifier's confidence, from which p(x) has cancelled.", lambda f: -f.log_softmax(1).amax(1)),
     ]  # fmt: skip
-    value, failure = attempt("joint_energy", student, small.clone())
-    if failure is not None:
-        return failure
-    if (
-        isinstance(value, Tensor)
-        and value.shape == (4,)
-        and torch.allclose(value.abs().to(small.dtype), small.logsumexp(0).abs())
-    ):
-        return told(
-            "joint_energy",
-            False,
-            "you summed over the pictures of the batch; sum over the classes, dim 1.",
-            "dimension",
-        )
-    return compare("joint_energy", student, lambda f: -f.logsumexp(1), cases, slips)
+    return compare("joint_energy", student, lambda logits: -logits.logsumexp(1), cases, slips, gradient=ALL)
 
 
 @check
 def conditional_energy(student: Callable) -> Result:
     """Check ``conditional_energy(logits (B, K), labels (B,)) -> (B,)``: -f(x)[y]."""
     name = "conditional_energy"
-    stream = torch.Generator().manual_seed(1)
-    square = (torch.randn(5, 5, generator=stream), torch.tensor([2, 0, 4, 4, 1]))
-    cases = [(torch.randn(6, 4, generator=stream) * 2, torch.tensor([3, 0, 2, 2, 1, 3])), square]
-    value, failure = attempt(name, student, *(t.clone() for t in square))
-    if failure is not None:
-        return failure
-    if isinstance(value, Tensor) and value.shape == (5, 5):
-        return told(name, False, "logits[:, labels] takes all the labels' columns of every picture; one entry a row is wanted: gather.", "all columns")  # fmt: skip
+    numbers = stream(1)
+    square = (torch.randn(5, 5, generator=numbers), torch.tensor([2, 0, 4, 4, 1]))
+    cases = [
+        (torch.randn(6, 4, generator=numbers) * 2, torch.tensor([3, 0, 2, 2, 1, 3])),
+        square,
+        far(square[0] * 300, square[1].flip(0)),
+    ]
 
     def at(f: Tensor, y: Tensor) -> Tensor:
         return f.gather(1, y[:, None]).squeeze(1)
 
+    columns = "logits[:, labels] takes all the labels' columns of every picture; one entry a row is wanted: gather."
     slips = [
+        Slip("all columns", columns, lambda f, y: -f[:, y]),
+        Slip("all columns", columns, lambda f, y: f[:, y]),
         Slip("sign", "the sign is missing: E(x, y) is minus the logit.", at),
         Slip("cross-entropy", "that is −log p(y|x): it has been divided by Σ exp f(x)[y], and what it lost is p(x).", lambda f, y: -at(f.log_softmax(1), y)),
         Slip("probability", "that is minus a probability; energies are logits, before any softmax.", lambda f, y: -at(f.softmax(1), y)),
@@ -72,16 +66,21 @@ def conditional_energy(student: Callable) -> Result:
         Slip("marginal", "that is E(x), which does not know the label.", lambda f, y: -f.logsumexp(1)),
         Slip("diagonal", "you counted the labels along the rows: entry y of row y. Entry y_b of row b is wanted.", lambda f, y: -f[y % len(f), y]),
     ]  # fmt: skip
-    return compare(name, student, lambda f, y: -at(f, y), cases, slips)
+    return compare(name, student, lambda logits, labels: -at(logits, labels), cases, slips, gradient=ALL)
 
 
 @check
 def joint_loss(student: Callable) -> Result:
     """Check ``joint_loss(logits_real (B, K), labels (B,), logits_fake (B', K), weight) -> scalar``."""
-    stream = torch.Generator().manual_seed(2)
-    real, fake = torch.randn(8, 5, generator=stream) * 2 + 1, torch.randn(6, 5, generator=stream)
-    labels = torch.randint(5, (8,), generator=stream)
-    cases = [(real, labels, fake, 1.0), (real, labels, fake, 0.3), (real, labels, fake, 0.0)]
+    numbers = stream(2)
+    real, fake = torch.randn(8, 5, generator=numbers) * 2 + 1, torch.randn(6, 5, generator=numbers)
+    labels = torch.randint(5, (8,), generator=numbers)
+    cases = [
+        (real, labels, fake, 1.0),
+        (real, labels, fake, 0.3),
+        (real, labels, fake, 0.0),
+        far(real * 300, labels, fake * 300, 0.5, about="the logits are hundreds of nats apart"),
+    ]
 
     def ce(r: Tensor, y: Tensor) -> Tensor:
         return F.cross_entropy(r, y)
@@ -101,20 +100,27 @@ def joint_loss(student: Callable) -> Result:
         Slip("label's energy", "your data have the energy of their label, E(x, y). The cross-entropy already sees the label; here E(x) is wanted.", lambda r, y, f, w: ce(r, y) + w * (f.logsumexp(1).mean() - r.gather(1, y[:, None]).mean())),
         Slip("cross-entropy of samples", "the samples got a cross-entropy too; they have no labels.", lambda r, y, f, w: ce(r, y) + w * gap(r, f) + ce(f, f.argmax(1))),
     ]  # fmt: skip
-    return compare("joint_loss", student, _joint_loss, cases, slips)
+    return compare(
+        "joint_loss",
+        student,
+        lambda logits_real, labels, logits_fake, weight: _joint_loss(logits_real, labels, logits_fake, weight),
+        cases,
+        slips,
+        gradient=ALL,
+    )
 
 
 @check
 def gaussian_starts(student: Callable) -> Result:
     """Check ``gaussian_starts(images (N, D), labels (N,), wanted (B,), z (B, D), jitter) -> (B, D)``."""
     name = "gaussian_starts"
-    stream = torch.Generator().manual_seed(3)
+    numbers = stream(3)
     # Two classes with different means and strongly correlated coordinates, and far fewer images than a smooth average.
     mix = torch.tensor([[1.0, 0.8, 0.0], [0.0, 0.5, -0.6], [0.0, 0.0, 0.2]])
-    images = torch.randn(14, 3, generator=stream) @ mix
+    images = torch.randn(14, 3, generator=numbers) @ mix
     labels = torch.tensor([0, 1] * 7)
     images[labels == 1] = images[labels == 1] * 2 + 3
-    wanted, z = torch.tensor([1, 0, 0, 1, 1]), torch.randn(5, 3, generator=stream)
+    wanted, z = torch.tensor([1, 0, 0, 1, 1]), torch.randn(5, 3, generator=numbers)
     cases = [(images, labels, wanted, z, 1e-4), (images, labels, 1 - wanted, z, 0.5)]
 
     def draw(images, labels, wanted, z, jitter, *, mode="right", classes=True, ddof=1) -> Tensor:
@@ -157,15 +163,19 @@ def gaussian_starts(student: Callable) -> Result:
         Slip("jitter on the factor", "the jitter is added to Σ before the Cholesky factor is taken, not to the factor.", slip(mode="jitter on the factor")),
         Slip("divided by N", "your covariance is divided by N; torch.cov divides by N − 1.", slip(ddof=0)),
     ]  # fmt: skip
-    return compare(name, student, draw, cases, slips)
+
+    def right(images, labels, wanted, z, jitter) -> Tensor:
+        return draw(images, labels, wanted, z, jitter)
+
+    return compare(name, student, right, cases, slips)
 
 
 @check
 def proximal_step(student: Callable) -> Result:
     """Check ``proximal_step(x, grad, step_size, max_step) -> x`` in the box [-1, 1]: clamp(x - clamp(η g, ±max_step))."""
-    stream = torch.Generator().manual_seed(4)
-    x = torch.rand((4, 1, 5, 5), generator=stream) * 2 - 1
-    grad = torch.randn(x.shape, generator=stream)
+    numbers = stream(4)
+    x = torch.rand((4, 1, 5, 5), generator=numbers) * 2 - 1
+    grad = torch.randn(x.shape, generator=numbers)
     # Nothing is bounded; the step is; the box is reached as well.
     cases = [(x * 0.5, grad, 0.02, 5.0), (x * 0.5, grad, 2.0, 0.3), (x, grad, 0.7, 0.6)]
 
@@ -192,16 +202,18 @@ def proximal_step(student: Callable) -> Result:
         Slip("sign step", "every pixel moves by max_step; small steps should stay small. Clamp, do not take the sign.", lambda *a: step(*a, limit="sign")),
         Slip("no box, no bound", "this is the plain gradient step: bound it, then clamp to the box.", lambda *a: step(*a, limit="none", box=False)),
     ]  # fmt: skip
-    return compare("proximal_step", student, step, cases, slips)
+    return compare(
+        "proximal_step", student, lambda x, grad, step_size, max_step: step(x, grad, step_size, max_step), cases, slips
+    )
 
 
 @check
 def one_step(student: Callable) -> Result:
     """Check ``one_step(x, weight, grad_out, step_size, n_inner, clip) -> x``: the inner loop as one step."""
-    stream = torch.Generator().manual_seed(5)
-    weight = torch.randn((4, 6), generator=stream)  # the affine layer h = x Wᵀ + b
-    x = torch.rand((5, 6), generator=stream) * 1.8 - 0.9
-    grad_out = torch.randn((5, 4), generator=stream)
+    numbers = stream(5)
+    weight = torch.randn((4, 6), generator=numbers)  # the affine layer h = x Wᵀ + b
+    x = torch.rand((5, 6), generator=numbers) * 1.8 - 0.9
+    grad_out = torch.randn((5, 4), generator=numbers)
     cases = [(x * 0.3, weight, grad_out * 0.1, 0.02, 5, 10.0), (x * 0.3, weight, grad_out, 0.03, 4, 1.0), (x, weight, grad_out, 0.2, 3, 1.0)]  # fmt: skip
 
     def loop(x, weight, grad_out, step_size, n_inner, clip) -> Tensor:
@@ -237,12 +249,12 @@ def one_step(student: Callable) -> Result:
 @check
 def ece(student: Callable) -> Result:
     """Check ``ece(confidence (N,), correct (N,) bool, n_bins) -> scalar``, bins [low, high), the last one closed."""
-    stream = torch.Generator().manual_seed(6)
+    numbers = stream(6)
     # Overconfident below, underconfident above, so that signed differences cancel; some bins stay empty.
     confidence = torch.cat(
-        (torch.rand(30, generator=stream) * 0.25 + 0.35, torch.rand(50, generator=stream) * 0.1 + 0.85)
+        (torch.rand(30, generator=numbers) * 0.25 + 0.35, torch.rand(50, generator=numbers) * 0.1 + 0.85)
     )
-    correct = torch.cat((torch.rand(30, generator=stream) < 0.2, torch.rand(50, generator=stream) < 0.99))
+    correct = torch.cat((torch.rand(30, generator=numbers) < 0.2, torch.rand(50, generator=numbers) < 0.99))
     sure = torch.tensor([1.0, 1.0, 0.95, 0.95, 0.55])
     edge = torch.tensor([0.5, 0.5, 0.45, 0.55, 0.75])  # four bins: 0.5 is the third's, 0.75 the fourth's
     cases = [
@@ -279,4 +291,8 @@ def ece(student: Callable) -> Result:
              lambda c, ok, n: value((c - 1e-9).clamp(min=0), ok, n)),
         Slip("last bin open", "a confidence of exactly 1 falls out of your last bin; close it.", lambda *a: value(*a, closed=False)),
     ]  # fmt: skip
-    return compare("ece", student, value, cases, slips, tolerance=1e-6)
+
+    def right(confidence, correct, n_bins) -> Tensor:
+        return value(confidence, correct, n_bins)
+
+    return compare("ece", student, right, cases, slips, tolerance=1e-6)

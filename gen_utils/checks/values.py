@@ -26,7 +26,9 @@ def as_tensor(value: object) -> Tensor:
         if value.is_complex():
             raise WrongKind("your result has complex numbers; real ones are wanted.")
         return value
-    if isinstance(value, (numbers.Real, np.bool_)):
+    if isinstance(value, (int, np.bool_)):
+        return torch.tensor(value)
+    if isinstance(value, numbers.Real):
         return torch.tensor(float(value), dtype=torch.float64)
     if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biuf":
         return torch.from_numpy(np.array(value))

@@ -21,13 +21,15 @@ def exercises(checks: ModuleType) -> list[str]:
 def tests(
     checks: ModuleType,
     right: Mapping[str, Sequence[Callable]],
-    wrong: Mapping[str, Sequence[tuple[str, Callable]]],
+    wrong: Mapping[str, Sequence[tuple[str, Callable]] | Mapping[str, Callable | Sequence[Callable]]],
 ) -> tuple[Callable, Callable, Callable]:
     """Three tests: the tables are long enough, right answers pass, wrong ones are refused with the right words.
 
     Args:
-        wrong: (the slip's name, or else a pattern that the message matches; the answer).
+        wrong: what is said of each answer, the slip's name or else a pattern that the message matches: pairs (said, answer),
+            or a dictionary from what is said to one answer or several.
     """
+    wrong = {name: _pairs(answers) for name, answers in wrong.items()}
 
     @pytest.mark.parametrize("name", exercises(checks))
     def test_every_exercise_has_its_table(name):
@@ -64,3 +66,10 @@ def tests(
         test_right_answers_pass,
         test_wrong_answers_are_refused_with_the_right_words,
     )
+
+
+def _pairs(answers: Sequence | Mapping) -> list[tuple[str, Callable]]:
+    if not isinstance(answers, Mapping):
+        return list(answers)
+    several = {said: found if isinstance(found, (list, tuple)) else [found] for said, found in answers.items()}
+    return [(said, answer) for said, found in several.items() for answer in found]
