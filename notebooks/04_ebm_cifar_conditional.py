@@ -113,8 +113,8 @@ settings = choose(
         digit_width=32, digit_steps=40_000, label_steps=4000, per_class=500, digit_chain=512,
     ),
     smoke=dict(  # in tests: every line runs, nothing is learnt
-        train_steps=4, chain_steps=3, n_shown=10, study_steps=1, n_eval=32, n_study=16, final_chain=8,
-        study_chain=4, digit_steps=6, label_steps=2, per_class=4, digit_chain=32,
+        train_steps=4, chain_steps=3, n_shown=10, study_steps=1, n_eval=32, n_study=16, final_chain=30,
+        study_chain=10, digit_steps=6, label_steps=2, per_class=4, digit_chain=32,
     ),
 )  # fmt: skip
 use_style()

@@ -119,7 +119,7 @@ settings = choose(
         study_epochs=25, study_n=1000, seeds=3, resume_steps=25, film=31, n_damage=350,
     ),
     smoke=dict(  # in tests: every line runs, nothing is learnt
-        limit=160, epochs=2, looks=2, n_eval=60, resamples=5, study_n=60, resume_steps=4, film=5, n_damage=45,
+        limit=160, epochs=2, looks=2, n_eval=70, resamples=5, study_n=70, resume_steps=4, film=5, n_damage=70,
     ),
 )  # fmt: skip
 use_style()
