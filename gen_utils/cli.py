@@ -355,6 +355,67 @@ def gradebook(
     typer.echo(f"wrote {out}: {table.count(chr(10)) - 1} of {len(files)} files")
 
 
+@app.command()
+def grade(
+    hand_ins: Annotated[
+        list[Path], typer.Argument(help="folders, archives or notebooks: a folder or a file a student")
+    ],
+    out: Annotated[Path, typer.Option(help="the folder to write to")] = Path("grades"),
+    part: Annotated[
+        list[str] | None, typer.Option(help="asked for, may be given again; else what was handed in")
+    ] = None,
+    key: Annotated[str, typer.Option(help="a secret text, or a file that holds one: it selects hidden cases")] = "",
+    hidden: Annotated[int, typer.Option(help="how many sets of hidden cases")] = 3,
+    options: Annotated[Path | None, typer.Option(help="JSON: points, slips, worth, late, accept")] = None,
+    roster: Annotated[Path | None, typer.Option(help="the class, as Canvas or Moodle export it")] = None,
+    deadline: Annotated[str, typer.Option(help="such as '2026-05-01 23:59'")] = "",
+    times: Annotated[Path | None, typer.Option(help="a table student,time; else a file's own time counts")] = None,
+    seconds: Annotated[float, typer.Option(help="for one exercise")] = 30.0,
+    memory: Annotated[float, typer.Option(help="GB for one student")] = 2.0,
+    jobs: Annotated[int, typer.Option(help="students at a time; else one for each core")] = 0,
+) -> None:
+    """Run the exercises of hand-ins again under the workbook's own checks, and write grades and feedback."""
+    from .publishing.grading.grade import Grading, keys_of, write
+    from .publishing.grading.grade import grade as graded
+    from .publishing.grading.points import Points, read_points
+    from .publishing.grading.roster import USUAL, moment, read_roster, read_times
+    from .publishing.parts import exercises, find_part
+
+    known = [f"{name[:2]}/{each}" for name, every in exercises().items() for each in every]
+    columns, people = read_roster(roster) if roster else (USUAL, [])
+    for name, value in {"hidden": hidden, "seconds": seconds, "memory": memory, "jobs": jobs}.items():
+        if value < 0 or (value == 0 and name in ("seconds", "memory")):
+            raise ValueError(f"--{name} is {value}; it must be above 0")
+    grading = Grading(
+        parts=[find_part(each) for each in part or ()],
+        keys=keys_of(Path(key).read_bytes() if Path(key).is_file() else key.encode(), hidden) if key else (),
+        points=read_points(options, known) if options else Points(),
+        deadline=moment(deadline) if deadline else None,
+        times=read_times(times) if times else {},
+        seconds=seconds,
+        memory=int(memory * 2**30),
+        jobs=jobs or os.cpu_count() or 1,
+        columns=columns,
+        people=people,
+    )
+
+    def on_done(done: int, of: int) -> None:
+        if sys.stderr.isatty():
+            typer.echo(f"\r{done} of {of} answers", nl=done == of, err=True)
+
+    report = graded(hand_ins, grading, on_done)
+    written = write(report, columns, out)
+    for sentence in [*report["left out"], report["isolation"]]:
+        typer.echo(sentence)
+    for group in report["alike"]:
+        typer.echo(f"{group['exercise']}: {', '.join(group['students'])} wrote the same, but for names and comments")
+    rows = [row for student in report["students"] for row in student["exercises"].values()]
+    held = sum(row["status"] == "held" for row in rows)
+    solved = sum(row["status"] == "passed" for row in rows)
+    typer.echo(f"wrote {out}: {len(report['students'])} students, {len(written) - 2} pages of feedback, {solved} of "
+               f"{len(rows)} answers right, {held} to look at (status held in grades.json)")  # fmt: skip
+
+
 def main() -> None:
     """Run the command line; the package's own errors become one line, without a traceback."""
     from .data import DataError

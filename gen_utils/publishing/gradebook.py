@@ -41,7 +41,7 @@ def export_checks(folder: Path, name: str = "") -> dict:
         try:
             answers, mark = _answers_in(path)
             if answers:  # the first page and a student's own notebooks have none
-                _merge(found.setdefault(_part_of(mark, path.stem, answers, known), {}), answers)
+                _merge(found.setdefault(part_of(mark, path.stem, answers, known), {}), answers)
         except ValueError as error:
             left_out[plain(path.name)] = str(error)
     if not any(answer for answers in found.values() for answer in answers.values()):
@@ -83,7 +83,7 @@ def gradebook(files: Sequence[Path], known: Mapping[str, Sequence[str]] | None =
         said += [f"{file} {remark}" for remark in remarks]
         answers = [parts.get(part, {}).get(exercise) for part, exercise in columns]
         cells = ["" if answer is None else int(answer["passed"]) for answer in answers]
-        table.writerow([_cell(file), _cell(name), *cells, cells.count(1)])
+        table.writerow([cell(file), cell(name), *cells, cells.count(1)])
     return text.getvalue(), said
 
 
@@ -92,7 +92,8 @@ def plain(text: str) -> str:
     return "".join(letter if letter.isprintable() else "�" for letter in " ".join(text.split()))
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
+    """A text that a spreadsheet shows, and does not compute."""
     return f"'{text}" if text.startswith(FORMULA) else text
 
 
@@ -127,7 +128,7 @@ def _hand_in(path: Path, known: Mapping[str, Sequence[str]]) -> tuple[str, dict[
             raise ValueError(f"says nothing that can be read about {plain(part)}")
         answers = {exercise: _answer(f"{part}/{exercise}", answer) for exercise, answer in answers.items()}
         try:
-            part = _part_of(None, part, answers, known)
+            part = part_of(None, part, answers, known)
         except ValueError:
             remarks.append(f"has answers in {plain(part)}, which is no part of this workbook")
             continue
@@ -158,7 +159,7 @@ def _answer(where: str, value: object) -> dict | None:
     raise ValueError(f"says {plain(json.dumps(value))[:80]} about {plain(where)}, which no check does")
 
 
-def _part_of(mark: object, name: str, answers: Answers, known: Mapping[str, Sequence[str]]) -> str:
+def part_of(mark: object, name: str, answers: Answers, known: Mapping[str, Sequence[str]]) -> str:
     """The part a notebook is of: its mark says so, else its name (02_x-Copy1, Copy of 02_x), else its checks."""
     if isinstance(mark, str) and (mark in known or not known):  # the student edition knows of no other parts
         return mark
