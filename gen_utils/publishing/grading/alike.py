@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from .statements import Statement, form, size
 
-SMALL = 40  # nodes: a shorter answer leaves little room to differ
+SMALL = 30  # nodes: a shorter answer leaves little room to differ
 COMMON = 0.25  # of the class: what so many write is the usual way to write it
 
 

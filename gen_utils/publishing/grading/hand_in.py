@@ -17,7 +17,7 @@ from .statements import Statement, Unreadable, is_stub, light, statements
 # Moodle: Anna Lee_12345_assignsubmission_file_…; Canvas: leeanna_LATE_12345_67890_…, the first is the student's.
 _MOODLE = re.compile(r"(?P<name>.+?)_(?P<id>\d+)_assignsubmission_[a-z]+_?(?P<rest>.*)")
 _CANVAS = re.compile(r"(?P<name>[^\W_]+)_(?P<late>LATE_)?(?P<id>\d{3,})_\d{3,}(?:_(?P<rest>.*))?")
-_COPY = re.compile(r"(-Copy\d+|[ _-]*\(\d+\)|[ _-]+copy|-\d+|^copy of )+", re.I)
+_COPY = re.compile(r"[ _-]+copy ?\d*$|^copy of |[ _-]*\(\d+\)$", re.I)
 MANY_ANSWERS = 4  # to one exercise, the latest of them
 
 

@@ -47,11 +47,16 @@ def leave_with_parent() -> None:
     _libc().prctl(_SET_DEATH_SIGNAL, 9, 0, 0, 0)
 
 
+def landlock_version() -> int:
+    """What the kernel's Landlock can do; 0 where there is none."""
+    return max(0, _libc().syscall(_LANDLOCK[0], None, ctypes.c_size_t(0), 1))
+
+
 def restrict_files(readable: Iterable[Path], writable: Path) -> bool:
     """Read below some folders only, write below one; False where the kernel cannot (before 5.13, or switched off)."""
     libc = _libc()
-    version = libc.syscall(_LANDLOCK[0], None, ctypes.c_size_t(0), 1)
-    if version < 1:
+    version = landlock_version()
+    if not version:
         return False
     rights = _RIGHTS[min(version, max(_RIGHTS))]
     ruleset = libc.syscall(_LANDLOCK[0], ctypes.byref(ctypes.c_uint64(rights)), ctypes.c_size_t(8), 0)
