@@ -384,11 +384,11 @@ def grade(
     known = [f"{name[:2]}/{each}" for name, every in exercises().items() for each in every]
     columns, people = read_roster(roster) if roster else (USUAL, [])
     for name, value in {"hidden": hidden, "seconds": seconds, "memory": memory, "jobs": jobs}.items():
-        if value < 0 or (value == 0 and name in ("seconds", "memory")):
+        if not (value > 0 or (value == 0 and name in ("hidden", "jobs"))):
             raise ValueError(f"--{name} is {value}; it must be above 0")
     grading = Grading(
         parts=[find_part(each) for each in part or ()],
-        keys=keys_of(Path(key).read_bytes() if Path(key).is_file() else key.encode(), hidden) if key else (),
+        keys=keys_of(key, hidden) if key else (),
         points=read_points(options, known) if options else Points(),
         deadline=moment(deadline) if deadline else None,
         times=read_times(times) if times else {},

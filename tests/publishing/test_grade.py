@@ -9,7 +9,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from gen_utils.cli import app
 from gen_utils.publishing.grading import grade as grading_module
 from gen_utils.publishing.grading import linux
 from gen_utils.publishing.grading import run as running
@@ -176,7 +178,7 @@ def graded(tmp_path_factory):
     (folder / "half").mkdir()
     (folder / "half" / f"{PART}.ipynb").write_bytes(b'{"cells": [{"cell_type": "code", "sou')
     points = Points(accept=[f"{name}/{KEY}" for name in ACCEPTED])
-    report = grade([folder], Grading(keys=keys_of(b"a secret", 1), points=points, **QUICK))
+    report = grade([folder], Grading(keys=keys_of("a secret", 1), points=points, **QUICK))
     return report, {student["student"]: student for student in report["students"]}
 
 
@@ -252,16 +254,17 @@ def test_the_table_opens_in_a_spreadsheet_and_each_student_has_a_page(graded, tm
     assert "the sign is turned round" in page.lower() and "0.5 of" in page and "<script" not in page
 
 
+def all_pass(tasks, controls, on_answer, **limits):
+    """In the place of what runs: every answer passes."""
+    for task in tasks:
+        for exercise in task["exercises"]:
+            where = {"student": task["student"], "part": task["part"], "exercise": exercise["name"]}
+            on_answer({**where, "status": "passed", "message": "right.", "slip": None})
+    return "Nothing ran.", []
+
+
 def test_a_class_in_an_archive_with_times_a_deadline_and_accepted_code(tmp_path, monkeypatch):
     """Moodle's archive, in which a late part counts half, and code that a person has looked at. Nothing runs."""
-
-    def all_pass(tasks, controls, on_answer, **limits):
-        for task in tasks:
-            for exercise in task["exercises"]:
-                where = {"student": task["student"], "part": task["part"], "exercise": exercise["name"]}
-                on_answer({**where, "status": "passed", "message": "right.", "slip": None})
-        return "Nothing ran.", []
-
     monkeypatch.setattr(grading_module, "run", all_pass)
     looked = function("import sys\nreturn torch.softmax(-energy.flatten(), 0).reshape(energy.shape) / cell_area")
     notebook(tmp_path / "a.ipynb", RIGHT)
@@ -307,3 +310,29 @@ def test_processes_that_cannot_start_are_said(tmp_path, monkeypatch):
     monkeypatch.setattr(running.sys, "executable", shutil.which("false") or os.devnull)
     with pytest.raises((RuntimeError, OSError)):
         grade([tmp_path], Grading(**QUICK))
+
+
+def test_a_secret_is_a_text_or_a_file_that_holds_it(tmp_path):
+    (tmp_path / "key.txt").write_text("swordfish\n")
+    keys = keys_of("swordfish", 3)
+    assert keys == keys_of(str(tmp_path / "key.txt"), 3) and len(set(keys)) == 3 and keys != keys_of("x" * 5000, 3)
+
+
+def test_the_command_grades_and_refuses_in_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(grading_module, "run", all_pass)
+    notebook(tmp_path / "in" / "anna" / f"{PART}.ipynb", RIGHT)
+    command = ["grade", str(tmp_path / "in"), "--out", str(tmp_path / "out")]
+    for args, said in {
+        ("--seconds", "0"): "--seconds is 0.0; it must be above 0",
+        ("--memory", "nan"): "--memory is nan; it must be above 0",
+        ("--hidden", "-1"): "--hidden is -1; it must be above 0",
+        ("--deadline", "soon"): "'soon' is no time; write it as 2026-05-01 23:59",
+        ("--part", "99"): "unknown part '99'",
+        ("--part", "01"): "no student's notebook to grade",
+        ("--options", str(tmp_path / "none.json")): "cannot be read (No such file or directory)",
+    }.items():
+        error = CliRunner().invoke(app, [*command, *args]).exception
+        assert isinstance(error, ValueError) and said in str(error)
+    answer = CliRunner().invoke(app, [*command, "--deadline", "2020-01-01"])
+    assert answer.exit_code == 0 and "1 students, 1 pages of feedback, 1 of" in answer.stdout
+    assert f",{PART},," in (tmp_path / "out" / "grades.csv").read_text(encoding="utf-8-sig").splitlines()[1]

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import psutil
 
@@ -62,7 +62,7 @@ class Engine:
 
     def __init__(self, modules: list[str], jobs: int, seconds: float, memory: int, emit: Emit) -> None:
         forks = "forkserver" in multiprocessing.get_all_start_methods()
-        self._context = multiprocessing.get_context("forkserver" if forks else "spawn")
+        self._context: Any = multiprocessing.get_context("forkserver" if forks else "spawn")
         if forks:
             self._context.set_forkserver_preload([CHILD, "torch.testing", "scipy.stats", *modules])
         self.jobs, self.seconds, self.memory, self.emit = jobs, seconds, memory, emit

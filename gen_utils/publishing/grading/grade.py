@@ -6,6 +6,7 @@ import ast
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -52,9 +53,12 @@ class Grading:
     people: Sequence[dict[str, str]] = ()
 
 
-def keys_of(secret: bytes, number: int) -> list[int]:
-    """The keys of so many hidden rounds, which nobody finds without the secret."""
-    digests = (hashlib.sha256(b"%d:" % i + secret).digest() for i in range(number))
+def keys_of(secret: str, number: int) -> list[int]:
+    """The keys of so many hidden rounds, which nobody finds without the secret: a text, or the name of its file."""
+    text = secret.encode(errors="surrogateescape")
+    with suppress(OSError, ValueError):  # too long for a name, or none
+        text = Path(secret).read_bytes().strip()
+    digests = (hashlib.sha256(b"%d:" % i + text).digest() for i in range(number))
     return [int.from_bytes(digest[:4]) | 1 for digest in digests]
 
 
@@ -92,8 +96,10 @@ def grade(
         done += 1
         on_done(done, number)
 
-    limits = dict(jobs=grading.jobs, seconds=grading.seconds, memory=grading.memory)
-    isolated, unsound = run(tasks, [_control(each, grading.keys) for each in parts], on_answer, **limits)
+    controls = [_control(each, grading.keys) for each in parts]
+    isolated, unsound = run(
+        tasks, controls, on_answer, jobs=grading.jobs, seconds=grading.seconds, memory=grading.memory
+    )
     reader.said += [f"{each}: the workbook's own answer does not pass; look at that check" for each in unsound]
     for entry, student in zip(entries, [*students, *[None] * (len(entries) - len(students))], strict=True):
         _finish(entry, student, parts, grading)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import (
     BuiltinFunctionType,
     FunctionType,
@@ -86,7 +86,7 @@ def watched(function: Callable, integrity: Integrity, found: list[str]) -> Calla
     return answer
 
 
-def _spaces(names: Sequence[str]) -> Iterator[tuple[str, dict]]:
+def _spaces(names: Sequence[str]) -> Iterator[tuple[str, Mapping]]:
     for name in names:
         module = sys.modules.get(name)
         if module is None:

@@ -53,6 +53,7 @@ def run(
         }
         command = [*shell, sys.executable, "-m", "gen_utils.publishing.grading.engine"]
         with _started(command, environment) as engine:
+            assert engine.stdin is not None and engine.stdout is not None  # both are pipes
             try:
                 engine.stdin.write(json.dumps(asked) + "\n")
                 engine.stdin.close()
