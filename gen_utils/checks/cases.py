@@ -33,11 +33,16 @@ def hidden_cases(key: int) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Case:
-    """Arguments, and what is special about them: the end of "in case 2, where …"."""
+    """Arguments, and what is special about them: the end of "in case 2, where …".
+
+    Attributes:
+        slip, why: the mistake that is likely when everything is right but such cases.
+    """
 
     arguments: tuple
     about: str = ""
-    far: bool = False  # spread over hundreds of nats, where an exponential over- or underflows
+    slip: str = ""
+    why: str = ""
 
     @classmethod
     def of(cls, case: Case | tuple) -> Case:
@@ -46,7 +51,8 @@ class Case:
 
 def far(*arguments, about: str = "the values are hundreds of nats apart") -> Case:
     """A case in which a naive exponential is infinite or zero."""
-    return Case(arguments, about, far=True)
+    why = "an exponential over- or underflows there. Subtract the largest exponent first, or use a function that does."
+    return Case(arguments, about, "overflow", why)
 
 
 def fresh(arguments: Sequence) -> tuple[object, ...]:
@@ -76,7 +82,8 @@ class Watch:
     """
 
     def __init__(self, arguments: Sequence, names: Sequence[str], may_change: Sequence[str] = ()) -> None:
-        _unusual()
+        if "random" not in may_change:
+            _unusual()
         self.random = [] if "random" in may_change else _streams()
         self.dtype, self.recording = torch.get_default_dtype(), torch.is_grad_enabled()
         watched = [(n, a) for n, a in zip(names, arguments, strict=False) if n not in may_change]

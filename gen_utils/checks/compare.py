@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -196,9 +196,8 @@ class Trial:
     def difference(self, wrong: list[int], mine: list[Outcome], expected: list[Outcome]) -> Problem:
         first = wrong[0]
         where = f"in case {first + 1} of {len(self.cases)}" + _where(self.cases[first])
-        if all(self.cases[i].far for i in wrong) and not all(case.far for case in self.cases):
-            return Problem(f"right on the small cases, but not {where}: an exponential over- or underflows there. Subtract the "
-                           "largest exponent first, or use a function that does.", "overflow")  # fmt: skip
+        if len(wrong) < len(self.cases) and (slip := _common(self.cases[i].slip for i in wrong)):
+            return Problem(f"right in the other cases, but not {where}: {self.cases[first].why}", slip)
         right = [i for i in range(len(self.cases)) if i not in wrong]
         which = ""
         if self.outputs:
@@ -333,6 +332,12 @@ def _weights(value: Tensor) -> Tensor:
 def _leaf(name: str) -> str:
     argument, _, weight = name.partition(" ")
     return f"the weights of {argument} ({weight})" if weight else argument
+
+
+def _common(slips: Iterable[str]) -> str:
+    """The slip that all have, if they have one."""
+    found = set(slips)
+    return found.pop() if len(found) == 1 else ""
 
 
 def _where(case: Case) -> str:

@@ -14,22 +14,27 @@ from ..models.quantizer import ema_update as right_ema
 from ..models.quantizer import nearest_code as right_nearest
 from ..models.vqvae import gumbel_softmax as right_gumbel
 from ..training.vqvae import perplexity as right_perplexity
-from .compare import compare
-from .core import Result, Slip, attempt, check, told
+from .cases import Case, far, stream
+from .compare import ALL, compare
+from .core import Result, Slip, check
 
 
 @check
 def nearest_code(student: Callable) -> Result:
     """Check ``nearest_code(vectors (N, D), codebook (K, D)) -> (N,)`` indices."""
-    stream = torch.Generator().manual_seed(0)
+    numbers = stream(0)
     # Codes of very different length: the largest dot product is then often not the nearest code.
-    book = torch.randn(6, 3, generator=stream) * torch.tensor([0.3, 1.0, 3.0, 0.5, 2.0, 1.5])[:, None]
-    cases = [(torch.randn(40, 3, generator=stream), book), (torch.randn(25, 3, generator=stream) * 2, book[:4])]
+    book = torch.randn(6, 3, generator=numbers) * torch.tensor([0.3, 1.0, 3.0, 0.5, 2.0, 1.5])[:, None]
+    cases = [(torch.randn(40, 3, generator=numbers), book), (torch.randn(25, 3, generator=numbers) * 2, book[:4])]
 
     def gaps(v: Tensor, e: Tensor) -> Tensor:
         return (v[:, None] - e[None]).square().sum(-1)
 
     slips = [
+        Slip("distances", "those are the distances to all codes; return the index of the smallest.", gaps),
+        Slip("distances", "those are the distances to all codes; return the index of the smallest.", lambda v, e: gaps(v, e).sqrt()),
+        Slip("codes", "those are the codes themselves; return their indices, the tokens.", lambda v, e: e[gaps(v, e).argmin(1)]),
+        Slip("axis", "you took the minimum over the vectors, not over the codes.", lambda v, e: gaps(v, e).argmin(0)),
         Slip("farthest", "that is the farthest code; take the smallest distance.", lambda v, e: gaps(v, e).argmax(1)),
         Slip(
             "dot product",
@@ -56,71 +61,42 @@ def nearest_code(student: Callable) -> Result:
         Slip("absolute values", "that is the nearest by the sum of absolute differences; square them.", lambda v, e: (v[:, None] - e[None]).abs().sum(-1).argmin(1)),
         Slip("signed sum", "differences of both signs cancel in your sum: square them first.", lambda v, e: (v[:, None] - e[None]).sum(-1).argmin(1)),
     ]  # fmt: skip
-    result = _index_kind("nearest_code", student, cases[0])
-    return result if result is not None else compare("nearest_code", student, right_nearest, cases, slips)
-
-
-def _index_kind(name: str, student: Callable, case: tuple) -> Result | None:
-    value, failure = attempt(name, student, *(arg.clone() for arg in case))
-    if failure is not None:
-        return failure
-    n, k = len(case[0]), len(case[1])
-    if isinstance(value, Tensor) and value.shape == (n, k):
-        return told(name, False, "those are the distances to all codes; return the index of the smallest.", "distances")
-    if isinstance(value, Tensor) and value.shape == (n, case[1].shape[1]):
-        return told(name, False, "those are the codes themselves; return their indices, the tokens.", "codes")
-    if isinstance(value, Tensor) and value.shape == (k,):
-        return told(name, False, "you took the minimum over the vectors, not over the codes.", "axis")
-    return None
+    return compare("nearest_code", student, lambda vectors, codebook: right_nearest(vectors, codebook), cases, slips)
 
 
 @check
 def straight_through(student: Callable) -> Result:
     """Check ``straight_through(z, code)``: the value of ``code``, the gradient of ``z``, nothing for ``code``."""
     name = "straight_through"
-    stream = torch.Generator().manual_seed(1)
-    z = torch.randn(4, 3, 2, 2, generator=stream).requires_grad_()
-    code = torch.randn(4, 3, 2, 2, generator=stream).requires_grad_()
-    value, failure = attempt(name, student, z, code)
-    if failure is not None:
-        return failure
-    if not isinstance(value, Tensor) or value.shape != z.shape:
-        return told(name, False, "return one tensor of the same shape as z.")
-    if torch.allclose(value, z, atol=1e-5):
-        return told(name, False, "the value is that of z: the decoder would never see a code. z and code have changed places.", "value of z")  # fmt: skip
-    if not torch.allclose(value, code, atol=1e-5):
-        return told(name, False, "the value must be exactly that of code; only the gradient is borrowed from z.")
-    if not value.requires_grad:
-        return told(name, False, "nothing carries a gradient: detach only the difference, z + (code − z).detach().", "all detached")  # fmt: skip
-    weight = torch.randn(value.shape, generator=stream)
-    to_z, to_code = torch.autograd.grad((weight * value).sum(), (z, code), allow_unused=True)
-    if to_z is None or not to_z.any():
-        return told(name, False, "no gradient arrives at z, so the encoder would not learn from the picture.", "no gradient to z")  # fmt: skip
-    if to_code is not None and to_code.any():
-        return told(name, False, "gradient flows into code as well; it must stop there (the codebook follows by averages).", "gradient to code")  # fmt: skip
-    if not torch.allclose(to_z, weight, atol=1e-6):
-        return told(name, False, "the gradient at z must be the decoder's, unchanged; yours is scaled.", "scaled")
-    return told(name, True, "right: the value of the code, the gradient of z.")
+    numbers = stream(1)
+    cases = [tuple(torch.randn(4, 3, side, 2, generator=numbers) for _ in range(2)) for side in (2, 5)]
+    slips = [
+        Slip("value of z", "the value is that of z: the decoder would never see a code. z and code have changed places.", lambda z, c: c + (z - c).detach()),
+        Slip("value of z", "the value is that of z: the decoder would never see a code.", lambda z, c: z),
+        Slip("all detached", "the value is right, but nothing carries a gradient: what may be detached is less than all of it.", lambda z, c: c.detach()),
+        Slip("all detached", "the value is right, but nothing carries a gradient: what may be detached is less than all of it.", lambda z, c: (z + (c - z)).detach()),
+        Slip("no gradient to z", "the value is right, but no gradient arrives at z, so the encoder would not learn from the picture.", lambda z, c: c),
+        Slip("no gradient to z", "the value is right, but no gradient arrives at z, so the encoder would not learn from the picture: it cancels, or goes to code.", lambda z, c: z + (c - z)),
+        Slip("gradient to code", "the value is right, but gradient flows into code as well; it must stop there (the codebook follows by averages).", lambda z, c: z + c - z.detach()),
+    ]  # fmt: skip
+    return compare(name, student, lambda z, code: z + (code - z).detach(), cases, slips, gradient=ALL, tolerance=1e-5)
 
 
 @check
 def ema_update(student: Callable) -> Result:
     """Check ``ema_update(counts, sums, vectors, tokens, decay, eps) -> (codebook, counts, sums)``."""
     name = "ema_update"
-    stream = torch.Generator().manual_seed(2)
-    book = torch.randn(4, 3, generator=stream)
-    vectors = torch.randn(12, 3, generator=stream)
+    numbers = stream(2)
+    book = torch.randn(4, 3, generator=numbers)
+    vectors = torch.randn(12, 3, generator=numbers)
     tokens = torch.tensor([0, 0, 1, 1, 1, 1, 1, 3, 3, 0, 1, 1])  # code 2 is not chosen
     started = (torch.ones(4), book, vectors, tokens, 0.99, 1e-5)
     running = (torch.tensor([3.0, 0.2, 1.0, 7.0]), book * 3, vectors.flip(0), tokens, 0.8, 0.1)
     cases = [started, running]
 
-    def packed(codebook: Tensor, counts: Tensor, sums: Tensor) -> Tensor:
-        return torch.cat((codebook, counts[:, None], sums), 1)
-
     def step(
         n, s, v, t, d, e, *, keep=None, add=None, mean=False, smooth=True, raw=False, old=False, dead=False, of=None
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """An update with one thing wrong: its weights, the batch's sum, the smoothing, or what is divided by what."""
         keep, add = d if keep is None else keep(d), 1 - d if add is None else add(d)
         used = torch.bincount(t, minlength=len(n)).to(n.dtype)
@@ -134,7 +110,7 @@ def ema_update(student: Callable) -> Result:
         shares = (base + e) / (base.sum() + len(n) * e) * base.sum() if smooth else base
         shares = base + e if of == "plain" else shares
         codebook = total / used[:, None] if raw else sums / shares[:, None]
-        return packed(codebook, counts, sums)
+        return codebook, counts, sums
 
     slips = [
         Slip("decay turned round", "the old average keeps the share decay, the batch gets 1 − decay; yours are swapped.",
@@ -154,26 +130,21 @@ def ema_update(student: Callable) -> Result:
              lambda *a: step(*a, dead=True)),
     ]  # fmt: skip
 
-    def stacked(*args):
-        triple = student(*args)
-        if triple is None:
-            return None
-        if not isinstance(triple, (tuple, list)) or len(triple) != 3:
-            raise ValueError("return three tensors: codebook, counts, sums")
-        shapes = [tuple(v.shape) for v in triple]
-        if shapes != [(4, 3), (4,), (4, 3)]:
-            raise ValueError(f"codebook, counts, sums have shapes {shapes}; wanted (K, D), (K,), (K, D)")
-        return packed(*triple)
+    def right(counts, sums, vectors, tokens, decay, eps) -> tuple:
+        return right_ema(counts, sums, vectors, tokens, decay, eps)
 
-    stacked.__name__ = getattr(student, "__name__", name)
-    return compare(name, stacked, lambda *a: packed(*right_ema(*a)), cases, slips)
+    return compare(name, student, right, cases, slips, outputs=("the codebook", "the counts", "the sums"))
 
 
 @check
 def perplexity(student: Callable) -> Result:
     """Check ``perplexity(counts (n_batches, K)) -> scalar`` over all batches together."""
     uneven = torch.tensor([[8.0, 2.0, 0.0, 0.0], [0.0, 1.0, 9.0, 0.0]])  # code 3 is never used
-    cases = [(uneven,), (torch.tensor([[5.0, 5.0, 5.0, 5.0]]),), (torch.tensor([[1.0, 30.0], [3.0, 2.0], [4.0, 0.0]]),)]
+    cases = [
+        Case((uneven,), "a code is never used"),
+        (torch.tensor([[5.0, 5.0, 5.0, 5.0]]),),
+        (torch.tensor([[1.0, 30.0], [3.0, 2.0], [4.0, 0.0]]),),
+    ]
 
     def entropy(counts: Tensor) -> Tensor:
         share = counts / counts.sum(-1, keepdim=True)
@@ -197,15 +168,19 @@ def perplexity(student: Callable) -> Result:
              lambda c: (c.sum(0) > 0).sum().float()),
     ]  # fmt: skip
     # An unused code makes only the first case NaN, so "zero counts" must be compared with equal_nan, as compare does.
-    return compare("perplexity", student, lambda c: right_perplexity(c.sum(0)).float(), cases, slips)
+    return compare("perplexity", student, lambda counts: right_perplexity(counts.sum(0)).float(), cases, slips)
 
 
 @check
 def gumbel_softmax(student: Callable) -> Result:
     """Check ``gumbel_softmax(logits (..., K), temperature, uniform (..., K)) -> (..., K)``."""
-    stream = torch.Generator().manual_seed(3)
-    logits, uniform = torch.randn(5, 4, generator=stream), torch.rand(5, 4, generator=stream) * 0.98 + 0.01
-    cases = [(logits, 0.5, uniform), (logits[:, None] * 2, 1.7, uniform[:, None])]
+    numbers = stream(3)
+    logits, uniform = torch.randn(5, 4, generator=numbers), torch.rand(5, 4, generator=numbers) * 0.98 + 0.01
+    cases = [
+        (logits, 0.5, uniform),
+        (logits[:, None] * 2, 1.7, uniform[:, None]),
+        far(logits * 300, 0.7, uniform, about="the logits are hundreds of nats apart"),
+    ]
 
     def noise(u: Tensor) -> Tensor:
         return -torch.log(-torch.log(u))
@@ -224,48 +199,55 @@ def gumbel_softmax(student: Callable) -> Result:
              lambda a, t, u: F.one_hot((a + noise(u)).argmax(-1), a.shape[-1]).float()),
         Slip("logarithm", "those are logarithms; return the weights, which sum to one.", lambda a, t, u: ((a + noise(u)) / t).log_softmax(-1)),
     ]  # fmt: skip
-    return compare("gumbel_softmax", student, right_gumbel, cases, slips)
+    return compare(
+        "gumbel_softmax",
+        student,
+        lambda logits, temperature, uniform: right_gumbel(logits, temperature, uniform),
+        cases,
+        slips,
+        gradient=("logits",),
+    )
 
 
 @check
 def hungarian_accuracy(student: Callable) -> Result:
     """Check ``hungarian_accuracy(clusters (N,), labels (N,)) -> float``."""
-    stream = torch.Generator().manual_seed(4)
+    numbers = stream(4)
     # Clusters 0 and 1 both hold mostly class 0; greedy choices in the order of the clusters go wrong.
     table = torch.tensor([[9, 8, 0], [10, 0, 1], [1, 2, 5]])
     clusters, labels = (torch.arange(3).repeat_interleave(3).repeat_interleave(table.flatten()),
                         torch.arange(3).repeat(3).repeat_interleave(table.flatten()))  # fmt: skip
     more = (
-        torch.randint(5, (60,), generator=stream),
-        torch.randint(3, (60,), generator=stream),
+        torch.randint(5, (60,), generator=numbers),
+        torch.randint(3, (60,), generator=numbers),
     )  # more clusters than classes
     cases = [(clusters, labels), more, (more[1], more[0])]
 
     def counts(c: Tensor, y: Tensor) -> np.ndarray:
         return clustering.contingency(c, y)
 
-    def greedy(c: Tensor, y: Tensor) -> Tensor:
+    def greedy(c: Tensor, y: Tensor) -> float:
         table, right = counts(c, y).astype(float), 0.0
         for row in table:
             if (table >= 0).any() and row.max() >= 0:
                 right += row[row.argmax()]
                 table[:, row.argmax()] = -1
-        return torch.tensor(right / len(y))
+        return right / len(y)
 
-    def worst(c: Tensor, y: Tensor) -> Tensor:
+    def worst(c: Tensor, y: Tensor) -> float:
         from scipy.optimize import linear_sum_assignment
 
         table = counts(c, y)
-        return torch.tensor(table[linear_sum_assignment(table)].sum() / len(y))
+        return table[linear_sum_assignment(table)].sum() / len(y)
 
-    def right(c: Tensor, y: Tensor) -> Tensor:
-        return torch.tensor(clustering.hungarian_accuracy(c, y), dtype=torch.float32)
+    def right(clusters: Tensor, labels: Tensor) -> float:
+        return clustering.hungarian_accuracy(clusters, labels)
 
     slips = [
         Slip("minimum", "linear_sum_assignment looks for the *cheapest* matching; ask for maximize=True, or give it −counts.", worst),
         Slip("majority", "you let every cluster take its most frequent class, so two clusters may take the same one. That is the purity; the matching is one-to-one.",
-             lambda c, y: torch.tensor(counts(c, y).max(1).sum() / len(y))),
-        Slip("majority", "you let every class take its largest cluster; the matching is one-to-one.", lambda c, y: torch.tensor(counts(c, y).max(0).sum() / len(y))),
+             lambda c, y: counts(c, y).max(1).sum() / len(y)),
+        Slip("majority", "you let every class take its largest cluster; the matching is one-to-one.", lambda c, y: counts(c, y).max(0).sum() / len(y)),
         Slip("equal numbers", "cluster 3 has nothing to do with class 3: the numbers are arbitrary, so match them first.",
              lambda c, y: (c == y).float().mean()),
         Slip("greedy", "you match one cluster after the other; the first takes a class that a later one needs more. Maximise the sum over all of them.", greedy),
@@ -278,16 +260,22 @@ def hungarian_accuracy(student: Callable) -> Result:
 @check
 def percentages(student: Callable) -> Result:
     """Check ``percentages(clusters (N,), labels (N,), n_clusters, n_classes) -> (n_clusters, n_classes)``."""
-    stream = torch.Generator().manual_seed(5)
-    first = (torch.randint(3, (50,), generator=stream), torch.randint(3, (50,), generator=stream).square() // 2, 3, 3)
-    empty = (torch.tensor([0, 0, 0, 2, 2]), torch.tensor([0, 1, 0, 1, 1]), 3, 3)  # cluster 1 and class 2 are empty
-    cases = [first, empty]
+    numbers = stream(5)
+    first = (torch.randint(3, (50,), generator=numbers), torch.randint(3, (50,), generator=numbers).square() // 2, 3, 3)
+    empty = (
+        torch.tensor([0, 0, 0, 2, 2, 3]),
+        torch.tensor([0, 1, 0, 1, 1, 1]),
+        4,
+        3,
+    )  # cluster 1 and class 2 are empty
+    wide = (torch.randint(2, (30,), generator=numbers), torch.randint(5, (30,), generator=numbers), 4, 5)
+    cases = [first, Case(empty, "a cluster is empty"), wide]
 
     def table(c: Tensor, y: Tensor, k: int, n: int) -> Tensor:
         return torch.from_numpy(clustering.contingency(c, y, k, n)).float()
 
-    def right(*a) -> Tensor:
-        return torch.from_numpy(clustering.percentages(*a)).float()
+    def right(clusters: Tensor, labels: Tensor, n_clusters: int, n_classes: int) -> Tensor:
+        return torch.from_numpy(clustering.percentages(clusters, labels, n_clusters, n_classes)).float()
 
     slips = [
         Slip("columns", "your *columns* sum to 100: that is where each class went. Asked for is what each cluster is made of, so its row sums to 100.",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..samplers import constant, geometric, power_decay
-from .cases import far, fresh, stream
+from .cases import far, stream
 from .compare import compare, observe
 from .core import Result, Slip, attempt, check, told
 

@@ -250,6 +250,6 @@ def predict(student: Callable) -> Result:
         Slip("trailing dimension", "the labels are right, but in shape (B, 1): leave keepdim out.", lambda e: e.argmin(1, keepdim=True)),
         Slip("probabilities", "those are the probabilities of all labels; return the most likely label.", lambda e: (-e).softmax(1)),
     ]  # fmt: skip
-    if isinstance(value := called("predict", student, *fresh((table,)))[0], tuple):  # what torch.min(·, 1) returns
+    if isinstance(called("predict", student, *fresh((table,)))[0], tuple):  # what torch.min(·, 1) returns
         return told("predict", False, "you return values and places together, as torch.min does; return the places.", "values and places")  # fmt: skip
     return compare("predict", student, lambda class_energies: class_energies.argmin(1), cases, slips)

@@ -26,8 +26,10 @@ def as_tensor(value: object) -> Tensor:
         if value.is_complex():
             raise WrongKind("your result has complex numbers; real ones are wanted.")
         return value
-    if isinstance(value, (int, np.bool_)):
-        return torch.tensor(value)
+    if isinstance(value, (bool, np.bool_)):
+        return torch.tensor(bool(value))
+    if isinstance(value, numbers.Integral):
+        return torch.tensor(int(value))
     if isinstance(value, numbers.Real):
         return torch.tensor(float(value), dtype=torch.float64)
     if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biuf":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 SWAPS = {
@@ -23,7 +24,11 @@ def mutants(source: str) -> Iterator[tuple[str, str]]:
     """(what was changed, the changed source) of every mutant of a function's source."""
     tree = ast.parse(source)
     function = next(node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
-    seen = {ast.unparse(tree)}
+    seen, said = {ast.unparse(tree)}, Counter()
+    statement_of = {}
+    for statement in ast.walk(function):  # outer ones first, so that the innermost stays
+        if isinstance(statement, ast.stmt):
+            statement_of.update(dict.fromkeys(ast.walk(statement), statement))
     for position, node in enumerate(ast.walk(function)):
         for change in changes(node):
             changed = copy.deepcopy(tree)
@@ -36,7 +41,11 @@ def mutants(source: str) -> Iterator[tuple[str, str]]:
             text = ast.unparse(ast.fix_missing_locations(changed))
             if text not in seen:
                 seen.add(text)
-                yield f"{before} -> {_line(after) if after is not None else _line(there)}", text
+                what = f"{before} -> {_line(after) if after is not None else _line(there)}"
+                if isinstance(node, ast.Constant):
+                    what += f" in {_line(statement_of[node])}"
+                said[what] += 1
+                yield what + (f" (place {said[what]})" if said[what] > 1 else ""), text
     yield from _added(tree, function)
 
 

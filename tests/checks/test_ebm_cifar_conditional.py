@@ -76,8 +76,16 @@ RIGHT = {
         lambda o, y: own(o.double(), y),
         lambda o, y: torch.take_along_dim(o, y[:, None], 1)[:, 0],
     ],
-    "draw_starts": [starts, starts_in_a_copy, starts_in_a_loop, starts_blended, starts_from_flat,
-                    lambda *a: starts(*a).double(), lambda *a: list(starts(*a)), lambda *a: starts(*a).numpy()],
+    "draw_starts": [
+        starts,
+        starts_in_a_copy,
+        starts_in_a_loop,
+        starts_blended,
+        starts_from_flat,
+        lambda *a: starts(*a).double(),
+        lambda *a: list(starts(*a)),
+        lambda *a: starts(*a).numpy(),
+    ],
     "predict": [
         lambda e: e.argmin(1),
         lambda e: (-e).softmax(1).argmax(-1),
@@ -87,7 +95,7 @@ RIGHT = {
         lambda e: e.sort(1).indices[:, 0],
         lambda e: e.topk(1, largest=False).indices.squeeze(1),
     ],
-}  # fmt: skip
+}
 
 
 # --- slips ---------------------------------------------------------------------------------------

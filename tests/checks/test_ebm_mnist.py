@@ -239,7 +239,10 @@ WRONG = {
         ("backward", backward),
         ("input changed", step(own=False)),
         ("step clipped", step(clip=lambda grad, eta, c: (eta * grad).clamp(-c, c) / eta)),
-        ("norm clipped", step(clip=lambda grad, eta, c: torch.stack([g * min(1.0, c / float(g.norm())) for g in grad]))),
+        (
+            "norm clipped",
+            step(clip=lambda grad, eta, c: torch.stack([g * min(1.0, c / float(g.norm())) for g in grad])),
+        ),
         ("clipped on one side", step(clip=lambda grad, eta, c: torch.minimum(grad, torch.tensor(c)))),
         ("input changed", lambda energy, x, *rest: x.copy_(step()(energy, x, *rest))),
         ("frozen", freezing),
@@ -295,11 +298,14 @@ WRONG = {
         ("no gradient reaches energy_fake", lambda r, f, a: loss(r, f.detach(), a)),
         ("no gradient reaches energy_real", lambda r, f, a: loss(r.detach(), f, a)),
         ("gradient with respect to energy_real", lambda r, f, a: loss(r, f, a) + (r - r.detach()).sum()),
-        ("gradient with respect to energy_fake", lambda r, f, a: r.mean() - f.mean() + a * ((r**2).mean() + (f.data**2).mean())),
+        (
+            "gradient with respect to energy_fake",
+            lambda r, f, a: r.mean() - f.mean() + a * ((r**2).mean() + (f.data**2).mean()),
+        ),
         ("input changed", lambda r, f, a: r.mean() - f.mean() + a * (r.square_().mean() + (f**2).mean())),
         ("shape", lambda r, f, a: r - f.mean()),
         ("returns a str", lambda r, f, a: "energy"),
     ],
-}  # fmt: skip
+}
 
 test_table, test_right, test_wrong = table.tests(checks, RIGHT, WRONG)
