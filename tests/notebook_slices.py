@@ -116,7 +116,7 @@ def planning(monkeypatch) -> Iterator[Plans]:
     monkeypatch.setattr(sys.modules["gen_utils.experiments.sweep"], "sweep", plans.sweep)
     load = datasets.load_images
 
-    @functools.lru_cache(maxsize=None)
+    @functools.cache
     def some(*asked, **options):  # enough for what the notebooks take out of a set, and soon seen by a network
         return load(*asked, **options).take(slice(400))
 

@@ -11,9 +11,8 @@ import socket
 import sys
 from pathlib import Path
 
-from forks import finish, start
-
 import torch
+from forks import finish, start
 
 from gen_utils.data import load_images
 from gen_utils.models import Critic, Generator, SmallEnergy
