@@ -168,7 +168,7 @@ def _work(task: dict, out: Connection, key: bytes) -> None:
 
 def _probe(folder: str, outside: str, memory: int, out: Connection, key: bytes) -> None:
     leave_group()
-    silence()
+    silence(out.fileno())
     shut_in(Path(folder), memory, 60)
     out.send_bytes(seal(key, {"open": what_is_open(Path(outside), memory)}))
 

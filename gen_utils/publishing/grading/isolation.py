@@ -57,12 +57,17 @@ def leave_group() -> None:
         linux.leave_with_parent()
 
 
-def silence() -> None:
-    """Whatever is printed goes nowhere: a flood of output fills no disk and no pipe."""
+def silence(out: int) -> None:
+    """Close whatever is open but the pipe ``out``; what is printed goes nowhere, and a flood of it fills no disk.
+
+    Through a pipe that it inherited, a process could end the one that it was forked from.
+    """
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(nowhere, stream)
-    os.close(nowhere)
+    if os.name == "posix":  # elsewhere nothing is inherited
+        os.closerange(3, out)
+        os.closerange(out + 1, os.sysconf("SC_OPEN_MAX"))
 
 
 def shut_in(folder: Path, memory: int, seconds: float) -> None:
