@@ -71,7 +71,7 @@ def sweep(
     tell_of_older_code(folder, sorted(older))
     done = [found and found[0] for found in kept]
     waiting = [i for i, cell in enumerate(done) if cell is None]
-    engine = _engine(os.environ.get("GEN_JOBS"))
+    engine = _engine(os.environ.get("GEN_JOBS") or None)
     finish = partial(_finish, experiment, study.code)
     with tqdm(total=len(plan), initial=len(plan) - len(waiting), desc=name, disable=not interactive()) as bar:
         if len(waiting) > 1 and effective_n_jobs(engine.n_jobs) > 1:
@@ -116,6 +116,8 @@ def _spread(values: Sequence[float], form: str) -> str:
 
 def _engine(jobs: str | None) -> Parallel:
     # None: what the surrounding parallel_config says, all of a cluster's cores for instance; 1 where there is none.
+    if jobs is not None and (not jobs.removeprefix("-").isdecimal() or int(jobs) == 0):
+        raise ValueError(f"GEN_JOBS is how many cells run at once, -1 for one on each core, got {jobs!r}")
     settings = dict(n_jobs=None if jobs is None else int(jobs), batch_size=1, pre_dispatch="n_jobs")
     try:
         return Parallel(return_as="generator_unordered", **settings)  # the bar moves as soon as any cell is done

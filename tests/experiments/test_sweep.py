@@ -275,6 +275,15 @@ def test_a_surrounding_cluster_is_used(given, jobs, monkeypatch):
     assert_equal(cells, sweep("trial", Experiment(), CELLS, seeds=(0, 1)))
 
 
+def test_a_number_of_jobs_that_is_none_is_refused_and_an_empty_one_is_no_number(monkeypatch):
+    for given in ("0", "two", "1.5"):
+        monkeypatch.setenv("GEN_JOBS", given)
+        with pytest.raises(ValueError, match=f"GEN_JOBS is how many cells run at once.*got '{given}'"):
+            sweep("trial", Experiment(), CELLS)
+    monkeypatch.setenv("GEN_JOBS", "")
+    assert len(sweep("trial", Experiment(), CELLS)) == 2
+
+
 def processes(seed, width):
     return {"score": width + seed, "process": os.getpid(), "drawn": torch.randn(3), "states": torch.zeros(width)}
 
