@@ -152,7 +152,7 @@ ACCEPTED = {
     "kills": (function("import os\nos.kill(os.getppid(), 9)"), "wrong", "PermissionError"),
     "reads other hand-ins": (function("import os\nreturn os.listdir('FOLDER')"), "wrong", "PermissionError"),
     "deletes hand-ins": (function("import shutil\nshutil.rmtree('FOLDER')"), "wrong", "PermissionError"),
-    "opens a file elsewhere": (function(f"open({str(ELSEWHERE)!r}, 'w')"), "wrong", "PermissionError"),
+    "opens a file elsewhere": (function(f"open({str(ELSEWHERE)!r}, 'w')"), "wrong", "your function raised"),
     "lets others read": (function("import os\nos.chmod(os.getcwd(), 0o777)"), "wrong", "PermissionError"),
     "fills its folder": (function("open('x', 'wb').write(bytes(2**22))"), "wrong", "File too large"),
 }
