@@ -32,11 +32,17 @@ from gen_utils.samplers.shares import DIVISIBLE, how_many
 from gen_utils.samplers.written import _KNOWN
 
 BOX = (-1.0, 1.0)
+
+
+def fading(t: int, n_steps: int) -> float:
+    return 0.02 * (n_steps - t)
+
+
 KERNELS = [
     Langevin(2.0, noise=0.01, grad_clip=0.03, bounds=BOX),
     Langevin(geometric(1.0, 0.1), noise=power_decay(0.1, 0.5)),
     Langevin(0.1, noise=0.0),
-    ProximalLangevin(1.0, 0.05, noise=lambda t, n: 0.02 * (n - t), bounds=BOX),
+    ProximalLangevin(1.0, 0.05, noise=fading, bounds=BOX),
     MALA(power_decay(0.02, 0.3)),
     MALA(1e-3, bounds=BOX),
     HMC(geometric(0.2, 0.05), 3, bounds=BOX),
@@ -108,7 +114,7 @@ def same(a, b, **tolerance) -> None:
 
 @pytest.mark.parametrize("keep_every", [None, 2])
 @pytest.mark.parametrize("labelled", [False, True])
-@pytest.mark.parametrize("kernel", KERNELS, ids=str)
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: type(kernel).__name__)
 def test_dealt_out_or_not_the_chains_are_the_same(kernel, labelled, keep_every):
     torch.manual_seed(0)
     energy = ConditionalEnergy(size=16, width=4).given(torch.arange(7) % 3) if labelled else network()
@@ -126,7 +132,7 @@ def test_dealt_out_or_not_the_chains_are_the_same(kernel, labelled, keep_every):
         assert torch.equal(state, after)
 
 
-@pytest.mark.parametrize("kernel", KERNELS[3:], ids=str)
+@pytest.mark.parametrize("kernel", KERNELS[3:], ids=lambda kernel: type(kernel).__name__)
 def test_a_function_is_dealt_out_where_the_caller_says_so(kernel):
     x0 = torch.randn(11, 3, generator=stream(), dtype=torch.float64).clamp(-1, 1)
     runs = [sample(lambda x: 0.5 * x.square().sum(1), x0, kernel, 9, keep_every=3, generator=stream(), shares=n)
@@ -135,7 +141,7 @@ def test_a_function_is_dealt_out_where_the_caller_says_so(kernel):
         same(run, runs[0], atol=1e-12, rtol=1e-12)
 
 
-@pytest.mark.parametrize("kernel", KERNELS[:1] + KERNELS[5:7], ids=str)
+@pytest.mark.parametrize("kernel", KERNELS[:1] + KERNELS[5:7], ids=lambda kernel: type(kernel).__name__)
 def test_buffers_go_on_alike(kernel):
     def rounds(shares):
         buffer, source, energy = ReplayBuffer((1, 16, 16), 20, 0.3), stream(), network()
@@ -324,7 +330,7 @@ def test_the_error_of_a_share_is_the_error_of_all(two_threads):
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a timer that interrupts")
-@pytest.mark.parametrize("kernel", [Langevin(1e-4, bounds=BOX), HMC(1e-3, 5)], ids=str)
+@pytest.mark.parametrize("kernel", [Langevin(1e-4, bounds=BOX), HMC(1e-3, 5)], ids=lambda kernel: type(kernel).__name__)
 def test_an_interrupt_at_any_moment_ends_all_shares_at_once(kernel, two_threads):
     energy, x0 = network(), images(24)
     moments = random.Random(0)
