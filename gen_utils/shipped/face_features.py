@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import lightning as L
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -11,11 +10,12 @@ from ..data import to_float
 from ..data.moves import mirrored_and_shifted
 from ..evaluation import corruptions
 from ..models import FaceFeatures
+from ..training.rates import StepRate, one_cycle
 
 LEARNT = ("blur", "noise", "averages of two", "patchwork of two")  # the other corruptions are kept for the test
 
 
-class FaceFeatureTraining(L.LightningModule):
+class FaceFeatureTraining(StepRate):
     """Two tasks on one feature vector, each with a head of its own that is thrown away after training.
 
     1. *Which one is it?* Two copies of an image, each mirrored or not and shifted, must be more alike than any two
@@ -68,10 +68,14 @@ class FaceFeatureTraining(L.LightningModule):
     def _moved(self, images: Tensor) -> Tensor:
         return mirrored_and_shifted(images, self.max_shift)
 
-    def configure_optimizers(self) -> dict:
-        optimizer = torch.optim.AdamW(self.parameters(), lr=self.lr, weight_decay=self.weight_decay)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.lr, total_steps=self.trainer.max_steps + 1)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+    def learning_rate(self, step: int) -> float:
+        return self.lr * one_cycle(step, self.trainer.max_steps)[0]
+
+    def momentum(self, step: int) -> float:
+        return one_cycle(step, self.trainer.max_steps)[1]
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(self.parameters(), lr=self.lr, weight_decay=self.weight_decay)
 
 
 def nt_xent(first: Tensor, second: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
