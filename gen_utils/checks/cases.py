@@ -44,6 +44,10 @@ class Case:
     slip: str = ""
     why: str = ""
 
+    @property
+    def where(self) -> str:
+        return f", where {self.about}" if self.about else ""
+
     @classmethod
     def of(cls, case: Case | tuple) -> Case:
         return case if isinstance(case, Case) else cls(tuple(case))

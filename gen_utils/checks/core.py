@@ -45,6 +45,15 @@ class Slip:
 
 
 @dataclass(frozen=True)
+class Problem:
+    """Why an answer is refused, before it is told."""
+
+    message: str
+    slip: str | None = None
+    tried: bool = True
+
+
+@dataclass(frozen=True)
 class Result:
     """The outcome of one check; true when the exercise is solved."""
 

@@ -179,7 +179,7 @@ def gumbel_softmax(student: Callable) -> Result:
     cases = [
         (logits, 0.5, uniform),
         (logits[:, None] * 2, 1.7, uniform[:, None]),
-        far(logits * 300, 0.7, uniform, about="the logits are hundreds of nats apart"),
+        far(logits * 100, 0.7, uniform, about="the logits are hundreds of nats apart"),
     ]
 
     def noise(u: Tensor) -> Tensor:

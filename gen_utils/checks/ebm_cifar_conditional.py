@@ -64,7 +64,7 @@ def epsilon_form(student: Callable) -> Result:
         for slip, hint, wrong in slips:
             if matches(place, wrong):
                 return told(name, False, hint, slip)
-        return told(name, False, f"your {what} for ε = {cases[0]} is {pairs[0][place]:.4g}; put ε² ∕ 2 and ε beside η and σ in the two formulas.")  # fmt: skip
+        return told(name, False, f"your {what} for ε = {cases[0]} is {pairs[0][place]:.4g}; lay the two formulas side by side, and read off what stands in the same place.")  # fmt: skip
     raise AssertionError("one of the two is wrong")
 
 

@@ -97,7 +97,7 @@ def noise_for_temperature(student: Callable) -> Result:
             lambda T, e: T * math.sqrt(2 * e),
         ),
         Slip("inverse", "hotter means more noise: multiply by T, do not divide.", lambda T, e: math.sqrt(2 * e / T)),
-        Slip("no step", "the step size is missing: σ² = 2ηT.", lambda T, e: math.sqrt(2 * T)),
+        Slip("no step", "the step size is missing.", lambda T, e: math.sqrt(2 * T)),
         Slip("no temperature", "that is the noise of temperature 1, whatever T is.", lambda T, e: math.sqrt(2 * e)),
     ]
     return compare(

@@ -70,9 +70,9 @@ def reparameterise(student: Callable) -> Result:
     slips = [
         Slip("variance for scale", "exp(log_variance) is the variance; the noise is scaled by its square root.",
              lambda m, lv, e: m + lv.exp() * e),
-        Slip("logarithm for scale", "log_variance is a logarithm: take exp(½ log σ²).", lambda m, lv, e: m + lv * e),
+        Slip("logarithm for scale", "log_variance is a logarithm: undo it, and mind whose logarithm it is.", lambda m, lv, e: m + lv * e),
         Slip("no half", "½ log σ² is log σ; you multiplied by σ's logarithm itself.", lambda m, lv, e: m + 0.5 * lv * e),
-        Slip("square for root", "exp(2 · log σ²) is σ⁴; exp(½ · log σ²) is σ.", lambda m, lv, e: m + (2 * lv).exp() * e),
+        Slip("square for root", "exp(2 · log σ²) is σ⁴; σ is wanted.", lambda m, lv, e: m + (2 * lv).exp() * e),
         Slip("no mean", "the mean is missing.", lambda m, lv, e: torch.exp(0.5 * lv) * e),
         Slip("mean scaled", "only the noise is scaled, not the mean.", lambda m, lv, e: (m + e) * torch.exp(0.5 * lv)),
         Slip("no noise", "the noise is missing: that is the posterior's mean.", lambda m, lv, e: m),
@@ -91,8 +91,8 @@ def implied_sigma(student: Callable) -> Result:
 
     slips = [
         Slip("variance for scale", "that is σ²; return its root.", lambda b, n: b * n / 2),
-        Slip("factor 2", "the ½ of the Gaussian's exponent is missing: the weight of the KL is 2σ²/D.", lambda b, n: math.sqrt(b * n)),
-        Slip("factor 4", "multiplying by 2σ²/D turns the KL's weight 1 into β: solve β = 2σ²/D for σ. You multiplied by the 2.",
+        Slip("factor 2", "the ½ of the Gaussian's exponent is missing.", lambda b, n: math.sqrt(b * n)),
+        Slip("factor 4", "you multiplied by the 2 of the Gaussian's exponent; solving for σ divides by it.",
              lambda b, n: math.sqrt(2 * b * n)),
         Slip("sum for mean", "that is right for a loss with the *sum* of squares. Here it is the mean, so D comes in.", lambda b, n: math.sqrt(b / 2)),
         Slip("dimensions turned round", "D multiplies: a mean over more pixels makes the KL weigh more.", lambda b, n: math.sqrt(b / (2 * n))),

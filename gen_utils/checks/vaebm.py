@@ -136,7 +136,7 @@ def acceptance(student: Callable) -> Result:
         (u_old, p_old, u_new, p_new),
         Case((u_old, p_old, bad, p_new), "some trajectories end in NaN or infinity"),
         far(u_old, p_old, u_new - 400, p_new, about="H falls by 400"),
-        far(u_old + 5000, p_old, u_new + 5000, p_new, about="every energy is around 5,000"),
+        far(u_old + 200, p_old, u_new + 200, p_new, about="every energy is around 200"),
     ]
 
     def ratio(u0, p0, u1, p1, kinetic: Callable = _half) -> Tensor:

@@ -38,10 +38,11 @@ def as_tensor(value: object) -> Tensor:
         parts = [as_tensor(part) for part in value]
         if len({part.shape for part in parts}) == 1:
             return torch.stack([part.double() if part.is_floating_point() else part for part in parts])
-    raise WrongKind(f"your function returns {_kind(value)}; a tensor is wanted.")
+    raise WrongKind(f"your function returns {kind_of(value)}; a tensor is wanted.")
 
 
-def _kind(value: object) -> str:
+def kind_of(value: object) -> str:
+    """ "a list of 3", "an ndarray"."""
     name = type(value).__name__
     if isinstance(value, (list, tuple)):
         return f"a {name} of {len(value)}"
@@ -90,4 +91,5 @@ def clue(mine: Sequence[Tensor], right: Sequence[Tensor]) -> str:
 
 
 def _constant(values: Tensor) -> bool:
-    return bool(((values - values.median()).abs() <= 1e-3 * values.median().abs()).all()) and values.median() != 0
+    middle = values.median()
+    return bool(((values - middle).abs() <= 1e-3 * middle.abs()).all() and middle != 0)

@@ -27,17 +27,15 @@ def tests(
     """Three tests: the tables are long enough, right answers pass, wrong ones are refused with the right words.
 
     Args:
-        wrong: what is said of each answer, the slip's name or else a pattern that the message matches: pairs (said, answer),
-            or a dictionary from what is said to one answer or several.
+        wrong: what is said of each answer, the slip's name or else a pattern that the message matches: pairs (said,
+            answer), or a dictionary from what is said to one answer or several.
     """
     wrong = {name: _pairs(answers) for name, answers in wrong.items()}
 
     @pytest.mark.parametrize("name", exercises(checks))
     def test_every_exercise_has_its_table(name):
-        assert len(right[name]) >= FEWEST_RIGHT and len(wrong[name]) >= FEWEST_WRONG, (
-            len(right[name]),
-            len(wrong[name]),
-        )
+        assert len(right[name]) >= FEWEST_RIGHT, len(right[name])
+        assert len(wrong[name]) >= FEWEST_WRONG, len(wrong[name])
 
     rights = [pytest.param(name, answer, id=f"{name}-{i}") for name in right for i, answer in enumerate(right[name])]
 

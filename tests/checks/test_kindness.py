@@ -20,8 +20,6 @@ from gen_utils.checks.compare import compare
 def all_checks():
     """(module name, check) of every public check of every part."""
     for module in pkgutil.iter_modules(checks.__path__):
-        if module.name in ("core", "cases", "compare", "values", "patience"):
-            continue
         part = importlib.import_module(f"gen_utils.checks.{module.name}")
         for name, check in vars(part).items():
             public = inspect.isfunction(check) and check.__module__ == part.__name__ and not name.startswith("_")

@@ -243,7 +243,7 @@ ANSWERS = [
         "acceptance",
         "overflow",
         lambda u0, p0, u1, p1: (
-            accept(u0.half().float(), p0, u1.half().float(), p1) if u0.abs().max() > 1000 else accept(u0, p0, u1, p1)
+            accept(u0.half().float(), p0, u1.half().float(), p1) if u0.abs().max() > 100 else accept(u0, p0, u1, p1)
         ),
     ),
     (
