@@ -8,8 +8,9 @@ import sys
 
 
 def in_notebook() -> bool:
-    """Does this code run in a notebook's kernel?"""
-    return "ipykernel" in sys.modules
+    """Does this code run in a notebook's kernel? (The press imports ipykernel too, and is none.)"""
+    kernel = sys.modules.get("ipykernel.kernelapp")
+    return kernel is not None and kernel.IPKernelApp.initialized()
 
 
 def headless() -> bool:

@@ -32,7 +32,8 @@ def curves(
             mean = np.convolve(y, np.ones(smooth) / smooth, mode="valid")
             ax.plot(x[smooth - 1 :], mean, color=line.get_color(), label=name)
     ax.set(title=title, xlabel=xlabel, ylabel=ylabel)
-    ax.legend()
+    if ax.get_legend_handles_labels()[1]:  # a line too short to be smoothed has no name
+        ax.legend()
 
 
 def histograms(values: Mapping[str, Tensor], title: str = "", *, xlabel: str = "energy", bins: int = 60) -> None:

@@ -18,8 +18,6 @@ from . import linux
 
 LARGEST_FILE = 2**20  # bytes
 _OPEN_FILES = 256
-# What Python, its libraries and the machine's description need; a hand-in's folder and a home are not among them.
-_SYSTEM = ("/usr", "/lib", "/lib64", "/etc", "/dev", "/sys/devices/system", "/proc/self", "/proc/cpuinfo")
 _HERE = [ROOT / "gen_utils", CHECKPOINTS, RESULTS, Path(sys.prefix), Path(sys.base_prefix)]
 
 # What a process should not be able to do -> how the report says whether it can.
@@ -37,7 +35,7 @@ def outer_shell(work: Path) -> list[str]:
 
     No network, processes of its own, and a disk on which only ``work`` can be written.
     """
-    found = shutil.which("bwrap")
+    found = shutil.which("bwrap") if sys.platform == "linux" else None
     if found is None:
         return []
     shell = [found, "--unshare-all", "--die-with-parent", "--new-session", "--ro-bind", "/", "/", "--dev", "/dev",
@@ -47,6 +45,12 @@ def outer_shell(work: Path) -> list[str]:
     except (OSError, subprocess.TimeoutExpired):
         works = False
     return shell if works else []
+
+
+def _system() -> list[Path]:
+    """What Python, its libraries and the machine's description need; a hand-in's folder and a home are not among them."""
+    wanted = "/usr", "/lib", "/lib64", "/etc", "/dev", "/sys/devices/system", "/proc/self", "/proc/cpuinfo"
+    return [Path(place) for place in wanted] if sys.platform == "linux" else []
 
 
 def leave_group() -> None:
@@ -93,7 +97,7 @@ def shut_in(folder: Path, memory: int, seconds: float) -> None:
                 resource.setrlimit(getattr(resource, name), (limit, limit))
     if sys.platform == "linux":
         packages = [Path(place) for place in sysconfig.get_paths().values()]
-        linux.restrict_files([*map(Path, _SYSTEM), *_HERE, *packages], folder)
+        linux.restrict_files([*_system(), *_HERE, *packages], folder)
         linux.refuse_calls()
 
 
@@ -138,6 +142,8 @@ def _reach_out() -> None:
 
 def _address_space() -> int:
     """Bytes of memory that this process has reserved: libraries reserve far more than they use."""
+    if sys.platform != "linux":
+        return 0
     with suppress(OSError, ValueError):
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
         return pages * os.sysconf("SC_PAGE_SIZE")
