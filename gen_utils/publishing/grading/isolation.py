@@ -48,7 +48,7 @@ def outer_shell(work: Path) -> list[str]:
 
 
 def _system() -> list[Path]:
-    """What Python, its libraries and the machine's description need; a hand-in's folder and a home are not among them."""
+    """What Python, its libraries and the machine's description need; no hand-in's folder and no home."""
     wanted = "/usr", "/lib", "/lib64", "/etc", "/dev", "/sys/devices/system", "/proc/self", "/proc/cpuinfo"
     return [Path(place) for place in wanted] if sys.platform == "linux" else []
 
