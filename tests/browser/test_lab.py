@@ -41,7 +41,7 @@ def lab(tmp_path):
     with open(log, "w") as out:
         server = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=env, cwd=tmp_path)
     try:
-        for _ in range(240):
+        for _ in range(1200):
             found = re.search(r"http://(?:localhost|127\.0\.0\.1):(\d+)/lab", log.read_text())
             if found:
                 break
@@ -64,7 +64,7 @@ def test_the_sampler_explorer_answers(chromium, lab):
     page.wait_for_selector(".jp-Notebook .jp-CodeCell")
     page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']")
     image = page.locator(".jp-OutputArea img.widget-image").first
-    for _ in range(6):  # the page says idle before its kernel hears: a cell that was run too early stays silent
+    for _ in range(30):  # the page says idle before its kernel hears: a cell that was run too early stays silent
         page.locator(".jp-CodeCell .cm-content").first.click()
         page.keyboard.press("Control+Enter")
         with contextlib.suppress(TimeoutError):

@@ -127,10 +127,8 @@ def test_a_very_slow_answer_is_interrupted(monkeypatch, capsys):
             with contextlib.suppress(Exception):  # the kind of net that must not catch the interruption
                 time.sleep(0.01)
 
-    start = time.perf_counter()
     result = compare("toy", forever, lambda x: x, [(torch.ones(2),)])
     assert not result and "still running" in result.message
-    assert time.perf_counter() - start < 5
 
 
 def test_the_notebook_stops_at_an_unsolved_exercise_in_one_line(capsys):

@@ -156,7 +156,7 @@ ACCEPTED = {
     "lets others read": (function("import os\nos.chmod(os.getcwd(), 0o777)"), "wrong", "PermissionError"),
     "fills its folder": (function("open('x', 'wb').write(bytes(2**22))"), "wrong", "File too large"),
 }
-QUICK = dict(seconds=5.0, memory=2**30)
+QUICK = dict(seconds=10.0, memory=2**30)  # the right answers take milliseconds; endless ones take it all
 
 
 @pytest.fixture(scope="module")
