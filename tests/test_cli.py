@@ -83,7 +83,8 @@ def test_importing_the_package_is_light():
 
 
 def test_what_is_no_card_or_a_damaged_one_stops_nobody(tmp_path, monkeypatch, capsys):
-    from gen_utils import checkpoints, cli
+    from gen_utils import checkpoints
+    from gen_utils.cli import machine, models
     from gen_utils.models import SmallEnergy
 
     checkpoints.save("mine", SmallEnergy(width=4), {}, folder=tmp_path)
@@ -94,59 +95,59 @@ def test_what_is_no_card_or_a_damaged_one_stops_nobody(tmp_path, monkeypatch, ca
     names, read_card = checkpoints.names, checkpoints.read_card
     monkeypatch.setattr(checkpoints, "names", lambda folder=tmp_path: names(folder))
     monkeypatch.setattr(checkpoints, "read_card", lambda name: read_card(name, folder=tmp_path))
-    cli.doctor(data=str(tmp_path))
+    machine.doctor(data=str(tmp_path))
     told = capsys.readouterr().out.split("trained models:\n")[1].splitlines()
     assert len(told) == 2 and "broken.json is damaged" in told[0] and told[1].split()[:2] == ["mine", "SmallEnergy"]
-    cli.models(SimpleNamespace(invoked_subcommand=None))
+    models.models(SimpleNamespace(invoked_subcommand=None))
     told = capsys.readouterr().out.splitlines()
     assert len(told) == 2 and told[1].split()[0] == "mine" and told[1].endswith("not measured")
 
 
 def test_kernels_get_whole_paths(tmp_path, monkeypatch):
-    from gen_utils import cli
+    from gen_utils.cli import options
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GEN_RUNS", "runs")
     monkeypatch.setenv("XDG_CACHE_HOME", "")
     monkeypatch.delenv("GEN_INCEPTION", raising=False)
-    cli._places_for_kernels()
+    options.places_for_kernels()
     assert os.environ["GEN_RUNS"] == str(tmp_path / "runs") and "GEN_INCEPTION" not in os.environ
 
 
 def test_kernels_have_a_home_where_the_user_has_none(tmp_path, monkeypatch):
     """As in a container under a number that no file knows; Jupyter would die of it."""
-    from gen_utils import cli
     from gen_utils.base import places
+    from gen_utils.cli import options
 
     monkeypatch.setenv("HOME", "unknown")
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)
     monkeypatch.setattr(places, "BUILD", tmp_path)
-    cli._places_for_kernels()
+    options.places_for_kernels()
     assert os.environ["HOME"] == str(tmp_path / "home") and (tmp_path / "home").is_dir()
 
 
 def test_lab_finds_the_data_and_this_python(tmp_path, monkeypatch):
-    from gen_utils import cli
+    from gen_utils.cli import press
     from gen_utils.publishing import parts
 
     started = {}
     monkeypatch.setattr(parts, "parts", list)
-    monkeypatch.setattr(cli.subprocess, "call", lambda command, **options: started.update(options) or 0)
+    monkeypatch.setattr(press.subprocess, "call", lambda command, **options: started.update(options) or 0)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("GEN_DATA_ROOT", raising=False)
-    with pytest.raises(cli.typer.Exit):
-        cli.lab()
+    with pytest.raises(press.typer.Exit):
+        press.lab()
     assert started["env"]["GEN_DATA_ROOT"] == str(tmp_path / "data")  # the kernels' folder is another
     assert started["env"]["JUPYTER_PREFER_ENV_PATH"] == "1"
 
 
 def test_a_book_in_a_relative_folder_goes_where_the_user_stands(tmp_path, monkeypatch):
-    from gen_utils import cli
+    from gen_utils.cli import press
     from gen_utils.publishing import book, parallel
 
     given = {}
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(parallel, "execute_all", lambda names, **options: given.update(run=options["out"]) or {})
     monkeypatch.setattr(book, "build_book", lambda executed, **options: given.update(book=options["out"]))
-    cli.book(out=Path("public"), jobs=1)
+    press.book(out=Path("public"), jobs=1)
     assert given == {"run": tmp_path / "public" / "quick" / "notebooks", "book": tmp_path / "public"}
