@@ -10,7 +10,8 @@ def whole(least: int, **settings: object) -> None:
     """Whole numbers from ``least`` on; raises ValueError."""
     for name, value in settings.items():
         if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-            raise ValueError(f"{name} is a whole number of at least {least}, got {value!r}")
+            wanted = "zero or more" if least == 0 else f"at least {least}"
+            raise ValueError(f"{name} must be {wanted}, a whole number, got {value!r}")
 
 
 def positive(**settings: object) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from numbers import Integral
 
 import torch
 from torch import Tensor
 
+from ..base.settings import whole
 from .protocol import Bounds
 from .schedules import Schedule, value_at
 
@@ -31,9 +31,7 @@ def check_positive(
 
 def check_count(name: str, count: int, at_least: int = 1) -> None:
     """How many of something must be a whole number."""
-    if not isinstance(count, Integral) or count < at_least:
-        wanted = "zero or more" if at_least == 0 else f"at least {at_least}"
-        raise ValueError(f"{name} must be {wanted}, a whole number, got {count!r}")
+    whole(at_least, **{name: count})
 
 
 def check_bounds(bounds: Bounds | None) -> None:

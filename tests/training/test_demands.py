@@ -112,13 +112,13 @@ def test_pixels_that_are_not_black_or_white_have_no_probability(pixels):
 )
 @pytest.mark.parametrize("value", [0, -1, 2.5, 1e3, True, "10"])
 def test_numbers_of_steps_are_whole_and_positive(name, value):
-    with pytest.raises(ValueError, match=f"{name} is a whole number of at least 1, got {value!r}"):
+    with pytest.raises(ValueError, match=f"{name} must be at least 1, a whole number, got {value!r}"):
         FitConfig(**{"max_steps": 10, name: value})
 
 
 @pytest.mark.parametrize("crop", [-1, 0.5])
 def test_a_crop_is_a_number_of_pixels(crop):
-    with pytest.raises(ValueError, match="crop is a whole number of at least 0"):
+    with pytest.raises(ValueError, match="crop must be zero or more, a whole number"):
         FitConfig(1, crop=crop)
 
 
@@ -126,8 +126,8 @@ def test_a_crop_is_a_number_of_pixels(crop):
 @pytest.mark.parametrize(
     ("setting", "match"),
     [
-        (dict(n_steps=-1), "n_steps is a whole number of at least 0, got -1"),
-        (dict(capacity=0), "capacity is a whole number of at least 1, got 0"),
+        (dict(n_steps=-1), "n_steps must be zero or more, a whole number, got -1"),
+        (dict(capacity=0), "capacity must be at least 1, a whole number, got 0"),
         (dict(restart=1.5), r"restart is between 0 and 1, got 1\.5"),
         (dict(lr=0.0), r"lr is a positive number, got 0\.0"),
         (dict(lr=float("nan")), "lr is a positive number, got nan"),
@@ -147,7 +147,7 @@ def test_a_recipe_of_chains_refuses_what_is_no_recipe(kind, setting, match):
     ("make", "match"),
     [
         (lambda: NonSaturating(lr=0.0), "lr is a positive number"),
-        (lambda: Wasserstein(critic_steps=0), "critic_steps is a whole number of at least 1, got 0"),
+        (lambda: Wasserstein(critic_steps=0), "critic_steps must be at least 1, a whole number, got 0"),
         (lambda: Wasserstein(clip=0.0), "clip is a positive number"),
         (lambda: WassersteinGP(weight=-1.0), "weight is zero or more"),
         (lambda: ClassifierTraining(SmallClassifier(), lr=-1e-3), "lr is a positive number"),

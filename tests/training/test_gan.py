@@ -216,7 +216,7 @@ def test_wrong_settings_are_named(tmp_path):
         GANConfig(ema=1.0)
     with pytest.raises(ValueError, match="decay"):
         GANConfig(decay="cosine")
-    with pytest.raises(ValueError, match="every is a whole number of at least 1"):
+    with pytest.raises(ValueError, match="every must be at least 1, a whole number"):
         GeneratorWatch(0, len, 4)
 
 
