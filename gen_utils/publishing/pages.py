@@ -55,7 +55,7 @@ def _model(card: dict) -> str:
     minutes = card["seconds"] / 60
     lines = [
         f"- network: `{card['model']}`, {card['parameters']:,} weights, {size:.1f} MB",
-        f"- trained on: {card['data']}, {card['images']:,} images",
+        f"- trained on {card['images']:,} images: {card['data']}",
         f"- run: profile `{card['profile']}`, {card['steps']:,} steps, {minutes:.1f} minutes, seed {card['seed']}"
         + _where(card),
         *(f"- {_metric(name, entry)}" for name, entry in card["metrics"].items()),
