@@ -68,7 +68,7 @@ RUN = {
         None,
         "never ends",
     ),
-    "endless cell": (["def density_on_grid(energy, cell_area=[x for x in iter(int, 1)]): pass"], "stopped", "stopped"),
+    "endless cell": (["def density_on_grid(energy, cell_area=sum(iter(int, 1))): pass"], "stopped", "stopped"),
     "memory": ([function("return torch.ones(2**33) * cell_area")], "wrong", "memory"),
     "memory bit by bit": (
         [function("kept = []\nwhile True:\n    kept.append(bytearray(2**24))")],
