@@ -74,22 +74,21 @@ def book(
 
 def lab() -> None:
     """Open the notebooks in JupyterLab, at a page that links the parts (each is paired with its .py file)."""
-    import jupytext
     import nbformat
 
     from ..base.places import NOTEBOOKS
     from ..publishing.landing import landing_notebook
     from ..publishing.pairs import refuse_both_changed, remember
     from ..publishing.parts import parts
+    from ..publishing.student import PAGES
 
     for name in parts():
         if not (NOTEBOOKS / f"{name}.ipynb").exists():
             source = NOTEBOOKS / f"{name}.py"
             subprocess.run([sys.executable, "-m", "jupytext", "--quiet", "--to", "ipynb", str(source)], check=True)
     refuse_both_changed()
-    if parts():  # the student edition brings its own page
-        notebooks = {name: jupytext.read(NOTEBOOKS / f"{name}.py") for name in parts()}
-        nbformat.write(landing_notebook(notebooks), NOTEBOOKS / "start_here.ipynb")
+    here = {shown: f"{name}.ipynb" for shown, name in PAGES.items() if (NOTEBOOKS / f"{name}.ipynb").exists()}
+    nbformat.write(landing_notebook(NOTEBOOKS, here), NOTEBOOKS / "start_here.ipynb")
     places_for_kernels()
     # Of the kernels called python3, this Python's own comes first.
     environment = {**os.environ, "GEN_DATA_ROOT": data_folder(None), "JUPYTER_PREFER_ENV_PATH": "1"}

@@ -49,7 +49,7 @@ def build_book(executed: dict[str, Path], *, profile: str, data_root: str, out: 
     write_page(BOOK / "datasets.md", stage / "book", Path(data_root))
     jupyter_book = "from jupyter_book.cli.main import main; main()"  # it has no __main__
     command = [sys.executable, "-c", jupyter_book, "build", str(stage), "-W", "-n", "--keep-going", "-q"]
-    variables = {**os.environ, "PYTHONUTF8": "1"}
+    variables = {**os.environ, "PYTHONUTF8": "1", "PYTHONPATH": str(ROOT)}  # for the extension of ours
     answer = subprocess.run(command, cwd=stage, env=variables, capture_output=True, encoding="utf-8", errors="replace")
     if answer.returncode:
         raise RuntimeError(f"the book did not build cleanly:\n{answer.stdout[-4000:]}\n{answer.stderr[-4000:]}")

@@ -13,15 +13,17 @@ ENVIRONMENT = re.compile(r"\\begin\{(\w+\*?)\}.*?\\end\{\1\}", re.S)
 NUMBERED = {"prf:algorithm": "Algorithm", "prf:theorem": "Theorem", "exercise-start": "Exercise"}
 
 
-def plain_markdown(cells: Sequence[str], citations: Mapping[str, str]) -> list[str]:
+def plain_markdown(cells: Sequence[str], citations: Mapping[str, str], chapter: int | None = None) -> list[str]:
     """Rewrite a notebook's Markdown cells, in order, so that numbers run through the whole notebook.
 
-    Equations, algorithms, theorems and exercises get numbers, and references show them; admonitions become quotes,
-    citations authors and years; of a link to the glossary its shown text stays.
+    Equations, algorithms, theorems and exercises get the numbers that they have in the book, and references show them;
+    admonitions become quotes, citations authors and years; of a link to the glossary its shown text stays.
 
     Args:
         cells: the sources; citations: key -> "Author (year)", from ``read_citations``.
+        chapter: what numbers begin with.
     """
+    before = "" if chapter is None else f"{chapter}."
     counts: dict[str, int] = {}
     numbers: dict[str, str] = {}
     for cell in cells:  # references may point forwards: number first
@@ -32,7 +34,8 @@ def plain_markdown(cells: Sequence[str], citations: Mapping[str, str]) -> list[s
             if word and (label or kind != "math"):
                 counts[word] = counts.get(word, 0) + 1
                 if label:
-                    numbers[label[1]] = f"({counts[word]})" if kind == "math" else f"{word} {counts[word]}"
+                    number = f"{before}{counts[word]}"
+                    numbers[label[1]] = f"({number})" if kind == "math" else f"{word} {number}"
 
     def fence(match: re.Match) -> str:
         kind, title, body = match["kind"], match["title"], match["body"].strip()
@@ -48,6 +51,8 @@ def plain_markdown(cells: Sequence[str], citations: Mapping[str, str]) -> list[s
             return f"### {number}: {title}"
         if kind == "exercise-end":
             return ""
+        if kind == "glossary":
+            return _glossary(body)
         heading = f"**{number or kind.removeprefix('prf:').capitalize()}{f': {title}' if title else ''}**"
         if kind == "admonition":
             heading = f"**{title}**"
@@ -62,6 +67,16 @@ def plain_markdown(cells: Sequence[str], citations: Mapping[str, str]) -> list[s
 
     rewritten = [re.sub(r"\{(cite|eq|prf:ref|term)\}`([^`]+)`", role, FENCE.sub(fence, cell)) for cell in cells]
     return [re.sub(r"\n{3,}", "\n\n", cell).strip() for cell in rewritten]
+
+
+def _glossary(body: str) -> str:
+    """Entries, each of one or more terms and an indented text, as paragraphs that begin with the terms."""
+    entries = []
+    for entry in re.split(r"\n\n(?=\S)", body):
+        lines = entry.split("\n")
+        terms = ", ".join(f"**{line}**" for line in lines if not line.startswith(" "))
+        entries.append("\n".join([f"{terms}:", *(line.strip() for line in lines if line.startswith(" "))]))
+    return "\n\n".join(entries)
 
 
 def read_citations(bibliography: Path) -> dict[str, str]:

@@ -10,13 +10,16 @@ from pathlib import Path
 import jupytext
 import nbformat
 from nbformat import NotebookNode
+from nbformat.v4 import new_markdown_cell, new_notebook
 
 from ..base.files import plain_write_errors
-from ..base.places import NOTEBOOKS, ROOT
+from ..base.places import BOOK, NOTEBOOKS, ROOT
+from .chapter_numbers import chapter
 from .landing import landing_notebook
 from .parts import parts
 from .plain_markdown import plain_markdown, read_citations
 
+PAGES = {"the glossary": "glossary", "the notation": "notation"}  # of the book, that go along
 FOLDED = {"hide-input", "remove-cell"}  # the book folds the first and drops the second
 CARRIED = ("gen_utils", "checkpoints", "results", "requirements.txt", "constraints.txt", "LICENSE")
 
@@ -42,8 +45,9 @@ python3 -m venv .venv
 .venv/bin/python -m gen_utils lab
 ```
 
-opens JupyterLab at `start_here.ipynb`, which links the parts. Run a notebook from the top. At each exercise,
-replace the line `raise NotImplementedError`, run the cell, and run the check below it. "Run All" stops at the
+opens JupyterLab at `start_here.ipynb`, which links the parts, the glossary and the notation, and counts what you have
+solved. Exercises, equations and algorithms have their numbers from the book. Run a notebook from the top. At each
+exercise, replace the line `raise NotImplementedError`, run the cell, and run the check below it. "Run All" stops at the
 first exercise that is not solved yet; solve it, and go on with "Run Selected Cell and All Below" (menu Run).
 
 Imports and the code around the figures are folded to a bar: click it to read them. Without the real data, built-in sets
@@ -79,7 +83,8 @@ def student_notebook(part: str) -> NotebookNode:
     notebook.cells = [cell for cell in notebook.cells if "solution" not in cell.metadata.get("tags", ())]
     prose = [cell for cell in notebook.cells if cell.cell_type == "markdown"]
     citations = read_citations(ROOT / "book" / "references.bib")
-    for cell, text in zip(prose, plain_markdown([cell.source for cell in prose], citations), strict=True):
+    number = chapter(f"notebooks/{part}")
+    for cell, text in zip(prose, plain_markdown([cell.source for cell in prose], citations, number), strict=True):
         cell.source = text
     for cell in notebook.cells:
         if cell.cell_type == "code":
@@ -96,6 +101,14 @@ def student_notebook(part: str) -> NotebookNode:
         "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
         "gen_utils": {"part": part},  # a copy under another name still says of what
     }
+    return notebook
+
+
+def page(name: str) -> NotebookNode:
+    """A page of the book as a notebook without code, so that JupyterLab opens it as a page."""
+    (text,) = plain_markdown([(BOOK / f"{name}.md").read_text(encoding="utf-8")], {})
+    notebook = new_notebook(cells=[new_markdown_cell(text, id=name)])
+    notebook.metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     return notebook
 
 
@@ -135,5 +148,8 @@ def _write(work: Path) -> list[str]:
     notebooks = {part: student_notebook(part) for part in parts()}
     for part, notebook in notebooks.items():
         nbformat.write(notebook, work / "notebooks" / f"{part}.ipynb")
-    nbformat.write(landing_notebook(notebooks), work / "notebooks" / "start_here.ipynb")
+    for name in PAGES.values():
+        nbformat.write(page(name), work / "notebooks" / f"{name}.ipynb")
+    more = {shown: f"{name}.ipynb" for shown, name in PAGES.items()}
+    nbformat.write(landing_notebook(work / "notebooks", more), work / "notebooks" / "start_here.ipynb")
     return list(notebooks)

@@ -2,18 +2,23 @@
 
 import ast
 import errno
+import json
 import re
+import shutil
 import subprocess
 import sys
 
 import jupytext
 import nbformat
 import pytest
+from nbformat.v4 import new_output
 
+from gen_utils import report
 from gen_utils.base.files import CannotWrite
 from gen_utils.base.places import NOTEBOOKS, ROOT
 from gen_utils.publishing import student
 from gen_utils.publishing.gradebook import export_checks
+from gen_utils.publishing.landing import progress
 from gen_utils.publishing.parts import exercises, parts
 from gen_utils.publishing.plain_markdown import plain_markdown, read_citations
 from gen_utils.publishing.student import student_notebook, write_student_edition
@@ -52,7 +57,7 @@ def test_no_solution_and_no_book_markup_is_left(edition, part):
         assert not re.search(r"# (fmt|noqa)", cell.source)
         assert not re.search(r"\bmake \w+`|_build", cell.source)  # there is no Makefile in the student edition
     exercises = [cell for cell in notebook.cells if "exercise" in tags(cell)]
-    assert len(exercises) == len(re.findall(r"^### Exercise \d+: \S", prose, re.M)) > 3
+    assert len(exercises) == len(re.findall(rf"^### Exercise {int(part[:2])}\.\d+: \S", prose, re.M)) > 3
     assert all("raise NotImplementedError" in cell.source for cell in exercises)
     assert all(cell.source.endswith(".or_stop()") for cell in notebook.cells if "check" in tags(cell))
 
@@ -157,12 +162,60 @@ def test_the_same_sources_give_the_same_file():
     assert nbformat.writes(student_notebook(PARTS[0])) == nbformat.writes(student_notebook(PARTS[0]))
 
 
+def first_page(folder):
+    """The rows of the start page: (number, part, letter, solved, of)."""
+    page = nbformat.read(folder / "start_here.ipynb", as_version=4)
+    nbformat.validate(page)
+    (table,) = page.cells[1].outputs
+    return re.findall(
+        r"^\| \[(\d\d) · [^\]]+\]\((\S+)\.ipynb\) \| ([A-Z]) \| solved (\d+) of (\d+) \|$",
+        table.data["text/markdown"],
+        re.M,
+    )
+
+
 def test_the_first_page_names_the_parts_letters(edition):
-    (page,) = nbformat.read(edition / "notebooks" / "start_here.ipynb", as_version=4).cells
-    rows = re.findall(r"^\| \[(\d\d) · [^\]]+\]\((\S+)\.ipynb\) \| ([A-Z]) \| (\d+) \|$", page.source, re.M)
-    assert [name for _, name, _, _ in rows] == PARTS
-    assert "".join(letter for *_, letter, _ in rows) == "SBACDEFHGI"
-    assert all(int(checks) > 3 for *_, checks in rows)
+    rows = first_page(edition / "notebooks")
+    assert [name for _, name, *_ in rows] == PARTS
+    assert "".join(letter for _, _, letter, *_ in rows) == "SBACDEFHGI"
+    assert all(solved == "0" and int(checks) > 3 for *_, solved, checks in rows)
+
+
+def test_the_first_page_counts_what_is_solved(edition, tmp_path):
+    shutil.copytree(edition / "notebooks", tmp_path / "notebooks")
+    path = tmp_path / "notebooks" / "02_ebm_mnist.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    asked = [cell for cell in notebook.cells if "check" in tags(cell)]
+    for cell, passed in zip(asked, (True, False), strict=False):
+        name = re.search(r"checks\.(\w+)", cell.source)[1]
+        entry = {"name": f"check/{name}", "value": {"passed": passed, "slip": None}}
+        cell.outputs = [new_output("display_data", {report.MIME: json.dumps(entry)})]
+    nbformat.write(notebook, path)
+    (tmp_path / "notebooks" / "03_ebm_bitmoji.ipynb").write_text("{half")
+    (tmp_path / "notebooks" / "02_notes.ipynb").write_text('{"cells": []}')
+    table = progress(tmp_path / "notebooks")
+    asked_of_all = sum(map(len, exercises().values())) - len(exercises()["03_ebm_bitmoji"])
+    assert f"(02_ebm_mnist.ipynb) | B | solved 1 of {len(asked)} |" in table
+    assert "[03_ebm_bitmoji](03_ebm_bitmoji.ipynb) | | cannot be read" in table and "02_notes" not in table
+    assert table.endswith(f"**solved 1 of {asked_of_all}** |")
+
+
+def test_the_cell_of_the_first_page_counts_again(edition, monkeypatch, capsys):
+    monkeypatch.chdir(edition / "notebooks")
+    exec(nbformat.read("start_here.ipynb", as_version=4).cells[1].source, {})
+    assert "Markdown" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["glossary", "notation"])
+def test_the_glossary_and_the_notation_go_along(edition, name):
+    (page,) = nbformat.read(edition / "notebooks" / f"{name}.ipynb", as_version=4).cells
+    first = nbformat.read(edition / "notebooks" / "start_here.ipynb", as_version=4).cells[-1]
+    assert f"({name}.ipynb)" in first.source and "```{" not in page.source and "](../" not in page.source
+
+
+def test_an_entry_of_the_glossary_begins_with_its_terms():
+    page = "```{glossary}\nAIS\nannealing\n  A walk.\n  It ends.\n\nchain\n  States.\n```"
+    assert plain_markdown([page], {}) == ["**AIS**, **annealing**:\nA walk.\nIt ends.\n\n**chain**:\nStates."]
 
 
 def test_plain_markdown_aligns_several_lines_and_leaves_environments_alone():
@@ -187,6 +240,11 @@ def test_plain_markdown_numbers_and_resolves():
     assert plain[2] == "> **Algorithm 1: Walk**\n>\n> 1. go\n>    1. on"
     assert plain[3] == "### Exercise 1: Do it\nWrite (1)."
     assert plain[4] == ""
+
+
+def test_plain_markdown_numbers_with_the_chapter():
+    cells = ["```{math}\n:label: a\nx\n```", "```{exercise-start} Do it\n:label: ex\n```\nWrite {eq}`a`."]
+    assert plain_markdown(cells, {}, 5) == ["$$\nx \\tag{5.1}\n$$", "### Exercise 5.1: Do it\nWrite (5.1)."]
 
 
 def test_plain_markdown_keeps_the_shown_text_of_a_glossary_link():
