@@ -48,12 +48,14 @@ def book(
     force: Force = False,
     jobs: Jobs = None,
     out: Annotated[Path | None, typer.Option(help="build somewhere else than _build")] = None,
+    edition: Annotated[str, typer.Option(help="instructor, or student: without solutions and answers")] = "instructor",
 ) -> None:
     """Run what changed and build the HTML book."""
     import json
 
     from ..base.places import BUILD
     from ..publishing.book import build_book
+    from ..publishing.editions import checked
     from ..publishing.parallel import execute_all
     from ..publishing.parts import parts
 
@@ -61,6 +63,7 @@ def book(
         seconds = json.loads(path.read_text(encoding="utf-8"))["metadata"]["gen_utils"]["seconds"]
         typer.echo(f"{name} ({profile}): {f'ran in {seconds:.0f} s' if ran else 'up to date'}")
 
+    checked(edition)
     headless()
     root = data_folder(data)
     out = None if out is None else out.resolve()
@@ -68,7 +71,7 @@ def book(
         profile=profile, data_root=root, seed=seed, out=(out or BUILD) / profile / "notebooks", force=force
     )
     executed = execute_all(parts(), jobs=jobs, on_done=on_done, **settings)
-    page = build_book(executed, profile=profile, data_root=root, out=out)
+    page = build_book(executed, profile=profile, data_root=root, out=out, edition=edition)
     typer.echo(f"\nThe book is ready. Open {page}")
 
 

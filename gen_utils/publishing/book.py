@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from ..base.places import BOOK, BUILD, CHECKPOINTS, ROOT
+from . import editions
 from .dataset_page import write_page
 from .links import link_chapters
 from .pages import fill
@@ -29,37 +30,62 @@ _ARROW, _NAMED_ARROW = (
 )
 
 
-def build_book(executed: dict[str, Path], *, profile: str, data_root: str, out: Path | None = None) -> Path:
+def build_book(
+    executed: dict[str, Path],
+    *,
+    profile: str,
+    data_root: str,
+    out: Path | None = None,
+    edition: str = editions.INSTRUCTOR,
+) -> Path:
     """Build the HTML from executed notebooks (part -> file); returns the page to open.
 
-    Each profile has its own stage under ``_build/PROFILE``, so building one never undoes another. The notebooks are
-    expected in ``notebooks/`` there.
+    Each profile has its own stage under ``_build/PROFILE``, so building one never undoes another, and so has the
+    students' edition. The notebooks are expected in ``_build/PROFILE/notebooks/``.
     """
     out = (out or BUILD).resolve()  # Jupyter Book runs in a folder of its own
-    stage = out / profile
-    for name in ("_config.yml", "_toc.yml"):
-        _copy_if_changed(ROOT / name, stage / name)
-    for path in sorted(BOOK.rglob("*")):
-        if path.suffix == ".md" and path.name != "datasets.md":
-            _write_if_changed(fill(path.read_text(encoding="utf-8"), executed).encode(), stage / path.relative_to(ROOT))
-        elif path.is_file() and path.name != "datasets.md":
-            _copy_if_changed(path, stage / path.relative_to(ROOT))
-    for path in sorted(CHECKPOINTS.glob("*.png")):
-        _copy_if_changed(path, stage / "book" / "_static" / "models" / path.name)
-    write_page(BOOK / "datasets.md", stage / "book", Path(data_root))
+    suffix = "" if edition == editions.INSTRUCTOR else f"-{edition}"
+    stage = out / f"{profile}{suffix}"
+    write_stage(stage, executed, data_root, edition)
     jupyter_book = "from jupyter_book.cli.main import main; main()"  # it has no __main__
     command = [sys.executable, "-c", jupyter_book, "build", str(stage), "-W", "-n", "--keep-going", "-q"]
     variables = {**os.environ, "PYTHONUTF8": "1", "PYTHONPATH": str(ROOT)}  # for the extension of ours
     answer = subprocess.run(command, cwd=stage, env=variables, capture_output=True, encoding="utf-8", errors="replace")
     if answer.returncode:
         raise RuntimeError(f"the book did not build cleanly:\n{answer.stdout[-4000:]}\n{answer.stderr[-4000:]}")
-    html = out / "html"
+    html = out / f"html{suffix}"
     shutil.copytree(stage / "_build" / "html", html, dirs_exist_ok=True)
     for page in html.rglob("*.html"):
         text = _THEBE.sub("", page.read_text(encoding="utf-8")).replace(_ARROW, _NAMED_ARROW)
         _write_if_changed(text.encode(), page)
     link_chapters(html, executed)
     return html / "index.html"
+
+
+def write_stage(stage: Path, executed: dict[str, Path], data_root: str, edition: str) -> None:
+    """The folder that Jupyter Book reads: contents, pages, pictures, and students' notebooks without solutions."""
+    _copy_if_changed(ROOT / "_config.yml", stage / "_config.yml")
+    toc = editions.contents((ROOT / "_toc.yml").read_text(encoding="utf-8"), editions.checked(edition))
+    _write_if_changed(toc.encode(), stage / "_toc.yml")
+    for path in sorted(BOOK.rglob("*")):
+        name = path.relative_to(ROOT)
+        if (
+            path.name == "datasets.md"
+            or not path.is_file()
+            or not editions.has(name.with_suffix("").as_posix(), edition)
+        ):
+            continue
+        if path.suffix == ".md":
+            text = editions.page(path.read_text(encoding="utf-8"), edition)
+            _write_if_changed(fill(text, executed).encode(), stage / name)
+        else:
+            _copy_if_changed(path, stage / name)
+    for path in sorted(CHECKPOINTS.glob("*.png")):
+        _copy_if_changed(path, stage / "book" / "_static" / "models" / path.name)
+    write_page(BOOK / "datasets.md", stage / "book", Path(data_root))
+    for part, path in executed.items() if edition != editions.INSTRUCTOR else ():
+        text = editions.notebook(path.read_text(encoding="utf-8"), edition)
+        _write_if_changed(text.encode(), stage / "notebooks" / f"{part}.ipynb")
 
 
 def _copy_if_changed(source: Path, target: Path) -> None:

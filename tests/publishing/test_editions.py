@@ -1,0 +1,84 @@
+"""The students' book: nothing of what they are asked to find is in what Jupyter Book reads."""
+
+import re
+
+import jupytext
+import nbformat
+import pytest
+
+from gen_utils.base.places import BOOK, NOTEBOOKS, ROOT
+from gen_utils.publishing import editions
+from gen_utils.publishing.book import write_stage
+from gen_utils.publishing.parts import parts
+
+
+def tagged(part, tag):
+    cells = jupytext.read(NOTEBOOKS / f"{part}.py").cells
+    return [cell.source for cell in cells if tag in cell.metadata.get("tags", ())]
+
+
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory):
+    """The stages of both editions, of notebooks that say "right" below each check."""
+    base = tmp_path_factory.mktemp("stages")
+    executed = {}
+    for part in parts():
+        notebook = jupytext.read(NOTEBOOKS / f"{part}.py")
+        notebook.metadata["gen_utils"] = {"profile": "quick", "seconds": 1.0}
+        for cell in notebook.cells:
+            if "check" in cell.metadata.get("tags", ()):
+                cell.outputs = [nbformat.v4.new_output("stream", text="✓ right")]
+        executed[part] = base / "notebooks" / f"{part}.ipynb"
+        executed[part].parent.mkdir(exist_ok=True)
+        nbformat.write(notebook, executed[part])
+    for edition in editions.EDITIONS:
+        write_stage(base / edition, executed, str(base / "no_data"), edition)
+    return base
+
+
+@pytest.mark.parametrize("part", parts())
+def test_no_solution_and_no_answer_of_a_check_is_in_a_students_chapter(stages, part):
+    text = (stages / "student" / "notebooks" / f"{part}.ipynb").read_text(encoding="utf-8")
+    notebook = nbformat.reads(text, as_version=4)
+    nbformat.validate(notebook)
+    sources = {cell.source for cell in notebook.cells}
+    assert not sources & set(tagged(part, "solution")) and sources >= set(tagged(part, "exercise"))
+    assert "✓" not in text and "{solution-start}" not in text and sources >= set(tagged(part, "check"))
+
+
+def test_students_have_no_page_of_answers(stages):
+    student, instructor = (
+        {p.relative_to(stages / e) for p in (stages / e).rglob("*.md")} for e in ("student", "instructor")
+    )
+    assert {p.as_posix() for p in instructor - student} == {"book/answers.md", "book/instructors.md"}
+    contents = (stages / "student" / "_toc.yml").read_text(encoding="utf-8")
+    assert (
+        "instructors" not in contents
+        and "answers" not in contents
+        and contents.count("file: notebooks/") == len(parts())
+    )
+    assert (stages / "instructor" / "_toc.yml").read_bytes() == (ROOT / "_toc.yml").read_bytes()
+    linked = [
+        p
+        for p in (stages / "student").rglob("*.md")
+        if re.search(r"\]\((answers|instructors)\.md", p.read_text("utf-8"))
+    ]
+    assert not linked
+
+
+def test_a_page_keeps_what_is_meant_for_its_edition(stages):
+    text = "One. <!-- instructor: -->Two.<!-- :instructor --> Three.\n<!-- student: -->\nFour.\n<!-- :student -->\n"
+    assert editions.page(text, "instructor") == "One. Two. Three.\n"
+    assert editions.page(text, "student") == "One.  Three.\nFour.\n"
+    with pytest.raises(ValueError, match="unknown edition 'teacher'; known: instructor, student"):
+        editions.page("<!-- teacher: -->a<!-- :teacher -->", "student")
+    for path in BOOK.rglob("*.md"):  # each mark has its other half
+        for edition in editions.EDITIONS:
+            assert not re.search(
+                r"<!-- :?(instructor|student):? -->", editions.page(path.read_text("utf-8"), edition)
+            ), path
+
+
+def test_the_solutions_are_not_spoken_of(stages):
+    page = (stages / "student" / "book" / "how_to_work.md").read_text(encoding="utf-8")
+    assert "olution" not in page and "Animations have a slider" in page
