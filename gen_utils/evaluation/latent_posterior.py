@@ -35,15 +35,8 @@ def posterior_energy(
         posterior = checked_posterior(model, x)
         base = posterior if whiten == "posterior" else model.prior().expand(posterior.batch_shape)
         centre, scale = base.mean.detach(), base.stddev.detach()  # (B, latent)
-    images = x.repeat(n_chains, *[1] * (x.ndim - 1))
-    log_volume, prior = scale.log().sum(1), model.prior()
-
-    def energy(u: Tensor) -> Tensor:
-        z = centre + scale * u.reshape(n_chains, *centre.shape)
-        gone = lost(((z - prior.mean) / prior.stddev).flatten(0, 1))
-        z = z.masked_fill(gone.reshape(n_chains, -1, 1), 0.0)
-        joint = prior.log_prob(z) + model.likelihood(z.flatten(0, 1)).log_prob(images).reshape(n_chains, -1)
-        return (-(joint + log_volume).flatten()).masked_fill(gone, math.inf)
+    rows = [each.repeat(n_chains, *[1] * (each.ndim - 1)) for each in (centre, scale, x)]
+    energy = _PosteriorEnergy(model, *rows)
 
     def start(generator: torch.Generator | None) -> Tensor:
         device = centre.device if generator is None else generator.device
@@ -51,6 +44,25 @@ def posterior_energy(
         return torch.randn(shape, generator=generator, device=device, dtype=centre.dtype).to(centre.device)
 
     return energy, start
+
+
+class _PosteriorEnergy:
+    """-log p(x, z(u)) - log |dz/du|: row i, an image in one of its chains, has z = centre_i + scale_i u_i."""
+
+    def __init__(self, model: LatentVariableModel, centre: Tensor, scale: Tensor, images: Tensor) -> None:
+        self.model, self.centre, self.scale, self.images = model, centre, scale, images
+
+    def __call__(self, u: Tensor) -> Tensor:
+        prior = self.model.prior()
+        z = self.centre + self.scale * u
+        gone = lost((z - prior.mean) / prior.stddev)
+        z = z.masked_fill(gone[:, None], 0.0)
+        joint = prior.log_prob(z) + self.model.likelihood(z).log_prob(self.images)
+        return (-(joint + self.scale.log().sum(1))).masked_fill(gone, math.inf)
+
+    def for_rows(self, rows: slice) -> _PosteriorEnergy:
+        """The energy of these rows alone, for chains that are dealt out to the cores."""
+        return _PosteriorEnergy(self.model, self.centre[rows], self.scale[rows], self.images[rows])
 
 
 def checked_posterior(model: LatentVariableModel, x: Tensor) -> Distribution:
