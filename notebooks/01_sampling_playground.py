@@ -87,7 +87,7 @@ from gen_utils.explorers.sampler import (
     run_chains,
     sampler_explorer,
 )
-from gen_utils.models import Gaussian, eight_gaussians
+from gen_utils.models import DoubleWell, Gaussian, eight_gaussians
 from gen_utils.plotting import COLOURS, display_html, plt, use_style
 from gen_utils.plotting.landscapes import (
     chain_film,
@@ -289,6 +289,8 @@ record("landscapes", rows)
 # ```{exercise-start} One Langevin step
 # :label: ex-s-langevin
 # ```
+# *Goal: turn an energy into a chain with autograd. About 10 minutes, 2 points.*
+#
 # Write {eq}`eq-s-langevin`. `energy` maps $(B, \dots)$ to $(B,)$, one number a chain; compute its gradient
 # with autograd. `xi` is the noise $\xi$, given so that the check can be exact. The result must carry no graph. Leave the
 # arguments as they were.
@@ -445,6 +447,107 @@ say(
 )
 
 # %% [markdown]
+# ### A step for a wanted bias (S3)
+#
+# Turn the question round: **how large may the step be, if a little bias is allowed?** The exact variance is $1/\lambda$. Call
+#
+# ```{math}
+# :label: eq-s-bias
+# \delta = \frac{v - 1/\lambda}{1/\lambda} = \lambda v - 1
+# ```
+#
+# the *relative bias* of the variance $v$ of {eq}`eq-s-ula-variance`: 0.05 says that the walk's variance is 5 % too large. Any
+# Gaussian in $D$ dimensions falls apart into $D$ directions, the eigenvectors of its precision matrix (the inverse of the covariance),
+# and ULA walks along each of them as if there were no others. Each has a precision $\lambda_i$ of its own. But there is one $\eta$ for all.
+
+# %% [markdown]
+# ```{exercise-start} The largest step for a wanted bias
+# :label: ex-s-bias
+# ```
+# *Goal: choose a step size from what it will do, before running anything. About 10 minutes, 2 points.*
+#
+# Return the largest $\eta$ with which no direction has a relative bias {eq}`eq-s-bias` above `bias`. It is one number. The answer is
+# exact, not only for small steps.
+
+
+# %% tags=["exercise"]
+def step_for_bias(precisions, bias):
+    """Precisions λ (D,) and the bias allowed, such as 0.05 -> the largest η."""
+    raise NotImplementedError
+
+
+# %% [markdown]
+# ```{exercise-end}
+# ```
+
+# %% [markdown] tags=["solution"]
+# ```{solution-start} ex-s-bias
+# :class: dropdown
+# ```
+# $\lambda v = 1/(1-\eta\lambda/2) \le 1+\delta$ holds as long as $\eta\lambda/2 \le \delta/(1+\delta)$. The bias grows with $\lambda$, so that the
+# steepest direction is the first to break the promise, and decides.
+
+
+# %% tags=["solution"]
+def step_for_bias(precisions, bias):
+    """Precisions λ (D,) and the bias allowed, such as 0.05 -> the largest η."""
+    return 2 * bias / ((1 + bias) * precisions.max())
+
+
+# %% [markdown] tags=["solution"]
+# ```{solution-end}
+# ```
+
+# %% tags=["check"]
+checks.step_for_bias(step_for_bias)
+
+# %% [markdown]
+# **Does it keep its promise?** Your step on the correlated Gaussian, for a bias of 5 %, and four times that step. The chains start
+# from exact draws, and we measure along the eigenvectors.
+
+# %%
+correlated = targets["Gaussian"]
+precisions, directions = torch.linalg.eigh(correlated.precision)
+promised = float(step_for_bias(precisions, 0.05))
+rows, kept_promise = [], {}
+for i, factor in enumerate((1, 4)):
+    eta = factor * promised
+    path = sample(
+        correlated,
+        correlated.sample(settings.n_chains, stream(24 + i)).float(),
+        Langevin(eta),
+        4 * settings.n_steps,
+        keep_every=10,
+        generator=stream(26 + i),
+    ).path
+    along = path[len(path) // 2 :].double() @ directions
+    a_chain = along.square().mean(0) * precisions  # (B, 2)
+    error = 2 * a_chain.std(0) / len(a_chain) ** 0.5
+    for j in (1, 0):
+        rows.append(
+            {
+                "step size η": f"{eta:.4f}",
+                "direction": f"{('flat', 'steep')[j]}, λ = {precisions[j]:.2f}",
+                "bias predicted": f"{1 / (1 - eta * precisions[j] / 2) - 1:.1%}",
+                "bias measured": f"{a_chain[:, j].mean() - 1:.1%} ± {error[j]:.1%}",
+                "steps to forget, 1/(ηλ)": f"{1 / (eta * precisions[j]):.0f}",
+            }
+        )
+    kept_promise[factor] = float(a_chain[:, 1].mean() - 1)
+table(
+    rows,
+    f"Your η for 5 %, and 4 η: {settings.n_chains:,} chains of "
+    f"{4 * settings.n_steps:,} steps; ± is two standard errors",
+)
+record("bias_at_promised_step", kept_promise[1])
+record("bias_at_four_times", kept_promise[4])
+
+# %% [markdown]
+# Four times the step has *more* than four times the bias: the formula bends upwards. And the last column shows who pays. The steep
+# direction sets the step, and the flat one needs all the more steps to forget where it was. The ratio of the two precisions is called the
+# *condition number*. For an image energy it can be enormous, and nobody knows its eigenvectors.
+
+# %% [markdown]
 # ### The step too large (S3)
 #
 # **What happens beyond $\eta = 2/\lambda$?** Each step overshoots the valley by more than it was off. `sample` looks at the
@@ -514,47 +617,9 @@ record("double_well_divergence", rows)
 # \qquad T = \frac{\sigma^2}{2\eta} ,
 # ```
 #
-# where the arrow means: in the long run, for small steps.
-
-# %% [markdown]
-# ```{exercise-start} The noise for a wanted temperature
-# :label: ex-s-noise
-# ```
-# Return $\sigma$ so that steps of size $\eta$ sample at temperature $T$. Both arguments are plain numbers.
-
-
-# %% tags=["exercise"]
-def noise_for_temperature(temperature, step_size):
-    """σ, such that x - step_size ∇E + σ ξ samples exp(-E / temperature)."""
-    raise NotImplementedError
-
-
-# %% [markdown]
-# ```{exercise-end}
-# ```
-
-# %% [markdown] tags=["solution"]
-# ```{solution-start} ex-s-noise
-# :class: dropdown
-# ```
-# Solve {eq}`eq-s-temperature` for $\sigma$. At $T = 1$ it is the $\sqrt{2\eta}$ of {eq}`eq-s-langevin`; at $T = 0$ it is
-# gradient descent.
-
-
-# %% tags=["solution"]
-def noise_for_temperature(temperature, step_size):
-    """σ, such that x - step_size ∇E + σ ξ samples exp(-E / temperature)."""
-    return (2 * step_size * temperature) ** 0.5
-
-
-# %% [markdown] tags=["solution"]
-# ```{solution-end}
-# ```
-
-# %% tags=["check"]
-checks.noise_for_temperature(noise_for_temperature)
-
-# %% [markdown]
+# where the arrow means: in the long run, for small steps. Read backwards, it says which noise a wanted temperature needs:
+# $\sigma = \sqrt{2\eta T}$.
+#
 # **Do the chains follow $e^{-E/T}$?** The double well at three {term}`temperatures <temperature>`, half of the chains
 # started in each well, $\eta = 0.02$. The black line is the exact density of $E/T$.
 
@@ -566,7 +631,8 @@ rows = []
 for i, (ax, T) in enumerate(zip(axes, (0.25, 1.0, 4.0), strict=True)):
     sides = torch.tensor([[well.distance, 0.0], [-well.distance, 0.0]])
     x0 = sides.repeat(settings.n_chains // 2, 1)
-    kernel = Langevin(0.02, noise_for_temperature(T, 0.02))
+    sigma = math.sqrt(2 * 0.02 * T)
+    kernel = Langevin(0.02, sigma)
     path = sample(
         well,
         x0,
@@ -591,7 +657,7 @@ for i, (ax, T) in enumerate(zip(axes, (0.25, 1.0, 4.0), strict=True)):
     rows.append(
         {
             "temperature T": T,
-            "noise σ": f"{noise_for_temperature(T, 0.02):.3f}",
+            "noise σ": f"{sigma:.3f}",
             "variance across, measured": f"{kept[..., 1].var():.3f}",
             "variance across, exact": f"{T * well.width**2:.3f}",
             "on the pass, measured": f"{on_top:.2%}",
@@ -653,6 +719,8 @@ record("temperatures", rows)
 # ```{exercise-start} The Metropolis–Hastings ratio of MALA
 # :label: ex-s-ratio
 # ```
+# *Goal: write the test that makes a sampler exact. About 15 minutes, 2 points.*
+#
 # Return $\log r$ of {eq}`eq-s-mala`, one number a chain. Use `gradient(energy, x)`.
 
 
@@ -773,6 +841,154 @@ say(
 )
 
 # %% [markdown]
+# ### A chain that looks healthy (S3)
+#
+# A sampler keeps the energy and the gradient of its state from one step to the next, so that a step costs one gradient and not two.
+# Here is MALA, {prf:ref}`alg-s-mala`, written that way, with the random numbers as arguments. It runs, it accepts about as
+# often as it should, its ratio is the right one. **It has one bug.**
+
+
+# %%
+def suspect_mala(energy, x, step_size, xi, u):
+    """x (B, D), noise (K, B, D), uniforms (K, B) -> the path (K, B, D)."""
+    height, slope = energy_and_grad(energy, x)  # of the state: (B,), (B, D)
+    path = []
+    for k in range(len(xi)):
+        proposal = x - step_size * slope + (2 * step_size) ** 0.5 * xi[k]
+        new_height, new_slope = energy_and_grad(energy, proposal)
+        there = (proposal - x + step_size * slope).square().sum(1)
+        back = (x - proposal + step_size * new_slope).square().sum(1)
+        log_r = height - new_height + (there - back) / (4 * step_size)
+        accept = u[k].log() < log_r
+        x = torch.where(accept[:, None], proposal, x)
+        slope = torch.where(accept[:, None], new_slope, slope)
+        height = new_height
+        path.append(x)
+    return torch.stack(path)
+
+
+# %% [markdown]
+# ```{exercise-start} Find the bug
+# :label: ex-s-bug
+# ```
+# *Goal: find the fault in a sampler that runs, accepts, and is wrong. About 15 minutes, 2 points.*
+#
+# Hand in the mended function. It gets the same arguments and returns the same kind of path: the state after each of the $K$ steps. `energy_and_grad(energy, x)` gives
+# $E$ and $\nabla E$ at every row of `x`, without a graph. Leave the arguments as they were.
+
+
+# %% tags=["exercise"]
+def mended_mala(energy, x, step_size, xi, u):
+    """x (B, D), noise (K, B, D), uniforms (K, B) -> the path (K, B, D)."""
+    raise NotImplementedError
+
+
+# %% [markdown]
+# ```{exercise-end}
+# ```
+
+# %% [markdown] tags=["solution"]
+# ```{solution-start} ex-s-bug
+# :class: dropdown
+# ```
+# After a refusal the chain stays where it was, but `height` is the energy of the proposal that was refused. That is mostly a high one, so in
+# the next test the chain believes to stand high up, and nearly every proposal looks like a way down. The energy must be chosen like the
+# state and the slope.
+
+
+# %% tags=["solution"]
+def mended_mala(energy, x, step_size, xi, u):
+    """x (B, D), noise (K, B, D), uniforms (K, B) -> the path (K, B, D)."""
+    height, slope = energy_and_grad(energy, x)  # of the state: (B,), (B, D)
+    path = []
+    for k in range(len(xi)):
+        proposal = x - step_size * slope + (2 * step_size) ** 0.5 * xi[k]
+        new_height, new_slope = energy_and_grad(energy, proposal)
+        there = (proposal - x + step_size * slope).square().sum(1)
+        back = (x - proposal + step_size * new_slope).square().sum(1)
+        log_r = height - new_height + (there - back) / (4 * step_size)
+        accept = u[k].log() < log_r
+        x = torch.where(accept[:, None], proposal, x)
+        slope = torch.where(accept[:, None], new_slope, slope)
+        height = torch.where(accept, new_height, height)
+        path.append(x)
+    return torch.stack(path)
+
+
+# %% [markdown] tags=["solution"]
+# ```{solution-end}
+# ```
+
+# %% tags=["check"]
+checks.mended_mala(mended_mala)
+
+# %% [markdown]
+# **What did the bug do?** Two wells of different depth: the double well, with a lower pass, and tilted. Half of the chains start in each well. Which share ends
+# in the higher one? Both functions get the same noise.
+
+# %%
+shallow = DoubleWell(barrier=2.0)
+
+
+def tilted(x):
+    """The double well, half a nat higher for each unit to the right."""
+    return shallow(x) + 0.5 * x[:, 0]
+
+
+noise = stream(92)
+shape = 2 * settings.n_steps, settings.n_chains
+xi = torch.randn((*shape, 2), generator=noise)
+u = torch.rand(shape, generator=noise)
+sides = torch.tensor([[shallow.distance, 0.0], [-shallow.distance, 0.0]])
+x0 = sides.repeat(settings.n_chains // 2, 1)
+line = torch.linspace(-5, 5, 4001, dtype=torch.float64)
+exact = torch.softmax(-tilted(torch.stack((line, 0 * line), 1)), 0)
+right_share = float(exact[line > 0].sum())
+
+# %% tags=["hide-input"]
+fig, axes = plt.subplots(1, 2, figsize=(9, 2.9), sharey=True)
+rows = []
+for ax, (name, chain) in zip(
+    axes, {"as given": suspect_mala, "mended": mended_mala}.items(), strict=True
+):
+    path = chain(tilted, x0, 0.3, xi, u)
+    moved = (path[1:] != path[:-1]).any(2).double().mean()
+    kept = path[settings.n_steps :, :, 0]
+    share = (kept > 0).double().mean(0)  # of each chain
+    rows.append(
+        {
+            "chain": name,
+            "in the higher well": f"{share.mean():.1%} ± "
+            f"{2 * share.std() / len(share) ** 0.5:.1%}",
+            "accepted": f"{moved:.0%}",
+        }
+    )
+    record(f"higher_well_{name.replace(' ', '_')}", float(share.mean()))
+    ax.hist(
+        kept.flatten().numpy(),
+        80,
+        density=True,
+        color=colour["MALA"],
+        alpha=0.5,
+    )
+    ax.plot(line, exact / (line[1] - line[0]), color="black", lw=1)
+    ax.set(
+        title=f"{name}: {share.mean():.0%} in the higher well",
+        xlabel="first coordinate",
+        xlim=(-4, 4),
+        yticks=[],
+    )
+record("higher_well_exact", right_share)
+rows.append({"chain": "exact", "in the higher well": f"{right_share:.1%}"})
+show()
+table(rows, "Two wells of different depth, η = 0.3; ± is two standard errors")
+
+# %% [markdown]
+# Black is the exact density. The two acceptances do not give the bug away, and the mean over both wells would look plausible, too. Only the known
+# density does: the given chains visit places where nobody should be, and their weights are wrong. **Test a sampler on a density whose
+# weights you know**, and on one where something is at stake: on a symmetric double well both functions would have given one half.
+
+# %% [markdown]
 # ### Keeping the state in a box (S3)
 #
 # Pictures live in $[-1, 1]^D$. The original Bitmoji assignment accepts or rejects a proposal and *then* clamps the state into the box.
@@ -780,6 +996,7 @@ say(
 # That is what `MALA(bounds=...)` does. **Does the order matter?** The stretched Gaussian, cut to $[-1, 1]^2$, $\eta = 0.2$:
 
 # %% tags=["hide-input"]
+x0 = torch.zeros(settings.n_chains, 2)
 clamped = metropolis(
     stretched,
     x0,
@@ -868,6 +1085,8 @@ say(
 # ```{exercise-start} One leapfrog trajectory
 # :label: ex-s-leapfrog
 # ```
+# *Goal: roll a state along its energy with the leapfrog. About 15 minutes, 2 points.*
+#
 # Write the leapfrog part of {prf:ref}`alg-s-hmc`: return $(x', p')$ after `n_steps` steps. `gradient(energy, x)` is there for
 # you. Do not turn the momentum round at the end, and leave the arguments as they were.
 
@@ -1552,6 +1771,8 @@ say(
 # ```{exercise-start} The log weights of AIS
 # :label: ex-s-weights
 # ```
+# *Goal: collect an importance weight along a path of temperatures. About 10 minutes, 1 point.*
+#
 # Row $t$ of `log_ratio`, counted from 0, holds $-E(x_t) - \log p_0(x_t)$ of $B$ chains. Return $\log w$ of {eq}`eq-s-ais`. The $\beta$ need
 # not be evenly spaced.
 
@@ -1591,6 +1812,8 @@ checks.ais_log_weights(ais_log_weights)
 # ```{exercise-start} From log weights to log Z
 # :label: ex-s-logz
 # ```
+# *Goal: average weights of which only the logarithms fit into a float. About 5 minutes, 1 point.*
+#
 # Return the logarithm of the mean weight. Log weights of −900 must not break it.
 
 
@@ -1828,8 +2051,12 @@ three = report.comparison(
 table(
     [
         three("ULA's variance ratio, η = ½, λ = 1", "ula_variance_at_half", "1.333"),
+        three("ULA's bias at the step for 5 %", "bias_at_promised_step", "0.050"),
+        three("… at four times that step", "bias_at_four_times", "0.235"),
         three("MALA's", "mala_variance_at_half", "1"),
         three("… with the way back forgotten", "forgetful_variance_at_half", "0.571"),
+        three("share in the higher well, as given", "higher_well_as_given", f"{right_share:.3f}"),
+        three("… mended", "higher_well_mended", f"{right_share:.3f}"),
         three("leapfrog: order of the energy error", "leapfrog_order", "2", "{:.2f}"),
         three("leapfrog: mean of exp(−ΔH), ε = 1/16", "exp_delta_h", "1", "{:.4f}"),
         three("resonant HMC: ESS of the spread ÷ draws", "ess_sd_resonant", "0", "{:.4f}"),

@@ -85,28 +85,50 @@ def langevin_step(student: Callable) -> Result:
 
 
 @check
-def noise_for_temperature(student: Callable) -> Result:
-    """Check ``noise_for_temperature(temperature, step_size) -> σ``."""
-    cases = [(1.0, 0.02), (0.25, 0.5), (4.0, 10.0)]
-    slips = [
-        Slip("variance for scale", "that is σ²; σ is its square root.", lambda T, e: 2 * e * T),
-        Slip("factor 2", "the factor 2 is missing: at temperature 1, σ² = 2η.", lambda T, e: math.sqrt(e * T)),
-        Slip(
-            "temperature outside the root",
-            "the temperature multiplies the variance σ², so it belongs under the root.",
-            lambda T, e: T * math.sqrt(2 * e),
-        ),
-        Slip("inverse", "hotter means more noise: multiply by T, do not divide.", lambda T, e: math.sqrt(2 * e / T)),
-        Slip("no step", "the step size is missing.", lambda T, e: math.sqrt(2 * T)),
-        Slip("no temperature", "that is the noise of temperature 1, whatever T is.", lambda T, e: math.sqrt(2 * e)),
+def step_for_bias(student: Callable) -> Result:
+    """Check ``step_for_bias(precisions (D,), bias) -> η``: the largest with λ v - 1 <= bias in every direction."""
+    numbers = stream(5)
+    cases = [
+        (torch.tensor([0.25, 3.8, 1.0]) * (0.5 + torch.rand(3, generator=numbers)), 0.05),
+        (torch.tensor([0.6]) + torch.rand(1, generator=numbers), 0.4),
+        (torch.exp(3 * torch.randn(7, generator=numbers)), 0.01),
+        (torch.exp(torch.randn(2, 4, generator=numbers)[1]), 3.0),
     ]
-    return compare(
-        "noise_for_temperature",
-        student,
-        lambda temperature, step_size: math.sqrt(2 * step_size * temperature),
-        cases,
-        slips,
+
+    def largest(bias, precision):
+        return 2 * bias / ((1 + bias) * precision)
+
+    flattest = (
+        "the flattest direction keeps the promise, but no other: in the steepest one the variance is far too large, "
+        "perhaps infinite."
     )
+    slips = [
+        Slip("flattest decides", flattest, lambda p, b: largest(b, p.min())),
+        Slip("average direction", "at your step the average direction keeps the promise; the steeper ones break it.", lambda p, b: largest(b, p.mean())),
+        Slip("average direction", "at your step the middle direction keeps the promise; the steeper ones break it.", lambda p, b: largest(b, p.median())),
+        Slip("sum of directions", "your step is smaller than it need be: the directions do not add up, each is walked on its own.", lambda p, b: largest(b, p.sum())),
+        Slip("a step for each", "that is a step for each direction, and ULA has one for all: which of them do all survive?", lambda p, b: largest(b, p)),
+        Slip(
+            "first order",
+            "close, but a little too large: the bias is ηλ/2 only for small steps. Solve the formula for v itself, and mind "
+            "that the bias is a share of the exact variance 1/λ, not of v.",
+            lambda p, b: 2 * b / p.max(),
+        ),
+        Slip("factor 2", "at half of that precision your step would be right; the formula has ηλ/2.", lambda p, b: largest(b, p.max()) / 2),
+        Slip("factor 2", "twice too large: the formula has ηλ/2.", lambda p, b: 2 * largest(b, p.max())),
+        Slip("edge of stability", "that is the step at which the variance becomes infinite; the bias allowed plays no part in it.", lambda p, b: 2 / p.max()),
+        Slip("bias without its share", "the bias allowed is missing from the numerator: without any bias allowed, the step must be zero.", lambda p, b: largest(1.0, p.max()) * 2 / (1 + b)),
+        Slip(
+            "deviation for variance",
+            "at your step the standard deviation is too large by the share allowed; the variance is meant.",
+            lambda p, b: 2 * (1 - 1 / (1 + b) ** 2) / p.max(),
+        ),
+        Slip("precision turned round", "a steep direction, with a large λ, needs a small step; yours grows with λ.", lambda p, b: largest(b, 1 / p.max())),
+        Slip("precision turned round", "you take λ for a variance; it is one over the variance.", lambda p, b: largest(b, 1 / p.min())),
+        Slip("no precision", "the precisions play no part in yours: twice as steep a direction allows half the step.", lambda p, b: torch.tensor(largest(b, 1.0))),
+        Slip("per cent", "bias is a share: 0.05, not 5.", lambda p, b: largest(b / 100, p.max())),
+    ]  # fmt: skip
+    return compare("step_for_bias", student, lambda precisions, bias: largest(bias, precisions.max()), cases, slips)
 
 
 @check
@@ -204,6 +226,98 @@ def mala_log_ratio(student: Callable) -> Result:
         ),
     ]  # fmt: skip
     return compare("mala_log_ratio", student, right, cases, slips)
+
+
+@check
+def mended_mala(student: Callable) -> Result:
+    """Check ``mended_mala(energy, x (B, D), step_size, xi (K, B, D), u (K, B)) -> (K, B, D)``: MALA's path, the bug found."""
+    numbers = stream(6)
+
+    def case(energy: _Quartic, far_out: float, step_size: float, n_steps: int, n_chains: int, n_dims: int) -> tuple:
+        x = far_out * torch.randn(n_chains, n_dims, generator=numbers)
+        xi = torch.randn(n_steps, n_chains, n_dims, generator=numbers)
+        u = torch.rand(n_steps, n_chains, generator=numbers)
+        return energy, x, step_size, xi, _decisive(energy, x, step_size, xi, u)
+
+    cases = [
+        case(_Quartic(0.3, 1.0), 1.0, 0.4, 12, 5, 2),
+        case(_Quartic(-0.4, 2.0), 0.5, 0.25, 9, 4, 3),
+        case(_Quartic(0.1, 0.5), 1.0, 0.3, 15, 6, 1),
+        far(*case(_Quartic(0.0, 1.0), 5.0, 0.02, 8, 3, 2), about="the chains start hundreds of nats up"),
+    ]
+    given = (
+        "is right as long as its proposals are accepted. After its first refusal it soon accepts what it should refuse, "
+        "and drifts to where the energy is high."
+    )
+    slips = [
+        Slip("as given", f"that is still the given chain: each of its chains {given}", lambda *a: _mala(*a, height="new")),
+        Slip(
+            "worse than given",
+            "now the chains go wrong in one place more: after a refusal, the next proposal starts in a wrong direction, and "
+            "soon nothing is accepted at all.",
+            lambda *a: _mala(*a, height="new", slope="new"),
+        ),
+        Slip(
+            "slope of the refused",
+            "the energies are right now, but after a refusal the next proposal starts in a wrong direction, and soon nothing "
+            "is accepted at all.",
+            lambda *a: _mala(*a, slope="new"),
+        ),
+        Slip("height never renewed", "every test now compares with the energy of the very first state.", lambda *a: _mala(*a, height="old")),
+        Slip("slope never renewed", "every proposal now goes in the direction of the very first state's gradient.", lambda *a: _mala(*a, slope="old")),
+        Slip(
+            "everything accepted",
+            "every proposal is accepted now: without its test this is ULA, too wide by its bias.",
+            lambda *a: _mala(*a, accept=lambda log_r, u: torch.ones_like(u, dtype=torch.bool)),
+        ),
+        Slip("turned round", "the comparison is turned round: the larger the ratio, the easier it is to accept.", lambda *a: _mala(*a, accept=lambda log_r, u: u.log() > log_r)),
+        Slip("one decision", "all chains are now accepted or refused together; each has its own test.", lambda *a: _mala(*a, accept=lambda log_r, u: (u.log() < log_r).all().expand(len(u)))),
+        Slip("proposals for states", "your path holds the proposals, refused ones too; it should hold the states.", lambda *a: _mala(*a, keep="proposals")),
+        Slip(
+            "ratio changed",
+            "the ratio was right, and is not any more: the proposal densities belong to it.",
+            lambda *a: _mala(*a, densities=0.0),
+        ),
+        Slip("ratio changed", "the ratio was right, and is not any more: its proposal densities are turned round.", lambda *a: _mala(*a, densities=-1.0)),
+        Slip("noise changed", "the proposals were right, and are not any more: the noise has variance 2η.", lambda *a: _mala(*a, sigma=lambda eta: eta**0.5)),
+    ]  # fmt: skip
+    right = f"right: the path of MALA in {len(cases)} cases, refusals and all."
+
+    def reference(energy, x, step_size, xi, u) -> Tensor:
+        return _mala(energy, x, step_size, xi, u)
+
+    return compare("mended_mala", student, reference, cases, slips, detached=True, right=right)
+
+
+def _mala(
+    energy: _Quartic, x: Tensor, eta: float, xi: Tensor, u: Tensor, *, height: str = "kept", slope: str = "kept",
+    accept: Callable[[Tensor, Tensor], Tensor] = lambda log_r, u: u.log() < log_r, keep: str = "states",
+    densities: float = 1.0, sigma: Callable[[float], float] = lambda eta: math.sqrt(2 * eta),
+) -> Tensor:  # fmt: skip
+    """MALA's path; after each test the height and the slope are "kept" where the state was, or are "new" or "old" for all."""
+    now, grad, path = energy(x).detach(), energy.grad(x), []
+    for noise, coin in zip(xi, u, strict=True):
+        new = x - eta * grad + sigma(eta) * noise
+        then, new_grad = energy(new).detach(), energy.grad(new)
+        log_q = (_squares(new - x + eta * grad) - _squares(x - new + eta * new_grad)) / (4 * eta)
+        yes = accept(now - then + densities * log_q, coin)
+        x = torch.where(yes[:, None], new, x)
+        now = {"kept": torch.where(yes, then, now), "new": then, "old": now}[height]
+        grad = {"kept": torch.where(yes[:, None], new_grad, grad), "new": new_grad, "old": grad}[slope]
+        path.append(x if keep == "states" else new)
+    return torch.stack(path)
+
+
+def _decisive(energy: _Quartic, x: Tensor, eta: float, xi: Tensor, u: Tensor) -> Tensor:
+    """The uniforms, moved where the right chain's test is so close that rounding could decide it."""
+    u = u.clone()
+
+    def note(log_r: Tensor, coin: Tensor) -> Tensor:
+        coin[(coin.log() - log_r).abs() < 0.01] *= 0.9
+        return coin.log() < log_r
+
+    _mala(energy, x, eta, xi, u, accept=note)
+    return u
 
 
 @check

@@ -3,11 +3,12 @@
 # ruff: noqa: E501
 
 SURVIVORS = {
-    "01_sampling_playground noise_for_temperature": {
-        "temperature and step_size change places": "a product does not care which is which",
-    },
     "01_sampling_playground mala_log_ratio": {
         "away.square().flatten(1) -> away.square()": "states have one event dimension here",
+    },
+    "01_sampling_playground mended_mala": {
+        "u[k].log() < log_r -> u[k].log() <= log_r": "u is equal to the ratio with probability zero",
+        "x is doubled in place": "x is the last state by then, and the path is stacked",
     },
     "01_sampling_playground log_z_estimate": {
         "0 -> -1 in return torch.logsumexp(log_weights, 0) - math.log(len(log_weights))": "the only dimension is the last one",

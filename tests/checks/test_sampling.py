@@ -6,6 +6,7 @@ import math
 import numpy as np
 import torch
 from checks import table
+from scipy.optimize import brentq
 from scipy.special import logsumexp
 
 from gen_utils.checks import sampling as checks
@@ -157,6 +158,101 @@ def flight_recursive(energy, x, momentum, step_size, n_steps):
     return flight_recursive(energy, x, half - step_size / 2 * gradient(energy, x), step_size, n_steps - 1)
 
 
+def largest(precision, bias):
+    return 2 * bias / (1 + bias) / precision
+
+
+def both(energy, x):
+    return energy(x).detach(), gradient(energy, x)
+
+
+def mala(
+    *,
+    height="own",
+    slope="own",
+    accept=lambda r, u: u.log() < r,
+    keep="state",
+    densities=1,
+    sigma=lambda e: math.sqrt(2 * e),
+):
+    def variant(energy, x, step_size, xi, u):
+        (h, g), path = both(energy, x), []
+        for noise, coin in zip(xi, u, strict=True):
+            new = x - step_size * g + sigma(step_size) * noise
+            new_h, new_g = both(energy, new)
+            there, back = squares(new - x + step_size * g), squares(x - new + step_size * new_g)
+            yes = accept(h - new_h + densities * (there - back) / (4 * step_size), coin)
+            x = torch.where(yes[:, None], new, x)
+            h = {"own": torch.where(yes, new_h, h), "new": new_h, "old": h}[height]
+            g = {"own": torch.where(yes[:, None], new_g, g), "new": new_g, "old": g}[slope]
+            path.append(x if keep == "state" else new)
+        return torch.stack(path)
+
+    return variant
+
+
+def mala_from_scratch(energy, x, step_size, xi, u):
+    """Nothing is kept from step to step, so that nothing can be stale: two gradients a step."""
+    path = []
+    for noise, coin in zip(xi, u, strict=True):
+        new = x - step_size * gradient(energy, x) + (2 * step_size) ** 0.5 * noise
+        yes = coin < ratio()(energy, x, new, step_size).exp()
+        x = torch.where(yes[:, None], new, x)
+        path.append(x)
+    return torch.stack(path).detach()
+
+
+def mala_row_by_row(energy, x, step_size, xi, u):
+    chains = []
+    for b in range(len(x)):
+        (h, g), at, path = both(energy, x[b : b + 1]), x[b : b + 1], []
+        for k in range(len(xi)):
+            new = at - step_size * g + (2 * step_size) ** 0.5 * xi[k, b : b + 1]
+            new_h, new_g = both(energy, new)
+            log_r = (
+                h - new_h + (squares(new - at + step_size * g) - squares(at - new + step_size * new_g)) / 4 / step_size
+            )
+            if float(u[k, b].log()) < float(log_r):
+                at, h, g = new, new_h, new_g
+            path.append(at[0])
+        chains.append(torch.stack(path))
+    return torch.stack(chains, 1)
+
+
+def mala_by_the_package(energy, x, step_size, xi, u):
+    """The log ratio in the noise's own form, as the package has it, and one tensor per state of the chain."""
+    states, (h, g) = [x], both(energy, x)
+    for k in range(len(u)):
+        new = states[-1] - step_size * g + math.sqrt(2 * step_size) * xi[k]
+        new_h, new_g = both(energy, new)
+        back = (g + new_g) * math.sqrt(step_size / 2) - xi[k]
+        yes = torch.log(u[k]) < h - new_h + 0.5 * (xi[k].square() - back.square()).sum(-1)
+        h, g = torch.where(yes, new_h, h), torch.where(yes.unsqueeze(1), new_g, g)
+        states.append(torch.where(yes.unsqueeze(1), new, states[-1]))
+    return torch.stack(states[1:])
+
+
+def mala_in_numpy(energy, x, step_size, xi, u):
+    at, path = x.clone(), np.zeros(xi.shape)
+    h, g = both(energy, at)
+    for k, (noise, coin) in enumerate(zip(xi, u, strict=True)):
+        new = at - step_size * g + math.sqrt(2 * step_size) * noise
+        new_h, new_g = both(energy, new)
+        log_r = (
+            h - new_h + (squares(new - at + step_size * g) - squares(at - new + step_size * new_g)) / (4 * step_size)
+        )
+        for b in np.flatnonzero(np.log(coin.numpy()) < log_r.numpy()):
+            at[b], h[b], g[b] = new[b], new_h[b], new_g[b]
+        path[k] = at.numpy()
+    return path
+
+
+def mala_in_place(energy, x, step_size, xi, u):
+    path = mala()(energy, x.clone(), step_size, xi, u)
+    x.copy_(path[-1])
+    return path
+
+
 RIGHT = {
     "langevin_step": [
         step(),
@@ -165,12 +261,22 @@ RIGHT = {
         step_functional,
         lambda energy, x, eta, xi: step()(energy, x.double(), eta, xi.double()),
     ],
-    "noise_for_temperature": [
-        lambda T, e: (2 * T * e) ** 0.5,
-        lambda T, e: math.sqrt(2 * e * T),
-        lambda T, e: torch.tensor(2 * T * e, dtype=torch.float64).sqrt(),
-        lambda T, e: np.sqrt(T) * np.sqrt(2 * e),
-        lambda T, e: math.exp(0.5 * math.log(2 * e * T)),
+    "step_for_bias": [
+        lambda p, b: 2 * b / ((1 + b) * p.max()),
+        lambda p, b: (largest(p, b)).min(),
+        lambda p, b: min(2 / float(each) * (1 - 1 / (1 + b)) for each in p),
+        lambda p, b: 2 * (b / (1 + b)) / np.max(p.double().numpy()),
+        lambda p, b: brentq(lambda e: 1 / (1 - e * p.max().item() / 2) - 1 - b, 0, 2 / p.max().item() * (1 - 1e-9)),
+        lambda p, b: largest(p.sort().values[-1].double(), b).item(),
+    ],
+    "mended_mala": [
+        mala(),
+        mala_from_scratch,
+        mala_row_by_row,
+        mala_by_the_package,
+        mala_in_numpy,
+        lambda energy, x, eta, xi, u: mala()(energy, x.double(), eta, xi.double(), u.double()),
+        lambda *a: list(mala()(*a)),
     ],
     "mala_log_ratio": [
         ratio(),
@@ -234,16 +340,49 @@ WRONG = {
         ("input changed", step(own=False)),
         ("input changed", lambda energy, x, eta, xi: x.sub_(eta * gradient(energy, x)).add_(math.sqrt(2 * eta) * xi)),
     ],
-    "noise_for_temperature": [
-        ("variance for scale", lambda T, e: 2 * T * e),
-        ("factor 2", lambda T, e: (T * e) ** 0.5),
-        ("temperature outside the root", lambda T, e: T * (2 * e) ** 0.5),
-        ("inverse", lambda T, e: (2 * e / T) ** 0.5),
-        ("no step", lambda T, e: (2 * T) ** 0.5),
-        ("no temperature", lambda T, e: (2 * e) ** 0.5),
-        ("differs", lambda T, e: 2 * T * e**0.5),
-        ("differs", lambda T, e: 7.5),
-        ("shape", lambda T, e: torch.tensor([2 * T * e]).sqrt()),
+    "step_for_bias": [
+        ("flattest decides", lambda p, b: largest(p.min(), b)),
+        ("average direction", lambda p, b: largest(p.mean(), b)),
+        ("average direction", lambda p, b: largest(p.median(), b)),
+        ("sum of directions", lambda p, b: largest(p.sum(), b)),
+        ("a step for each", lambda p, b: largest(p, b)),
+        ("first order", lambda p, b: 2 * b / p.max()),
+        ("factor 2", lambda p, b: b / (1 + b) / p.max()),
+        ("factor 2", lambda p, b: 4 * b / (1 + b) / p.max()),
+        ("edge of stability", lambda p, b: 2 / p.max()),
+        ("bias without its share", lambda p, b: 2 / (1 + b) / p.max()),
+        ("deviation for variance", lambda p, b: 2 * (1 - (1 + b) ** -2) / p.max()),
+        ("precision turned round", lambda p, b: largest(1, b) * p.max()),
+        ("precision turned round", lambda p, b: largest(1, b) * p.min()),
+        ("no precision", lambda p, b: largest(1, b)),
+        ("per cent", lambda p, b: 2 * (b / 100) / (1 + b / 100) / p.max()),
+        ("differs in case 1", lambda p, b: 0.9 * largest(p.max(), b)),
+        ("shape", lambda p, b: largest(p.max(), b)[None]),
+        ("input changed", lambda p, b: largest(p.clamp_(min=1e-3).mul_(2).max() / 2, b)),
+    ],
+    "mended_mala": [
+        ("as given", mala(height="new")),
+        ("worse than given", mala(height="new", slope="new")),
+        ("slope of the refused", mala(slope="new")),
+        ("height never renewed", mala(height="old")),
+        ("slope never renewed", mala(slope="old")),
+        ("everything accepted", mala(accept=lambda r, u: u > 0)),
+        ("turned round", mala(accept=lambda r, u: u.log() > r)),
+        ("one decision", mala(accept=lambda r, u: (u.log() < r).all().repeat(len(u)))),
+        ("proposals for states", mala(keep="proposal")),
+        ("ratio changed", mala(densities=0)),
+        ("ratio changed", mala(densities=-1)),
+        ("noise changed", mala(sigma=lambda e: e**0.5)),
+        ("differs", mala(accept=lambda r, u: u < r)),
+        ("differs", mala(accept=lambda r, u: (u.log() < r) & (r < 0))),
+        ("shape", lambda energy, x, *rest: torch.cat((x[None], mala()(energy, x, *rest)))),
+        ("shape", lambda *a: mala()(*a)[-1]),
+        ("random state", lambda energy, x, eta, xi, u: mala()(energy, x, eta, xi, u + 0 * torch.rand(len(u), 1))),
+        ("input changed", mala_in_place),
+        (
+            "graph through the chain",
+            lambda energy, x, *rest: mala()(energy, x, *rest) + 0 * energy(x.clone().requires_grad_()).sum(),
+        ),
     ],
     "mala_log_ratio": [
         ("no proposal densities", ratio(back=0, forth=0)),
