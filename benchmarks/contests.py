@@ -39,12 +39,23 @@ class Contender:
 
 
 @dataclass(frozen=True)
+class Recipe:
+    """One of the workbook's trainings: the module, made anew at each call, and how its samples are measured."""
+
+    make: Callable[[], EBMTraining]
+    images: ImageSet
+    data: FitConfig
+    measure: Measure
+
+
+@dataclass(frozen=True)
 class Contest:
     """One model's contenders, and how their samples are measured.
 
     Attributes:
         told: what is measured, in words.
         contenders: first ours with a minute, then ours with five, last the original.
+        recipe: given seconds of training, what ours trains.
         goal: a Fréchet distance that ours aims at in five minutes; None where none was set.
     """
 
@@ -52,6 +63,7 @@ class Contest:
     judge: str
     told: str
     contenders: tuple[Contender, ...]
+    recipe: Callable[[float], Recipe]
     goal: float | None = None
 
 
@@ -66,12 +78,14 @@ def mnist(root: str | None, n: int, seed: int) -> Contest:
     def written(looks: list[float], budget: float) -> Points:
         return _list_loop(images, Clock(looks, measure), seed)
 
-    def ours(looks: list[float], budget: float) -> Points:
+    def recipe(budget: float) -> Recipe:
         config = EBMConfig(n_steps=20, lr=5e-4, decay="cosine", grad_norm=1.0, seed=seed)
         data = FitConfig(1, batch_size=BATCH, seed=seed)
-        return trained(
-            lambda: EBMTraining(SmallEnergy(), config), images, data, Clock(looks, measure), budget, trial=60
-        )
+        return Recipe(lambda: EBMTraining(SmallEnergy(), config), images, data, measure)
+
+    def ours(looks: list[float], budget: float) -> Points:
+        it = recipe(budget)
+        return trained(it.make, images, it.data, Clock(looks, measure), budget, trial=60)
 
     return Contest(
         "Part B's energy, MNIST",
@@ -82,6 +96,7 @@ def mnist(root: str | None, n: int, seed: int) -> Contest:
             Contender("ours, planned for 300 s", (75, 150, 300), ours),
             Contender("as the assignment writes it", (60, 150, 300, 600), written),
         ),
+        recipe,
         goal=25,
     )
 
@@ -97,22 +112,28 @@ def bitmoji(root: str | None, n: int, seed: int) -> Contest:
     distance = _distance(images, "cifar_classifier")
     data = FitConfig(1, batch_size=BATCH, seed=seed, flip=True)
 
-    def compete(network, config: EBMConfig, looks: list[float], budget: float) -> Points:
-        clock = Clock(looks, lambda energy: {"frechet": distance(_fresh(energy, config.kernel, n, 400))})
-        return trained(lambda: EBMTraining(network(), config), images, data, clock, budget, trial=12)
+    def of(network, config: EBMConfig) -> Recipe:
+        measure: Measure = lambda energy: {"frechet": distance(_fresh(energy, config.kernel, n, 400))}  # noqa: E731
+        return Recipe(lambda: EBMTraining(network(), config), images, data, measure)
+
+    def compete(it: Recipe, looks: list[float], budget: float) -> Points:
+        return trained(it.make, images, data, Clock(looks, it.measure), budget, trial=12)
 
     def written(looks: list[float], budget: float) -> Points:
         config = EBMConfig(
             kernel=ClampedMALA(0.01), n_steps=10, restart=1.0, capacity=BATCH, alpha=0.0, data_noise=0.0, lr=2e-4,
             betas=(0.5, 0.999), decay=1.0, grad_norm=None, joint_pass=False, seed=seed,
         )  # fmt: skip
-        return compete(lambda: TenLayerEnergy(size=32, width=32), config, looks, budget)
+        return compete(of(lambda: TenLayerEnergy(size=32, width=32), config), looks, budget)
 
-    def ours(looks: list[float], budget: float) -> Points:
+    def recipe(budget: float) -> Recipe:
         config = EBMConfig(
             kernel=COLD, n_steps=30, capacity=4096, data_noise=0.02, lr=4e-4, decay="cosine", grad_norm=1.0, seed=seed
         )
-        return compete(lambda: StridedEnergy(size=32, widths=[48, 96, 192, 192], stem=48), config, looks, budget)
+        return of(lambda: StridedEnergy(size=32, widths=[48, 96, 192, 192], stem=48), config)
+
+    def ours(looks: list[float], budget: float) -> Points:
+        return compete(recipe(budget), looks, budget)
 
     return Contest(
         "Part A's energy, Bitmoji at 32×32",
@@ -123,6 +144,7 @@ def bitmoji(root: str | None, n: int, seed: int) -> Contest:
             Contender("ours, planned for 300 s", (60, 150, 300), ours),
             Contender("as the assignment writes it", (60, 300), written),
         ),
+        recipe,
     )
 
 
@@ -153,17 +175,19 @@ def jem(root: str | None, n: int, seed: int) -> Contest:
             lambda: JEMTraining(SmoothClassifier(width=16), config, shape), images, data, clock, budget, trial=60
         )
 
-    def ours(looks: list[float], budget: float) -> Points:
-        begin = time.perf_counter()
+    def recipe(budget: float) -> Recipe:
         start = GaussianStart.fit(images.images, images.labels)
         classifier = _classifier(images, int(6 * budget), seed)
-        spent = time.perf_counter() - begin
         kernel = ProximalLangevin(1.0, max_step=0.1, noise=0.01, bounds=BOX)
         config = JEMConfig(kernel=kernel, n_steps=10, capacity=4096, lr=5e-4, warmup=100, betas=(0.0, 0.999), seed=seed)
-        clock = Clock(looks, measure(kernel, start, 40), spent)
-        return trained(
-            lambda: JEMTraining(classifier(), config, shape, start=start), images, data, clock, budget - spent, trial=60
-        )
+        make = lambda: JEMTraining(classifier(), config, shape, start=start)  # noqa: E731
+        return Recipe(make, images, data, measure(kernel, start, 40))
+
+    def ours(looks: list[float], budget: float) -> Points:
+        begin = time.perf_counter()
+        it = recipe(budget)
+        spent = time.perf_counter() - begin
+        return trained(it.make, images, data, Clock(looks, it.measure, spent), budget - spent, trial=60)
 
     return Contest(
         "Part D's joint model, MNIST",
@@ -174,6 +198,7 @@ def jem(root: str | None, n: int, seed: int) -> Contest:
             Contender("ours, planned for 300 s", (90, 150, 300), ours),
             Contender("JEM as published", (60, 150, 300), published),
         ),
+        recipe,
     )
 
 
