@@ -60,6 +60,8 @@ sys.path.insert(0, str(root))
 _ = importlib.import_module("gen_utils")  # before torch: sets how threads wait
 
 # %% tags=["hide-input"]
+import copy
+import math
 import time
 from dataclasses import dataclass
 
@@ -71,6 +73,7 @@ from gen_utils.checks import ebm_bitmoji as checks
 from gen_utils.data import load_images, to_float, to_uint8
 from gen_utils.evaluation.collapse import chain_length_test
 from gen_utils.evaluation.frechet import extract_features, frechet_distance
+from gen_utils.evaluation.outliers import auroc, energies
 from gen_utils.experiments.sweep import summary, sweep
 from gen_utils.experiments.train_test import train_validate_test
 from gen_utils.models import TenLayerEnergy
@@ -103,22 +106,25 @@ settings = choose(
         widths=(16, 32, 64, 64), stem=16, train_steps=40, chain_steps=10, looks=2,
         written_steps=8, written_width=8, pretrained=False, variation_steps=3, ablation_steps=3,
         seeds=1, ablation_seeds=1, n_eval=40, n_small=24, final_chain=60, short_chain=30, n_shown=16,
+        test_steps=150, reach_decades=4, trace_steps=120,
     ),
     laptop=dict(
         data="bitmoji", size=32, batch_size=64,
         widths=(48, 96, 192, 192), stem=48, train_steps=800, chain_steps=30, looks=8,
         written_steps=80, written_width=32, pretrained=True, variation_steps=40, ablation_steps=100,
         seeds=3, ablation_seeds=1, n_eval=350, n_small=64, final_chain=400, short_chain=100, n_shown=100,
+        test_steps=300, reach_decades=5, trace_steps=200,
     ),
     full=dict(
         data="bitmoji", size=64, batch_size=64,
         widths=(64, 128, 256, 256, 512), stem=64, train_steps=20_000, chain_steps=60, looks=10,
         written_steps=2000, written_width=64, pretrained=True, variation_steps=1000, ablation_steps=2000,
         seeds=3, ablation_seeds=3, n_eval=350, n_small=350, final_chain=800, short_chain=100, n_shown=100,
+        test_steps=300, reach_decades=5, trace_steps=200,
     ),
     smoke=dict(  # in tests: every line runs, nothing is learnt
         train_steps=4, chain_steps=3, written_steps=2, variation_steps=1, ablation_steps=1, n_eval=24,
-        final_chain=32, short_chain=8,
+        final_chain=32, short_chain=8, test_steps=30, reach_decades=2, trace_steps=16,
     ),
 )  # fmt: skip
 use_style()
@@ -237,6 +243,8 @@ say(
 # ```{exercise-start} The acceptance test, image by image
 # :label: ex-metropolis
 # ```
+# *Goal: decide for each chain of a batch by itself, also where a ratio is no number. About 10 minutes, 2 points.*
+#
 # Write line 3. `log_ratio` is $(B,)$ and may hold NaN, which means "reject". `u` is given, so that the check can be
 # exact. A rejected image must come back bit for bit.
 
@@ -273,6 +281,67 @@ def metropolis_test(x, proposal, log_ratio, u):
 
 # %% tags=["check"]
 checks.metropolis_test(metropolis_test)
+
+# %% [markdown]
+# **Your test, in a chain.** We need an energy of images whose answer is known. Take a Gaussian around the mean training face, with a standard
+# deviation of 0.3 in each of the $D$ pixels and channels. Each of them then has an energy of ½ on average, so that images drawn from it have a mean energy of
+# $D/2$. Sixteen chains start from $\mathcal U(-1, 1)$, far above, with the assignment's $\tau = 0.01$.
+
+# %%
+mean_face = train_images.scaled().mean(0)
+
+
+def bowl(x):
+    """A Gaussian around the mean face: images (B, C, H, W) -> energies (B,)."""
+    return 0.5 * ((x - mean_face) / 0.3).square().flatten(1).sum(1)
+
+
+def mala_step(x, tau, stream):
+    """One step of MALA in the bowl, with your test."""
+    xi = torch.randn(x.shape, generator=stream)
+    slope = (x - mean_face) / 0.3**2
+    proposal = x - tau * slope + (2 * tau) ** 0.5 * xi
+    # The noise that would lead back: x = x' - τ ∇E(x') + √(2τ) ξ'.
+    xi_back = (tau / 2) ** 0.5 * (slope + (proposal - mean_face) / 0.3**2) - xi
+    log_q = 0.5 * (xi.square() - xi_back.square()).flatten(1).sum(1)
+    log_ratio = bowl(x) - bowl(proposal) + log_q
+    return metropolis_test(x, proposal, log_ratio, torch.rand(len(x), generator=stream))  # fmt: skip
+
+
+stream = torch.Generator().manual_seed(seed + 3)
+x = UniformStart(event_shape).draw(16, generator=stream)
+heights, decisions, states = [bowl(x).mean().item()], [], [x]
+for _ in range(settings.test_steps):
+    x, accepted = mala_step(x, 0.01, stream)
+    heights.append(bowl(x).mean().item())
+    decisions.append(accepted)
+    states.append(x)
+arrived = x
+decisions = torch.stack(decisions)
+n_dims = x[0].numel()
+height_error = abs(sum(heights[-20:]) / len(heights[-20:]) / (n_dims / 2) - 1)
+record("metropolis_height_error", height_error)
+
+# %% tags=["hide-input"]
+fig, axes = plt.subplots(1, 2, figsize=(9, 2.9), gridspec_kw={"width_ratios": (1, 1.1)})  # fmt: skip
+axes[0].plot(heights, label="your chains, mean of 16")
+axes[0].axhline(n_dims / 2, color="black", lw=0.8, ls=":", label="D/2")
+axes[0].set(
+    yscale="log", xlabel="step", ylabel="energy (nats)", title="From noise into the bowl"
+)
+axes[0].legend()
+shown = [round(i * settings.test_steps / 9) for i in range(10)]
+image_grid(
+    torch.cat((torch.stack(states)[shown, 0], torch.stack(states)[shown, 1])).clamp(-1, 1),
+    f"Two of them, every {settings.test_steps / 9:.0f}th state ({data_title})",
+    columns=10,
+    ax=axes[1],
+)
+say(
+    f"The chains settle within {height_error:.1%} of D/2 = {n_dims / 2:,.0f} (mean of their last states). "
+    f"{decisions.double().mean():.0%} of the proposals were accepted. In {int(decisions.all(1).sum())} of "
+    f"{len(decisions)} steps all sixteen were: that often one decision for the whole batch could have moved it at all."
+)
 
 # %% [markdown]
 # Then the box. Pixels live in $[-1, 1]$ and a Langevin proposal does not care. There are two ways out:
@@ -329,6 +398,8 @@ def make_kernel(name):
 # ```{exercise-start} The reach of the noise
 # :label: ex-reach
 # ```
+# *Goal: say how far a sampler can carry a pixel, before running it. About 10 minutes, 1 point.*
+#
 # A Langevin chain at temperature 1 adds $\sqrt{2\eta_t}\,\xi_t$ at step $t = 1, \dots, n$. Return the standard
 # deviation of what a pixel has gained after all $n$ steps, for any schedule `schedule(t, n_steps)`.
 
@@ -397,6 +468,37 @@ say(
 )
 record("decay_reach_1000", reaches[1000])
 record("kernel_moves", rows)
+
+# %% [markdown]
+# **Predicted, then run.** The lines are your function. The dots are chains on a flat energy, $E(x) = 0$, where nothing but the noise moves a pixel.
+
+# %% tags=["hide-input"]
+schedules = {
+    "decaying, η = 10⁻⁴/t^0.75": decay,
+    "the same without decay": power_decay(1e-4, 0.0),
+    "MALA's step, η = 0.01": power_decay(0.01, 0.0),
+}
+many = sorted({round(10 ** (k / 4)) for k in range(4 * settings.reach_decades + 1)})  # fmt: skip
+fig, ax = plt.subplots(figsize=(7, 3.2))
+off = []
+for i, (name, schedule) in enumerate(schedules.items()):
+    (line,) = ax.loglog(many, [noise_reach(schedule, n) for n in many], label=name)  # fmt: skip
+    for n in [n for n in (1, 10, 100) if n <= many[-1]]:
+        flat = sample(
+            lambda x: 0.0 * x.flatten(1).sum(1),
+            torch.zeros(64, 64),
+            Langevin(schedule),
+            n,
+            generator=torch.Generator().manual_seed(seed + 40 + i),
+        )
+        ax.plot(n, flat.x.std(), "o", ms=4, color=line.get_color())
+        off.append(abs(float(flat.x.std()) / noise_reach(schedule, n) - 1))
+ax.axhline(3**-0.5, color="black", lw=0.8, ls=":")
+ax.text(1, 0.65, "standard deviation of U(−1, 1)", fontsize=9)
+ax.set(xlabel="steps", ylabel="what a pixel has gained", title="The reach of the noise")  # fmt: skip
+ax.legend(fontsize=8, loc="lower right")
+record("reach_worst", max(off))
+say(f"The dots lie within {max(off):.1%} of your lines.")
 
 # %% [markdown]
 # Read the table's second row. The exact test accepts *nothing*: with a noise of $\sqrt{0.02} \approx 0.14$ a pixel,
@@ -469,17 +571,31 @@ record("written_largest_loss", largest)
 # the end of the network: batch norm, then a linear layer. In training mode, batch norm makes the mean of each
 # feature over the batch equal to its shift $\beta$, whatever came in.
 
+# Batch norm takes a feature $h$ (one number an image), subtracts the batch's mean $\mu_B$, divides by its
+# standard deviation $\sigma_B$, and then scales and shifts by two learnt numbers:
+#
+# ```{math}
+# :label: eq-a-batch-norm
+# h \;\longmapsto\; \gamma\,\frac{h - \mu_B}{\sigma_B} + \beta .
+# ```
+#
+# The last layers of `network.net` are such a batch norm, a flattening that changes no number, and a linear layer to one output:
+# `network.net[-3]`, `[-2]` and `[-1]`. Both PyTorch layers call what they multiply by `weight` (the batch norm's $\gamma$, of shape $(D,)$; the linear layer's, $(1, D)$) and what they add `bias`
+# (the batch norm's $\beta$, $(D,)$; the linear layer's, $(1,)$).
+
 # %% [markdown]
-# ```{exercise-start} What the mean score depends on
+# ```{exercise-start} Predict, then run: the mean energy of a batch
 # :label: ex-pinned
 # ```
-# Features $(B, D)$ go through a batch norm in training mode, with scale $\gamma$ and shift $\beta$, and then through
-# a linear layer with weights $w$ and bias $b$. Return the **mean score over the batch**. You are given no features.
+# *Goal: predict what a network says of a batch without showing it one. About 10 minutes, 2 points.*
+#
+# You get a ten-layer network with batch norms, and no images. Return the mean energy that it gives to a batch in training mode, a single number: the mean over the batch, whichever
+# batch that is. Do not run the network, and leave it as it was.
 
 
 # %% tags=["exercise"]
-def pinned_mean(gamma, beta, weight, bias):
-    """Mean over any batch of linear(batch_norm(features)): gamma, beta, weight (D,), bias () -> ()."""
+def predicted_mean(network):
+    """A TenLayerEnergy with batch norm -> the mean of its energies over any batch, in training mode, ()."""
     raise NotImplementedError
 
 
@@ -491,15 +607,16 @@ def pinned_mean(gamma, beta, weight, bias):
 # ```{solution-start} ex-pinned
 # :class: dropdown
 # ```
-# The mean of a linear function is the function of the mean, and the normalised features have mean $\beta$. Neither
-# the scale $\gamma$ nor a single pixel enters. So the mean score of faces equals the mean score of noise, the
-# contrast is zero, and so is its gradient with respect to **every** weight: nothing can be learnt.
+# The mean of a linear function is the function of the mean, and over the batch $(h - \mu_B)/\sigma_B$ has mean zero. So the features have mean $\beta$. Neither
+# the scale $\gamma$ nor a single pixel enters: faces and noise have the same mean energy, the
+# contrast is zero, and so is its gradient with respect to **every** weight. Nothing can be learnt.
 
 
 # %% tags=["solution"]
-def pinned_mean(gamma, beta, weight, bias):
-    """Mean over any batch of linear(batch_norm(features)): gamma, beta, weight (D,), bias () -> ()."""
-    return weight @ beta + bias
+def predicted_mean(network):
+    """A TenLayerEnergy with batch norm -> the mean of its energies over any batch, in training mode, ()."""
+    norm, head = network.net[-3], network.net[-1]
+    return head.weight[0] @ norm.bias + head.bias[0]
 
 
 # %% [markdown] tags=["solution"]
@@ -507,37 +624,181 @@ def pinned_mean(gamma, beta, weight, bias):
 # ```
 
 # %% tags=["check"]
-checks.pinned_mean(pinned_mean)
+checks.predicted_mean(predicted_mean)
+
+# %% [markdown]
+# **Now run it.** The network that was trained with $t = 5$, in training mode, on batches that have nothing in common:
 
 # %%
-torch.manual_seed(seed)
-network = TenLayerEnergy(
-    size=settings.size, width=settings.written_width
-).train()
-head, last_norm = network.net[-1], network.net[-3]
+network = copy.deepcopy(written_runs[5][0].module.energy).train()
 faces = to_float(test_images.images[:32])
-upside_down = faces.flip(-2)
-uniform = UniformStart(event_shape).draw(32)
-predicted = pinned_mean(last_norm.weight, last_norm.bias, head.weight[0], head.bias[0])  # fmt: skip
+uniform = UniformStart(event_shape).draw(32, generator=torch.Generator().manual_seed(seed + 4))  # fmt: skip
+predicted = float(predicted_mean(network))
 means = {
     name: network(x).mean().item()
-    for name, x in {"faces": faces, "upside down": upside_down, "uniform noise": uniform, "all black": -torch.ones_like(faces)}.items()
+    for name, x in {"faces": faces, "upside down": faces.flip(-2), "uniform noise": uniform, "all black": -torch.ones_like(faces)}.items()
 }  # fmt: skip
-say(
-    "Mean energy of a batch, untrained network in training mode: "
-    + ", ".join(f"{name} {value:.6f}" for name, value in means.items())
-    + f". Your formula says {predicted.item():.6f}."
+table(
+    [{"batch of 32": "any, as you predicted", "mean energy": f"{predicted:.6f}"}]
+    + [{"batch of 32": k, "mean energy": f"{v:.6f}"} for k, v in means.items()],
+    "Predicted, then run",
 )
 contrast = network(faces).mean() - network(uniform).mean()
 gradients = torch.autograd.grad(contrast, list(network.parameters()), allow_unused=True)  # fmt: skip
 steepest = max(g.abs().max().item() for g in gradients if g is not None)
-record("pinned_gap", max(abs(v - predicted.item()) for v in means.values()))
+record("pinned_gap", max(abs(v - predicted) for v in means.values()))
 record("pinned_gradient", steepest)
 say(
     f"The largest element of the contrast's gradient, over all weights, is {steepest:.1e}: rounding, not learning."
 )
 
 # %% [markdown]
+# ### Which of four chains is a random walk? (A3, A8)
+#
+# The pinned mean has a second victim, and it hides well. Below are the traces of four samplers, A to D, with eight chains each: how often a
+# proposal was accepted, the mean energy, and the *mean squared distance from the start*, over pixels and chains. One of them is the assignment's
+# sampler in the midst of its training.
+#
+# What can the last trace say? Let a pixel gain $s_t$ in step $t$.
+#
+# - **Stands still**: no proposal is ever accepted. The distance is zero.
+# - **Wanders**, a random walk: the $s_t$ are independent, their variances add (as in the reach of the noise, above), and the squared distance grows like the
+#   number of steps $k$.
+# - **Travels**: the $s_t$ have one direction. The distance grows like $k$, its square like $k^2$.
+# - **Has settled**: the chain moves, but it has a density to stay in. The squared distance between a draw and a later one levels off, at twice the variance.
+
+# %%
+KINDS = ("stands still", "wanders", "travels", "has settled")
+
+
+def traces(energy, x0, step_size, bounds=None):
+    """MALA without the clamp: accepted (K, B), energies (K, B), squared distances from the start (K, B)."""
+    chain = sample(
+        energy,
+        x0,
+        MALA(step_size, bounds=bounds),
+        settings.trace_steps,
+        keep_every=1,
+        generator=torch.Generator().manual_seed(seed + 5),
+    )
+    states = torch.cat((x0[None], chain.path))
+    accepted = (states[1:] != states[:-1]).flatten(2).any(2)
+    return accepted, chain.energy, (chain.path - x0).square().flatten(2).mean(2)
+
+
+def narrow_bowl(x):
+    """As bowl, with a standard deviation of 0.05 a pixel."""
+    return 36 * bowl(x)
+
+
+eight = UniformStart(event_shape).draw(8, generator=torch.Generator().manual_seed(seed + 6))  # fmt: skip
+four = {
+    "A": traces(network, eight, 0.01),
+    "B": traces(narrow_bowl, eight, 0.4 * 0.05**2 / settings.trace_steps),
+    "C": traces(network, eight, 0.01, bounds=box),
+    "D": traces(bowl, arrived[:8], 0.01),
+}
+
+# %% tags=["hide-input"]
+fig, axes = plt.subplots(2, 4, figsize=(9.5, 4), sharex=True)
+for (upper, lower), (name, (accepted, heights, moved)) in zip(axes.T, four.items(), strict=True):  # fmt: skip
+    mean = heights.mean(1)
+    upper.plot(range(1, len(mean) + 1), mean)
+    # Wide limits: on its own scale, matplotlib would magnify rounding errors.
+    middle, half = float(mean.max() + mean.min()) / 2, max(float(mean.max() - mean.min()), 0.1)  # fmt: skip
+    upper.set_ylim(middle - half, middle + half)
+    upper.set_title(f"{name}: {accepted.double().mean():.0%} accepted", fontsize=10)  # fmt: skip
+    lower.plot(range(1, len(mean) + 1), moved.mean(1))
+    lower.set(xlabel="step", ylim=(0, 1.1 * max(float(moved.mean(1).max()), 1e-3)))
+axes[0, 0].set_ylabel("mean energy")
+axes[1, 0].set_ylabel("mean squared\ndistance")
+_ = fig.suptitle("Four samplers, one of them a random walk")
+
+# %% [markdown]
+# ```{exercise-start} Diagnose a chain from its traces
+# :label: ex-diagnose
+# ```
+# *Goal: tell a random walk from a chain that has settled, when acceptance and energy cannot. About 20 minutes, 3 points.*
+#
+# All three arguments have $K$ rows, one a step, and $B$ columns, one a chain: `accepted` is boolean, `energies` in nats, and `moved` is the mean squared distance from
+# the start, over the pixels. Return the place of the diagnosis in `KINDS`, a whole number from 0 to 3. The check has
+# chains of many lengths and step sizes, so a fixed distance will not do as a border. Not all arguments help.
+
+
+# %% tags=["exercise"]
+def diagnose(accepted, energies, moved):
+    """Traces (K, B) -> 0 stands still, 1 wanders, 2 travels, 3 has settled."""
+    raise NotImplementedError
+
+
+# %% [markdown]
+# ```{exercise-end}
+# ```
+
+# %% [markdown] tags=["solution"]
+# ```{solution-start} ex-diagnose
+# :class: dropdown
+# ```
+# Compare the squared distance after all steps with that after half of them. The ratio is 2 for a random walk, 4 for a journey, 1 for a chain that has settled. On a scale of
+# logarithms these are 1, 2 and 0, and the borders lie between. Acceptance finds only the chain that stands still. The energy is flat for a chain that has settled, and also for one that wanders where the
+# energy says nothing.
+
+
+# %% tags=["solution"]
+def diagnose(accepted, energies, moved):
+    """Traces (K, B) -> 0 stands still, 1 wanders, 2 travels, 3 has settled."""
+    distance = moved.mean(1)
+    if not accepted.any():
+        return 0
+    growth = float(torch.log2(distance[-1] / distance[len(distance) // 2 - 1]))
+    if growth < 0.5:
+        return 3
+    return 1 if growth < 1.5 else 2
+
+
+# %% [markdown] tags=["solution"]
+# ```{solution-end}
+# ```
+
+# %% tags=["check"]
+checks.diagnose(diagnose)
+
+# %% tags=["hide-input"]
+who = {
+    "A": "trained network (t = 5) in training mode, τ = 0.01",
+    "B": "narrow bowl, a tiny step, from noise",
+    "C": "A, a proposal outside the box is rejected",
+    "D": "wide bowl, τ = 0.01, after the chains above",
+}
+rows = []
+for name, (accepted, heights, moved) in four.items():
+    rows.append(
+        {
+            "chain": name,
+            "what it was": who[name],
+            "accepted": f"{accepted.double().mean():.0%}",
+            "mean energy, first and last": f"{heights[0].mean():,.3f}, {heights[-1].mean():,.3f}",
+            "your diagnosis": KINDS[int(diagnose(accepted, heights, moved))],
+        }
+    )
+table(rows, f"Four times eight chains, {settings.trace_steps} steps")
+record("diagnosed", {row["chain"]: row["your diagnosis"] for row in rows})
+slope = torch.autograd.grad(network(eight.requires_grad_()).sum(), eight)[0]
+eight = eight.detach()
+record("training_mode_slope", slope.abs().max().item())
+say(
+    f"The largest element of the gradient that drives A is {slope.abs().max().item():.1e}. "
+    f"The noise has a scale of {math.sqrt(2 * 0.01):.2f}."
+)
+
+# %% [markdown]
+# A sampler differentiates the *sum* of the energies, because each image's energy depends on that image alone, so that the sum's gradient
+# holds each image's own. In training mode that is not so. Batch norm ties the images together, and their sum is the batch size times the pinned mean: a constant. Its gradient is zero.
+# So the assignment's "MALA" has no drift in training; it is noise with a test. The acceptance looks healthy, the mean energy is calm, and the chain
+# goes nowhere in particular. (The energies of Part B have no batch norm, and so no such tie.)
+#
+# ### Other ways to a loss of zero (A8)
+#
 # That is one way to have loss zero. There are others, and the loss cannot tell them apart:
 #
 # 1. **Pinned**: the mean score cannot depend on the images (above).
@@ -561,6 +822,8 @@ say(
 # ```{exercise-start} AUROC by counting pairs
 # :label: ex-auroc
 # ```
+# *Goal: measure how well an energy tells two sets apart, ties included. About 10 minutes, 1 point.*
+#
 # Return the share of pairs (one image inside, one outside) in which the outsider has the higher energy; a tie counts
 # one half.
 
@@ -597,6 +860,34 @@ def auroc_by_pairs(energy_in, energy_out):
 
 # %% tags=["check"]
 checks.auroc_by_pairs(auroc_by_pairs)
+
+# %% [markdown]
+# **What have the three pinned networks learnt?** In evaluation mode nothing is pinned. Here is your number for held-out faces against four kinds of outliers; a network that knows
+# nothing has ½.
+
+# %% tags=["hide-input"]
+inside = to_float(test_images.images[:64])
+outliers = {
+    "uniform noise": UniformStart(event_shape).draw(64, generator=torch.Generator().manual_seed(seed + 7)),
+    "upside down": inside.flip(-2),
+    "colours turned round": -inside,
+    "averages of two faces": (inside + inside.roll(1, 0)) / 2,
+}  # fmt: skip
+judged = {f"as written, t = {t}": run.module.energy for t, (run, _) in written_runs.items()}  # fmt: skip
+if shipped is not None and shipped.event_shape == event_shape:
+    judged["the shipped model"] = shipped
+rows, off = [], 0.0
+for name, model in judged.items():
+    row, data_energy = {"energy": name}, energies(model, inside)
+    for kind, images in outliers.items():
+        other = energies(model, images)
+        row[kind] = f"{float(auroc_by_pairs(data_energy, other)):.3f}"
+        off = max(off, abs(float(auroc_by_pairs(data_energy, other)) - auroc(data_energy, other)))  # fmt: skip
+    rows.append(row)
+table(rows, f"Your AUROC, {len(inside)} held-out faces of {data_title} against as many of each")
+say(f"The package's `auroc`, which counts by ranks, differs from yours by {off:.0e} at most. From here on it counts.")
+record("auroc_by_hand", rows)
+record("auroc_gap", off)
 
 # %% [markdown]
 # For the third we need a distance between sets of pictures. As in Part B it is a {term}`Fréchet distance`

@@ -8,8 +8,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from ..models import TenLayerEnergy
 from ..samplers import constant, geometric, power_decay
-from .cases import far, stream
+from .cases import Case, far, stream
 from .compare import compare, observe
 from .core import Result, Slip, attempt, check, told
 
@@ -207,54 +208,146 @@ def noise_reach(student: Callable) -> Result:
 
 
 @check
-def pinned_mean(student: Callable) -> Result:
-    """Check ``pinned_mean(gamma (D,), beta (D,), weight (D,), bias) -> scalar``: weight · beta + bias."""
+def predicted_mean(student: Callable) -> Result:
+    """Check ``predicted_mean(network) -> scalar``: the mean energy of any batch in training mode, from the last layers alone."""
     numbers = stream(1)
-    cases = []
-    for d in (5, 3, 8):
-        gamma, beta, weight = torch.randn(3, d, generator=numbers)
-        cases.append((gamma + 1.5, beta, weight, torch.randn((), generator=numbers)))
+    cases = [
+        Case((_pinned_network(2, numbers).train(),)),
+        Case((_pinned_network(1, numbers).eval(),), "the network is given in evaluation mode"),
+        Case((_pinned_network(3, numbers).train(),)),
+    ]
+
+    def head_of(feature: Callable[[nn.Module], Tensor], *, bias: float = 1.0) -> Callable[[nn.Module], Tensor]:
+        """The linear layer on some feature (D,) of the last norm."""
+        return lambda network: network.net[-1].weight[0] @ feature(network.net[-3]) + bias * network.net[-1].bias[0]
+
+    right = head_of(lambda norm: norm.bias)
+    gamma = "γ scales features whose batch mean is zero, so it cannot move the mean"
+    running = "the averages that a batch norm has stored belong to evaluation mode; in training mode it takes the batch's own."
+    slips = [
+        Slip("scale for shift", f"{gamma}; which parameter does?", head_of(lambda norm: norm.weight)),
+        Slip("scale for shift", f"{gamma}; and the bias of the linear layer is missing.", head_of(lambda norm: norm.weight, bias=0)),
+        Slip("no bias", "the bias of the linear layer is missing.", head_of(lambda norm: norm.bias, bias=0)),
+        Slip("bias subtracted", "the sign of the linear layer's bias is wrong.", head_of(lambda norm: norm.bias, bias=-1)),
+        Slip("scale times shift", "β is added after the scaling, so γ does not multiply it.", head_of(lambda norm: norm.weight * norm.bias)),
+        Slip("scale stays", f"{gamma}: it drops out.", head_of(lambda norm: norm.weight + norm.bias)),
+        Slip("no shift", "that would be right without the shift: β moves the mean of every feature.", lambda network: network.net[-1].bias[0]),
+        Slip("mean for sum", "a linear layer sums over the features; you averaged.", lambda network: (network.net[-1].weight[0] * network.net[-3].bias).mean() + network.net[-1].bias[0]),
+        Slip("no weight", "the linear layer weighs the features before it sums them.", lambda network: network.net[-3].bias.sum() + network.net[-1].bias[0]),
+        Slip("no weight", "the linear layer weighs the features before it sums them.", lambda network: network.net[-3].bias.mean() + network.net[-1].bias[0]),
+        Slip("stored averages", running, head_of(lambda norm: norm.running_mean)),
+        Slip("stored averages", running, head_of(_at_zero)),
+        Slip("stored averages", running, head_of(lambda norm: norm.bias + norm.running_mean)),
+        Slip("minus the energy", "that is the score, minus the energy; the network's output is the energy itself.", lambda network: -right(network)),
+    ]  # fmt: skip
+
+    def reference(network) -> Tensor:
+        return right(network)
+
+    return compare("predicted_mean", student, reference, cases, slips)
+
+
+def _at_zero(norm: nn.BatchNorm2d) -> Tensor:
+    """What the norm makes of zeros in evaluation mode."""
+    return norm.bias - norm.weight * norm.running_mean / (norm.running_var + norm.eps).sqrt()
+
+
+def _pinned_network(width: int, numbers: torch.Generator) -> TenLayerEnergy:
+    """A small ten-layer energy with batch norms that have been somewhere, which must not be run."""
+    network = TenLayerEnergy(size=16, width=width)
+    with torch.no_grad():
+        for tensor in network.state_dict().values():
+            if tensor.is_floating_point():
+                tensor.copy_(torch.randn(tensor.shape, generator=numbers))
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.weight += 2
+                module.running_var.square_().add_(0.5)
+    for module in network.net:
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_pre_hook(_not_run)
+    return network
+
+
+def _not_run(*_) -> None:
+    raise RuntimeError("the mean is to be predicted: do not run the network")
+
+
+@check
+def diagnose(student: Callable) -> Result:
+    """Check ``diagnose(accepted, energies, moved), each (K, B) -> 0, 1, 2 or 3``: still, wandering, travelling, settled."""
+    numbers = stream(3)
+    cases = [
+        _traces(kind, numbers, n_steps, n_chains)
+        for kind, n_steps, n_chains in zip(
+            (1, 3, 0, 2, 3, 1, 2, 1, 0, 3, 2), (100, 120, 50, 61, 200, 240, 150, 75, 90, 81, 64), (8, 12, 5, 8, 9, 16, 6, 10, 4, 8, 7), strict=True
+        )
+    ]  # fmt: skip
+
+    def confused(**kinds: int) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+        """The right diagnosis, with some kinds taken for another."""
+        names = ("still", "wanders", "travels", "settled")
+        return lambda *a: torch.tensor(kinds.get(names[_diagnosis(*a)], int(_diagnosis(*a))))
+
     slips = [
         Slip(
-            "scale for shift",
-            "γ scales features whose batch mean is zero, so it cannot move the mean; which parameter does?",
-            lambda g, b, w, c: g @ w + c,
+            "calm is settled",
+            "you call chains settled that are not. A flat energy and a healthy acceptance are also what a random walk has where "
+            "the energy says nothing. Ask whether the chains are still getting away from their start.",
+            confused(wanders=3),
         ),
-        Slip("scale for shift", "γ scales features whose batch mean is zero, so it cannot move the mean; and the bias is missing.", lambda g, b, w, c: g @ w),
-        Slip("no bias", "the bias of the linear head is missing.", lambda g, b, w, c: b @ w),
-        Slip(
-            "scale times shift",
-            "β is added after the scaling, so γ does not multiply it: batch norm is γ · (normalised features) + β.",
-            lambda g, b, w, c: (g * b) @ w + c,
-        ),
-        Slip("scale times shift", "β is added after the scaling, so γ does not multiply it; and the bias is missing.", lambda g, b, w, c: (g * b) @ w),
-        Slip("scale stays", "the normalised features have mean zero over the batch, so γ drops out.", lambda g, b, w, c: (g + b) @ w + c),
-        Slip("no shift", "that would be right without the shift: β moves the mean of every feature.", lambda g, b, w, c: c),
-        Slip("mean for sum", "a linear head sums over the features; you averaged.", lambda g, b, w, c: (b * w).mean() + c),
-        Slip("no weight", "the head weighs the features before it sums them.", lambda g, b, w, c: b.sum() + c),
-        Slip("no weight", "the head weighs the features before it sums them.", lambda g, b, w, c: b.mean() + c),
-        Slip("bias subtracted", "the sign of the bias is wrong.", lambda g, b, w, c: b @ w - c),
+        Slip("all settled", "you call every chain that moves settled: acceptance alone says no more than that it moves.", confused(wanders=3, travels=3)),
+        Slip("all wander", "you call every chain that moves a wanderer. How does the squared distance grow: like k, like k², or not at all?", confused(travels=1, settled=1)),
+        Slip("travels wanders", "you call journeys random walks: a squared distance that grows like k² has one direction.", confused(travels=1)),
+        Slip("wanders travels", "you call random walks journeys: a random walk comes further all the time, too, but slower and slower.", confused(wanders=2)),
+        Slip("turned round", "random walks and journeys are exchanged: of the two, the squared distance of a journey grows faster.", confused(wanders=2, travels=1)),
+        Slip("settled travels", "you call settled chains travellers: they have come far from where they began, and come no further.", confused(settled=2)),
+        Slip("settled wanders", "you call settled chains wanderers: they have come far from where they began, and come no further.", confused(settled=1)),
+        Slip("settled is still", "a settled chain does not stand still: it moves all the time, within its density.", confused(settled=0)),
+        Slip("still is settled", "a chain that never moves has not settled: it has not begun.", confused(still=3)),
+        Slip("still wanders", "you call chains wanderers that never move.", confused(still=1)),
+        Slip("counted from 1", "the places in KINDS are counted from 0.", lambda *a: _diagnosis(*a) + 1),
     ]  # fmt: skip
-    result = compare("pinned_mean", student, lambda gamma, beta, weight, bias: weight @ beta + bias, cases, slips)
-    if result:
-        means = [_mean_score(*cases[0], seed) for seed in range(3)]
-        said = ", ".join(f"{mean:.6f}" for mean in means)
-        print(f"  Three random batches through torch's BatchNorm1d and a linear head have the mean scores {said}.")
-    return result
+
+    def reference(accepted, energies, moved) -> Tensor:
+        return _diagnosis(accepted, energies, moved)
+
+    return compare("diagnose", student, reference, cases, slips, right=f"right, for all of {len(cases)} samplers.")
 
 
-def _mean_score(gamma: Tensor, beta: Tensor, weight: Tensor, bias: Tensor, seed: int) -> float:
-    """The mean score of one random batch, by torch's own layers in training mode."""
-    stream = torch.Generator().manual_seed(seed)
-    norm, head = nn.BatchNorm1d(len(gamma)).double(), nn.Linear(len(gamma), 1).double()
-    with torch.no_grad():
-        norm.weight.copy_(gamma)
-        norm.bias.copy_(beta)
-        head.weight.copy_(weight[None])
-        head.bias.copy_(bias)
-        place, spread = torch.randn((2, len(gamma)), generator=stream, dtype=torch.float64)
-        features = torch.randn((16, len(gamma)), generator=stream, dtype=torch.float64) * 5 * spread.exp() + 10 * place
-        return head(norm(features)).mean().item()
+def _diagnosis(accepted: Tensor, energies: Tensor, moved: Tensor) -> Tensor:
+    distance = moved.mean(1)
+    if not accepted.any():
+        return torch.tensor(0)
+    growth = torch.log2(distance[-1] / distance[len(distance) // 2 - 1])
+    return torch.tensor(3 if growth < 0.5 else 1 if growth < 1.5 else 2)
+
+
+def _traces(kind: int, numbers: torch.Generator, n_steps: int, n_chains: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Traces of so many chains of 200 pixels that stand still (0), wander (1), travel (2) or have settled (3)."""
+    share, size, level = torch.rand(3, generator=numbers).tolist()
+    fewest = (0.0, 0.5, 0.85, 0.3)[kind]
+    chosen = fewest + (0.99 - fewest) * share if kind else 0.0
+    accepted = torch.rand(n_steps, n_chains, generator=numbers) < chosen
+    moves = accepted[..., None].float()
+    noise = torch.randn(n_steps, n_chains, 200, generator=numbers)
+    chance = torch.randn(n_steps, n_chains, generator=numbers)
+    start = torch.randn(n_chains, 200, generator=numbers)
+    energies = 1000 * level + 3 * (chance - chance.mean(1, keepdim=True))  # pinned: the mean is the same at every step
+    if kind == 0:
+        path, energies = start.expand(noise.shape), energies[:1].expand(n_steps, n_chains).clone()
+    elif kind == 1:
+        path = start + (moves * noise).cumsum(0)
+    elif kind == 2:
+        path = start + (moves * (start.flip(0) + 0.2 * noise)).cumsum(0)
+        energies = energies - torch.arange(n_steps)[:, None] * (0.5 + level)
+    else:
+        states, x = [], start
+        for yes, step in zip(moves, noise, strict=True):
+            x = x + yes * (0.8 * step - 0.4 * x)  # keeps variance 1: 0.6² + 0.8² = 1
+            states.append(x)
+        path, energies = torch.stack(states), 1000 * level + 3 * chance
+    return accepted, energies, 10 ** (3 * size - 3) * (path - start).square().mean(2)
 
 
 @check

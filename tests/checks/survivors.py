@@ -25,9 +25,23 @@ SURVIVORS = {
     "03_ebm_bitmoji metropolis_test": {
         "torch.log(u) < log_ratio -> torch.log(u) <= log_ratio": "u is equal to the ratio with probability zero",
     },
-    "03_ebm_bitmoji pinned_mean": {
-        "beta and weight change places": "a product does not care which is which",
-        "gamma is doubled": "the scale plays no part: that is the exercise",
+    "03_ebm_bitmoji predicted_mean": {
+        "0 -> -1 in return head.weight[0] @ norm.bias + head.bias[0]": "the only output is the last one",
+        "0 -> -1 in return head.weight[0] @ norm.bias + head.bias[0] (place 2)": "the only output is the last one",
+    },
+    "03_ebm_bitmoji diagnose": {
+        "0.5 -> 1.0 in if growth < 0.5: return 3": "the border is free between the kinds",
+        "1 -> 0 in growth = float(torch.log2(distance[-1] / distance[len(distance) // 2 - 1])) (place 2)": "a step sooner or later is as good",
+        "1 -> 2 in growth = float(torch.log2(distance[-1] / distance[len(distance) // 2 - 1]))": "a step sooner or later is as good",
+        "1 -> 2 in growth = float(torch.log2(distance[-1] / distance[len(distance) // 2 - 1])) (place 2)": "a step sooner or later is as good",
+        "accepted is doubled": "twice true is true",
+        "energies is doubled": "the energies play no part: that is the exercise",
+        "growth < 0.5 -> growth <= 0.5": "the border is free between the kinds",
+        "growth < 1.5 -> growth <= 1.5": "the border is free between the kinds",
+        "len(distance) // 2 - 1 -> len(distance) // 2 + 1": "a step sooner or later is as good",
+        "moved is doubled": "a ratio does not depend on the unit",
+        "moved.mean(1) -> moved.sum(1)": "a ratio does not depend on the unit",
+        "return 0 -> return -0": "minus zero is zero",
     },
     "03_ebm_bitmoji auroc_by_pairs": {
         "equal.double() -> equal": "a half times true is a half",

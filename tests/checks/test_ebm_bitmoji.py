@@ -1,14 +1,17 @@
 """The tables of Part A."""
 
+import copy
 import functools
 import math
 
 import numpy as np
+import pytest
 import torch
 from checks import table
 from scipy.stats import mannwhitneyu
 
 from gen_utils.checks import ebm_bitmoji as checks
+from gen_utils.checks.cases import hidden_cases, stream
 
 # --- right answers -------------------------------------------------------------------------------
 
@@ -36,8 +39,73 @@ def reach(schedule, n_steps):
     return math.sqrt(sum(variances(schedule, n_steps)))
 
 
-def pinned(gamma, beta, weight, bias):
+def last(network):
+    """β, γ, the norm, the head's weights (D,) and its bias ()."""
+    norm, head = network.net[-3], network.net[-1]
+    return norm.bias, norm.weight, norm, head.weight[0], head.bias[0]
+
+
+def predicted(network):
+    beta, _, _, weight, bias = last(network)
     return weight @ beta + bias
+
+
+def predicted_by_names(network):
+    """The layers found by their kind, and NumPy for the rest."""
+    norm = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)][-1]
+    (head,) = [m for m in network.modules() if isinstance(m, torch.nn.Linear)]
+    return np.dot(head.weight.detach().numpy()[0], norm.bias.detach().numpy()) + head.bias.item()
+
+
+def grown(accepted, energies, moved):
+    m = moved.mean(1)
+    return 0 if m[-1] == 0 else m[-1] / m[len(m) // 2 - 1]
+
+
+def diagnosis(*traces):
+    ratio = grown(*traces)
+    return 0 if ratio == 0 else 3 if ratio < 1.5 else 1 if ratio < 2.9 else 2
+
+
+def diagnosis_by_fit(accepted, energies, moved):
+    """The slope of a line through the later half, both axes logarithmic."""
+    if not accepted.any():
+        return 0
+    k = np.arange(1, len(moved) + 1)
+    half = len(k) // 2
+    slope = np.polyfit(np.log(k[half:]), np.log(moved.mean(1).numpy()[half:]), 1)[0]
+    return np.int64(3 if slope < 0.5 else 1 if slope < 1.5 else 2)
+
+
+def diagnosis_by_shape(accepted, energies, moved):
+    """Which of three curves lies closest, each scaled to the trace's end."""
+    m = moved.double().mean(1)
+    if float(m.max()) == 0:
+        return torch.tensor(0)
+    k = torch.arange(1, len(m) + 1) / len(m)
+    curves = {3: torch.ones_like(k), 1: k, 2: k**2}
+    off = {kind: float((m / m[-1] - curve).abs()[len(m) // 4 :].mean()) for kind, curve in curves.items()}
+    return min(off, key=off.get)
+
+
+def diagnosis_by_increments(accepted, energies, moved):
+    """How much was gained in the last third against the first."""
+    m = moved.mean(1).tolist()
+    third = len(m) // 3
+    first, final = m[third] - m[0], m[-1] - m[-1 - third]
+    if m[-1] == 0.0:
+        return 0
+    if final < 0.35 * first or final < 0.15 * m[-1]:
+        return 3
+    return 1 if final < 2 * first else 2
+
+
+def diagnosis_by_chains(accepted, energies, moved):
+    """Every chain on its own, then the median."""
+    if not bool(accepted.sum()):
+        return 0
+    growth = torch.log2(moved[-1] / moved[len(moved) // 2 - 1]).median()
+    return int(torch.bucketize(growth, torch.tensor([0.5, 1.5])).apply_(lambda place: [3, 1, 2][place]))
 
 
 def pairs(energy_in, energy_out):
@@ -86,13 +154,20 @@ RIGHT = {
         lambda s, n: functools.reduce(math.hypot, [math.sqrt(2 * s(t, n)) for t in range(1, n + 1)], 0.0),
         lambda s, n: (2 * n * np.mean([s(t + 1, n) for t in range(n)])) ** 0.5,
     ],
-    "pinned_mean": [
-        pinned,
-        lambda g, b, w, c: (w * b).sum() + c,
-        lambda g, b, w, c: b.double() @ w.double() + c,
-        lambda g, b, w, c: np.dot(w.numpy(), b.numpy()) + c.numpy(),
-        lambda g, b, w, c: sum(x * y for x, y in zip(w.tolist(), b.tolist(), strict=True)) + c.item(),
-        lambda g, b, w, c: torch.nn.functional.linear(b, w[None], c[None])[0],
+    "predicted_mean": [
+        predicted,
+        predicted_by_names,
+        lambda n: n.net[-1](n.net[-3].bias).squeeze(),
+        lambda n: n.net[-1](n.net[-3].bias[None])[0, 0].item(),
+        lambda n: (last(n)[3].double() * last(n)[0].double()).sum() + last(n)[4],
+        lambda n: sum(w * b for w, b in zip(last(n)[3].tolist(), last(n)[0].tolist(), strict=True)) + float(last(n)[4]),
+    ],
+    "diagnose": [
+        diagnosis,
+        diagnosis_by_fit,
+        diagnosis_by_shape,
+        diagnosis_by_increments,
+        diagnosis_by_chains,
     ],
     "auroc_by_pairs": [
         pairs,
@@ -198,18 +273,77 @@ REACH_SLIPS = {
         lambda s, n: math.sqrt(n * variances(s, n)[0]),
     ],
 }
-PINNED_SLIPS = {
-    "scale for shift": [lambda g, b, w, c: w @ g + c, lambda g, b, w, c: w @ g],
-    "no bias": [lambda g, b, w, c: w @ b],
-    "scale times shift": [lambda g, b, w, c: w @ (g * b) + c, lambda g, b, w, c: w @ (g * b)],
-    "scale stays": [lambda g, b, w, c: w @ (g + b) + c],
-    "no shift": [lambda g, b, w, c: c],
-    "mean for sum": [lambda g, b, w, c: (w * b).mean() + c],
-    "no weight": [lambda g, b, w, c: b.sum() + c, lambda g, b, w, c: b.mean() + c],
-    "bias subtracted": [lambda g, b, w, c: w @ b - c],
-    "differs in case 1": [lambda g, b, w, c: 0.123, lambda g, b, w, c: w.abs() @ b + c],
-    "has shape": [lambda g, b, w, c: w * b + c],
-    "input changed": [lambda g, b, w, c: w.mul_(b).sum() + c],
+
+
+def head_on(feature):
+    return lambda network: last(network)[3] @ feature(*last(network)[:3]) + last(network)[4]
+
+
+def frozen(network):
+    network.requires_grad_(False)
+    return predicted(network)
+
+
+def evaluated(network):
+    network.eval()
+    return predicted(network)
+
+
+PREDICTED_SLIPS = {
+    "scale for shift": [head_on(lambda b, g, n: g), lambda n: last(n)[3] @ last(n)[1]],
+    "no bias": [lambda n: last(n)[3] @ last(n)[0]],
+    "bias subtracted": [lambda n: last(n)[3] @ last(n)[0] - last(n)[4]],
+    "scale times shift": [head_on(lambda b, g, n: g * b)],
+    "scale stays": [head_on(lambda b, g, n: g + b)],
+    "no shift": [lambda n: last(n)[4]],
+    "mean for sum": [lambda n: (last(n)[3] * last(n)[0]).mean() + last(n)[4]],
+    "no weight": [lambda n: last(n)[0].sum() + last(n)[4], lambda n: last(n)[0].mean() + last(n)[4]],
+    "stored averages": [
+        head_on(lambda b, g, n: n.running_mean),
+        head_on(lambda b, g, n: b - g * n.running_mean / (n.running_var + n.eps) ** 0.5),
+        head_on(lambda b, g, n: b + n.running_mean),
+    ],
+    "minus the energy": [lambda n: -predicted(n)],
+    "do not run the network": [
+        lambda n: n(torch.zeros(4, 3, 16, 16)).mean(),
+        lambda n: copy.deepcopy(n).train().net(torch.zeros(4, 3, 16, 16)).mean(),
+    ],
+    "has shape": [lambda n: n.net[-1](n.net[-3].bias)],
+    "differs in case 1": [lambda n: 0.123, lambda n: n.net[-1].weight[0].abs() @ n.net[-3].bias + n.net[-1].bias[0]],
+    "frozen": [frozen],
+    "training mode": [evaluated],
+}
+
+
+def read_as(**kinds):
+    """The right diagnosis with kinds confused."""
+    names = ("still", "wanders", "travels", "settled")
+    return lambda *traces: kinds.get(names[diagnosis(*traces)], diagnosis(*traces))
+
+
+DIAGNOSES = {
+    "calm is settled": [
+        read_as(wanders=3),
+        lambda a, e, m: 0 if not a.any() else 2 if e[-1].mean() < e[0].mean() - 10 else 3,
+    ],
+    "all settled": [read_as(wanders=3, travels=3), lambda a, e, m: 3 if a.any() else 0],
+    "all wander": [read_as(travels=1, settled=1), lambda a, e, m: 1 if m.max() > 0 else 0],
+    "travels wanders": [read_as(travels=1)],
+    "wanders travels": [read_as(wanders=2)],
+    "turned round": [read_as(wanders=2, travels=1)],
+    "settled travels": [read_as(settled=2)],
+    "settled wanders": [read_as(settled=1)],
+    "settled is still": [read_as(settled=0)],
+    "still is settled": [read_as(still=3)],
+    "still wanders": [read_as(still=1)],
+    "counted from 1": [lambda *a: diagnosis(*a) + 1],
+    "differs": [
+        lambda a, e, m: 0 if m.max() < 0.1 else 1 if m.mean() < 1 else 2,  # a fixed distance
+        lambda a, e, m: 3 if a.float().mean() > 0.7 else 1,
+    ],
+    "has shape": [lambda a, e, m: (m[-1] > 2 * m[0]).long()],
+    "a str": [lambda *a: ("stands still", "wanders", "travels", "has settled")[diagnosis(*a)]],
+    "input changed": [lambda a, e, m: diagnosis(a, e, m.div_(m.max() + 1e-9))],
 }
 
 
@@ -253,15 +387,30 @@ PAIR_SLIPS = {
 WRONG = {
     "metropolis_test": METROPOLIS_SLIPS,
     "noise_reach": REACH_SLIPS,
-    "pinned_mean": PINNED_SLIPS,
+    "predicted_mean": PREDICTED_SLIPS,
+    "diagnose": DIAGNOSES,
     "auroc_by_pairs": PAIR_SLIPS,
 }
 
 test_table, test_right, test_wrong = table.tests(checks, RIGHT, WRONG)
 
 
-def test_the_pinned_mean_is_shown_with_torchs_own_layers(capsys):
-    result = checks.pinned_mean(pinned)
-    said = capsys.readouterr().out
-    means = said.split("mean scores ")[1].rstrip(".\n").split(", ")
-    assert result and len(means) == 3 and len(set(means)) == 1
+@pytest.mark.parametrize("key", range(3))
+def test_the_predicted_mean_is_what_the_network_gives(key):
+    with hidden_cases(key):
+        network = checks._pinned_network(2, stream(1)).train()
+    for convolution in network.net:
+        convolution._forward_pre_hooks.clear()
+    faces = torch.rand(6, 3, 16, 16) * torch.rand(6, 1, 1, 1)
+    assert network(faces).mean().item() == pytest.approx(predicted(network).item(), abs=1e-4)
+
+
+@pytest.mark.parametrize("key", range(20))
+def test_traces_are_diagnosed_as_what_they_were_made(key):
+    with hidden_cases(key):
+        numbers = stream(3)
+    for kind in (0, 1, 2, 3):
+        for n_steps, n_chains in ((61, 6), (200, 12)):
+            traces = checks._traces(kind, numbers, n_steps, n_chains)
+            for answer in RIGHT["diagnose"]:
+                assert int(answer(*traces)) == int(checks._diagnosis(*traces)) == kind
