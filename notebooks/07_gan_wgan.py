@@ -64,11 +64,12 @@ import time
 from collections import Counter
 
 import torch
+from scipy.optimize import linear_sum_assignment
 from scipy.stats import ttest_ind
 from torch import nn
 from torch.nn import functional as F
 
-from gen_utils import checkpoints, report
+from gen_utils import checkpoints, losses, report
 from gen_utils.checks import gan_wgan as checks
 from gen_utils.data import load_images, stratified, to_float
 from gen_utils.evaluation.classification import logits_of
@@ -121,20 +122,21 @@ settings = choose(
     quick=dict(
         width=12, critic_width=12, latent_dim=32, batch_size=32, budget=1800, headline_budget=3600, ema=0.95,
         penalised_init="he", seeds=1, looks=4, look_n=150, n_eval=300,
-        ring_steps=120, ring_batch=64, ring_seeds=1, slope_steps=30,
+        ring_steps=120, ring_batch=64, ring_seeds=1, slope_steps=100, line_steps=200, n_match=300, margin_steps=60,
     ),
     laptop=dict(
         width=32, critic_width=32, latent_dim=64, batch_size=32, budget=18_000, headline_budget=250_000, ema=0.995,
         penalised_init="dcgan", seeds=3, looks=8, look_n=1000, n_eval=1000,
-        ring_steps=1000, ring_batch=256, ring_seeds=3, slope_steps=400,
+        ring_steps=1000, ring_batch=256, ring_seeds=3, slope_steps=400, line_steps=800, n_match=500, margin_steps=400,
     ),
     full=dict(
         width=64, critic_width=64, latent_dim=128, batch_size=64, budget=400_000, headline_budget=1_600_000, ema=0.999,
         penalised_init="dcgan", seeds=3, looks=12, look_n=1000, n_eval=1000,
-        ring_steps=1000, ring_batch=256, ring_seeds=5, slope_steps=2000,
+        ring_steps=1000, ring_batch=256, ring_seeds=5, slope_steps=2000, line_steps=800, n_match=500, margin_steps=400,
     ),
     smoke=dict(  # in tests: every line runs, nothing is learnt
         budget=160, headline_budget=320, looks=2, look_n=60, n_eval=100, ring_steps=10, slope_steps=6,
+        line_steps=12, n_match=40, margin_steps=4,
     ),
 )  # fmt: skip
 use_style()
@@ -270,14 +272,17 @@ say(
 #
 # For a fixed $G$ with density $q$ the best answer is $D^*(x) = p(x) / (p(x) + q(x))$, so the best logit is
 # $f^*(x) = \log p(x) - \log q(x)$: a discriminator is an estimate of a density *ratio*, from samples alone. Put it into
-# {eq}`eq-gan-value` and $2\,\mathrm{JS}(p, q) - \log 4$ is left, a divergence that is zero only for $q = p$.
+# {eq}`eq-gan-value` and $2\,\mathrm{JS}(p, q) - \log 4$ is left: twice the Jensen–Shannon divergence, which is zero only for
+# $q = p$, less a constant. In this chapter $D(x)$ is always the probability, $f(x)$ the number before the sigmoid.
 
 # %% [markdown]
 # ```{exercise-start} The discriminator's loss
 # :label: ex-gan-discriminator
 # ```
-# Return $-V$ of {eq}`eq-gan-value` for a batch of *logits* $f$. Each expectation is a mean. Logits of ±300 must not
-# overflow: $-\log \sigma(f) = \mathrm{softplus}(-f)$.
+# *Goal: write a loss that stays finite, however sure the discriminator is. About 5 minutes, 1 point.*
+#
+# Return $-V$ of {eq}`eq-gan-value`. The arguments are *logits* $f(x)$, not probabilities. Each expectation is a mean. Logits
+# of ±300 must not overflow: $-\log \sigma(f) = \mathrm{softplus}(-f)$. A gradient must be able to flow back into both arguments.
 
 
 # %% tags=["exercise"]
@@ -312,6 +317,116 @@ def discriminator_loss(real, fake):
 checks.discriminator_loss(discriminator_loss)
 
 # %% [markdown]
+# ### Predict a discriminator
+#
+# **Can one know what a discriminator will say before it is trained?** Where both densities are known, yes. Let the fakes' term
+# have a weight $w$: it has, for instance, when a batch holds $w$ times as many fakes as data and one mean is taken over all rows.
+# Then the discriminator maximises
+#
+# ```{math}
+# :label: eq-gan-weighted
+# \mathbb E_{x \sim p} \log D(x) + w\, \mathbb E_{x \sim q} \log\bigl(1 - D(x)\bigr)
+#   = \int \Bigl( p(x) \log D(x) + w\, q(x) \log\bigl(1 - D(x)\bigr) \Bigr)\, dx .
+# ```
+#
+# A network that can be any function chooses $D(x)$ at every $x$ by itself. So the integrand alone has to be maximised, one
+# number $D$ at a time.
+
+# %% [markdown]
+# ```{exercise-start} The best discriminator
+# :label: ex-best-discriminator
+# ```
+# *Goal: predict what a discriminator will say before you train it. About 15 minutes, 2 points.*
+#
+# Return the *probability* $D^*(x)$ that maximises {eq}`eq-gan-weighted`, from the logarithms $\log p(x)$ and $\log q(x)$.
+# Differentiate the integrand with respect to $D$. The densities themselves may be too small, or too large, to be written down.
+
+
+# %% tags=["exercise"]
+def best_discriminator(log_p, log_q, weight):
+    """Log densities (B,) of data and of fakes, the weight of the fakes' term -> D (B,), between 0 and 1."""
+    raise NotImplementedError
+
+
+# %% [markdown]
+# ```{exercise-end}
+# ```
+
+# %% [markdown] tags=["solution"]
+# ```{solution-start} ex-best-discriminator
+# :class: dropdown
+# ```
+# $p/D - w\,q/(1 - D) = 0$ gives $D^* = p / (p + w q)$: a sigmoid of $\log p - \log q - \log w$. So twice as many fakes in a mean
+# of their own change nothing, and in one common mean they move every logit by $-\log 2$.
+
+
+# %% tags=["solution"]
+def best_discriminator(log_p, log_q, weight):
+    """Log densities (B,) of data and of fakes, the weight of the fakes' term -> D (B,), between 0 and 1."""
+    return torch.sigmoid(log_p - log_q - math.log(weight))
+
+
+# %% [markdown] tags=["solution"]
+# ```{solution-end}
+# ```
+
+# %% tags=["check"]
+checks.best_discriminator(best_discriminator)
+
+# %% [markdown]
+# Your prediction stands. Now train: data from $\mathcal N(0, 1)$, fakes from $\mathcal N(1.5, 0.6^2)$ that do not move, a small
+# network, and your loss of the first exercise. Then the same with three fakes for each number of the data, and one mean over all.
+
+
+# %%
+p_line, q_line = torch.distributions.Normal(0.0, 1.0), torch.distributions.Normal(1.5, 0.6)
+grid = torch.linspace(-3, 3.3, 253)
+log_p, log_q = p_line.log_prob(grid), q_line.log_prob(grid)
+
+
+def discriminator_on_the_line(weight):
+    """A small discriminator of numbers, trained with ``weight`` fakes for each number of the data."""
+    torch.manual_seed(seed)
+    network = nn.Sequential(nn.Linear(1, 32), nn.Tanh(), nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 1), nn.Flatten(0))
+    optimiser = torch.optim.Adam(network.parameters(), lr=1e-2)
+    for step in range(settings.line_steps):
+        optimiser.param_groups[0]["lr"] = 1e-2 * (1 - step / settings.line_steps)
+        on_real, on_fake = network(p_line.sample((256, 1))), network(q_line.sample((256 * weight, 1)))
+        loss = discriminator_loss(on_real, on_fake) if weight == 1 else F.softplus(torch.cat((-on_real, on_fake))).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return network
+
+
+fig, (left, right) = plt.subplots(1, 2, figsize=(9.2, 2.8))
+left.plot(grid, log_p.exp(), label="data")
+left.plot(grid, log_q.exp(), label="fakes")
+left.set(xlabel="x", title="Two densities")
+left.legend()
+seen = (log_p.exp() + log_q.exp()) / 2  # where there is nothing to see, nothing has been learnt
+for colour, weight in (("C2", 1), ("C3", 3)):
+    network = discriminator_on_the_line(weight)
+    predicted = best_discriminator(log_p, log_q, float(weight))
+    with torch.no_grad():
+        trained = network(grid[:, None]).sigmoid()
+        if weight == 1:
+            reached = discriminator_loss(network(p_line.sample((20_000, 1))), network(q_line.sample((20_000, 1)))).item()
+    right.plot(grid, predicted, color=colour, lw=1, label=f"predicted, w = {weight}")
+    right.plot(grid[::8], trained[::8], ".", color=colour, label="trained")
+    record(f"best_discriminator/{weight}", float((seen * (trained - predicted).abs()).sum() / seen.sum()))
+right.set(xlabel="x", title="D(x)")
+right.legend(fontsize=8)
+best_d = best_discriminator(log_p.double(), log_q.double(), 1.0)
+best_loss = -torch.trapezoid(log_p.exp() * best_d.log() + log_q.exp() * (1 - best_d).log(), grid).item()
+off_by = [report.recorded()[f"best_discriminator/{weight}"] for weight in (1, 3)]
+say(
+    f"Averaged over data and fakes, the trained D is {off_by[0]:.3f} from your prediction for w = 1, and {off_by[1]:.3f} for w = 3. "
+    f"Your D*, put into the loss and integrated, promises {best_loss:.3f} nats; the trained discriminator has {reached:.3f} on fresh numbers. "
+    "No sample of a density was ever compared with a formula: the ratio was learnt from samples alone."
+)
+
+# %% [markdown]
 # The generator could minimise the second term of {eq}`eq-gan-value`, $\log(1 - D)$. **What is wrong with that?** Look at
 # the derivative with respect to the logit of a fake.
 
@@ -334,7 +449,10 @@ say(
 # ```{exercise-start} The generator's loss
 # :label: ex-gan-generator
 # ```
-# Return the non-saturating loss, the mean of $-\log D(G(z))$, from logits.
+# *Goal: write the loss that keeps its slope where fakes are bad. About 5 minutes, 1 point.*
+#
+# Return the {term}`non-saturating loss`, the mean of $-\log D(G(z))$. The argument is a batch of *logits* $f(G(z))$. A gradient must be
+# able to flow back into it, on its way to the generator.
 
 
 # %% tags=["exercise"]
@@ -388,15 +506,14 @@ checks.generator_loss(generator_loss)
 #
 # **Does the game find everything?** Before digits, a case where all of the truth can be seen: eight narrow Gaussians on
 # a circle, the test of Metz et al. {cite}`metz2017unrolled`. The loop below is the algorithm without step 3. It takes the game as an argument:
-# an object with two losses and an optimiser, which lies in `gen_utils/training/adversaries.py`. You have
-# written the plain game's losses; parts of the others come further down.
+# an object with two losses and an optimiser, as they lie in `gen_utils/training/adversaries.py`. The first game is yours.
 
 # %%
 ring = eight_gaussians(2.0, 0.1)
 
 
 def play(game, steps, run_seed, keep_every):
-    """The algorithm above, in the plane: the states (K, 1000, 2) of fakes from one set of inputs, every ``keep_every`` steps."""
+    """The algorithm above, in the plane: the states (K, 1000, 2) of one set of fakes every ``keep_every`` steps; the critic."""
     torch.manual_seed(run_seed)
     generator, critic = (
         ToyGenerator(latent_dim=2, width=64),
@@ -420,7 +537,7 @@ def play(game, steps, run_seed, keep_every):
         optimise_g.step()
         if step % keep_every == 0:
             states.append(generator(z_shown).detach())
-    return torch.stack(states)
+    return torch.stack(states), critic
 
 
 def islands(points):
@@ -431,6 +548,163 @@ def islands(points):
     return int((which[on].bincount(minlength=8) >= 0.01 * len(points)).sum()), on.double().mean().item()  # fmt: skip
 
 
+@dataclasses.dataclass(frozen=True)
+class Yours(NonSaturating):
+    """The plain game, played for the two losses that you have written."""
+
+    def critic_loss(self, critic, real, fake, generator=None):
+        return discriminator_loss(critic(real), critic(fake.detach())), {}
+
+    def generator_loss(self, critic, real, fake):
+        return generator_loss(critic(fake))
+
+
+quarter = max(1, settings.ring_steps // 4)
+yours, _ = play(Yours(lr=1e-3), settings.ring_steps, seed, quarter)
+twin, _ = play(NonSaturating(lr=1e-3), quarter, seed, quarter)
+fig, axes = plt.subplots(1, len(yours), figsize=(9.4, 9.4 / len(yours) + 0.4))
+for i, ax in enumerate(axes):
+    draw_states(ring, yours[i], ax, size=2)
+    ax.set_title(f"step {i * quarter:,}", fontsize=8)
+_ = fig.suptitle("Your two losses train a generator: orange are its fakes, lines the exact density")
+found, share = islands(yours[-1])
+say(
+    f"After {(len(yours) - 1) * quarter:,} steps your game has found **{found} of 8** islands, {share:.0%} of its fakes are on one. "
+    f"The library's losses, played for the first {quarter:,} steps from the same seed, lead to points that differ by at most {(yours[1] - twin[-1]).abs().max():.1g}."
+)
+record("yours", {"islands": found, "share": share})
+
+# %% [markdown]
+# ### A tidy round
+#
+# **What does a bug look like that raises no error?** Somebody finds the loop untidy, a backward pass here and a step there, and sorts
+# it: first both losses, then both steps. Here is that round, with the losses that you have written. The loop trains it on the ring, and
+# writes down what the discriminator says of data and of fakes.
+
+
+# %%
+def tidy_round(generator, critic, optimise_g, optimise_c, real, z):
+    """One step of each network: first both losses, then both steps."""
+    fake = generator(z)
+    optimise_c.zero_grad()
+    optimise_g.zero_grad()
+    discriminator_loss(critic(real), critic(fake.detach())).backward()
+    generator_loss(critic(fake)).backward()
+    optimise_c.step()
+    optimise_g.step()
+
+
+def watch_rounds(one_round):
+    """Play rounds on the ring; the mean of D over data and over fakes after each, and the last fakes."""
+    torch.manual_seed(seed)
+    generator, critic = ToyGenerator(latent_dim=2, width=64), ToyCritic(width=64)
+    optimise_g, optimise_c = (torch.optim.Adam(n.parameters(), lr=1e-3, betas=(0.5, 0.999)) for n in (generator, critic))  # fmt: skip
+    says = {"data": [], "fakes": []}
+    for _ in range(settings.ring_steps):
+        real, z = ring.sample(settings.ring_batch).float(), generator.draw(settings.ring_batch)
+        one_round(generator, critic, optimise_g, optimise_c, real, z)
+        with torch.no_grad():
+            for name, x in (("data", real), ("fakes", generator(z))):
+                says[name].append(critic(x).sigmoid().mean().item())
+    return says, generator(generator.draw(1000)).detach()
+
+
+def draw_says(says, heading, ax):
+    """What the discriminator says, round by round."""
+    curves({name: (list(range(1, len(values) + 1)), values) for name, values in says.items()}, heading, xlabel="round", ylabel="mean of D", ax=ax)  # fmt: skip
+    ax.axhline(0.5, color="black", lw=0.8, ls="--")
+    ax.set_ylim(0, 1)
+
+
+tidy, tidy_fakes = watch_rounds(tidy_round)
+fig, ax = plt.subplots(figsize=(5.2, 2.8))
+draw_says(tidy, "The tidy round; dashed: ½", ax)
+late = settings.ring_steps // 2
+say(
+    f"Over the second half the discriminator gives data {sum(tidy['data'][late:]) / len(tidy['data'][late:]):.2f} on average and fakes "
+    f"{sum(tidy['fakes'][late:]) / len(tidy['fakes'][late:]):.2f}. The fakes become better, so it looks like training. But a "
+    "discriminator that can hardly tell the two apart should say ½, and this one does not."
+)
+
+# %% [markdown]
+# ```{exercise-start} Find the bug in the tidy round
+# :label: ex-gan-round
+# ```
+# *Goal: find a bug that raises no error, from what the networks do. About 20 minutes, 3 points.*
+#
+# Hand in the round mended: one step of the critic on the discriminator's loss, then one step of the generator on the non-saturating
+# loss, judged by the critic as it is after its step. The critic gives *logits*. Gradients may be stored in both networks when your function is
+# called; they belong to earlier rounds. Ask what stands in each network's gradients at the moment of its step.
+
+
+# %% tags=["exercise"]
+def gan_round(generator, critic, optimise_g, optimise_c, real, z):
+    """Networks, their optimisers, data (B, ...), inputs (B, d): change the weights of both in place; returns nothing."""
+    raise NotImplementedError
+
+
+# %% [markdown]
+# ```{exercise-end}
+# ```
+
+# %% [markdown] tags=["solution"]
+# ```{solution-start} ex-gan-round
+# :class: dropdown
+# ```
+# `backward` adds a gradient to *every* weight on its way, and the generator's loss goes through the critic. In the tidy round that gradient
+# waits in the critic until its step. It asks for a higher score of the fakes, the critic's own for a lower one. Let the critic
+# step before the generator's loss is differentiated; or switch its gradients off for that while.
+
+
+# %% tags=["solution"]
+def gan_round(generator, critic, optimise_g, optimise_c, real, z):
+    """Networks, their optimisers, data (B, ...), inputs (B, d): change the weights of both in place; returns nothing."""
+    fake = generator(z)
+    loss = discriminator_loss(critic(real), critic(fake.detach()))
+    optimise_c.zero_grad()
+    loss.backward()
+    optimise_c.step()
+    loss = generator_loss(critic(fake))
+    optimise_g.zero_grad()
+    loss.backward()
+    optimise_g.step()
+
+
+# %% [markdown] tags=["solution"]
+# ```{solution-end}
+# ```
+
+# %% tags=["check"]
+checks.gan_round(gan_round)
+
+# %% [markdown]
+# Your round, from the same seed, beside the tidy one. **Where did the tidy one want to go?** At a fake the critic's own gradient weighs
+# $D$, downwards, and the one left over weighs $1 - D$, upwards; at data there is $1 - D$, upwards. If the generator stood still, the
+# sum would vanish where $p\,(1 - D) = q\,(2D - 1)$, that is at $D = (p + q) / (p + 2q)$. It is the best discriminator, in the sense of
+# your exercise, between a mixture of data *and fakes* on one side and fakes on the other.
+
+# %%
+mended, mended_fakes = watch_rounds(gan_round)
+fig, axes = plt.subplots(1, 2, figsize=(9.2, 2.8), sharey=True)
+for ax, says, whose in ((axes[0], tidy, "The tidy round"), (axes[1], mended, "Your round")):
+    draw_says(says, whose, ax)
+_ = fig.suptitle("What the discriminator says; dashed: ½")
+log_both = torch.zeros(1)  # the logarithm of p and of q where they agree, up to a constant that cancels
+tidy_aim = best_discriminator(torch.logaddexp(log_both, log_both), log_both, 1.0).item()
+found = {name: (*islands(points), sum(says["fakes"][late:]) / len(says["fakes"][late:])) for name, points, says in (("tidy", tidy_fakes, tidy), ("yours", mended_fakes, mended))}  # fmt: skip
+say(
+    f"Where $p = q$, your `best_discriminator` says {tidy_aim:.3f} for that mixture; the tidy round has {found['tidy'][2]:.2f} on fakes in its second half, "
+    f"yours {found['yours'][2]:.2f}. On an island are {found['tidy'][1]:.0%} of the tidy round's fakes and {found['yours'][1]:.0%} of yours. "
+    "No error, a generator that learns, and a discriminator of another game."
+)
+record("rounds", {name: {"islands": i, "share": s, "on_fakes": d} for name, (i, s, d) in found.items()})
+
+# %% [markdown]
+# ### Four games on the ring
+#
+# Now the plain game with more momentum and with less, beside two games that come further down, from the library.
+
+# %%
 RING_GAMES = {
     "GAN, no help": NonSaturating(lr=1e-3, betas=(0.9, 0.999)),
     "GAN, less momentum": NonSaturating(lr=1e-3, betas=(0.5, 0.999)),
@@ -441,7 +715,7 @@ RING_GAMES = {
 
 def ring_study(seed, game, steps):
     """Play once; islands at the end and, as games circle, the fewest over the last third."""
-    states = play(RING_GAMES[game], steps, seed, max(1, steps // 30))
+    states, _ = play(RING_GAMES[game], steps, seed, max(1, steps // 30))
     counts = [islands(points)[0] for points in states]
     found, share = islands(states[-1])
     return {"islands": found, "share": 100 * share, "fewest": min(counts[-len(counts) // 3 :]), "average": sum(counts[1:]) / len(counts[1:]), "counts": counts, "path": states}  # fmt: skip
@@ -520,8 +794,11 @@ say(
 # ```{exercise-start} A critic step of WGAN
 # :label: ex-wgan-step
 # ```
+# *Goal: take one step of a critic whose slope is bounded. About 10 minutes, 2 points.*
+#
 # Do one step in place: the loss of {eq}`eq-wasserstein` with its sign turned, on fakes `generator(z)`; gradients cleared
-# first; the optimiser's step; every parameter of the critic, biases too, clipped to [−clip, clip]. No gradient may reach the generator.
+# first; the optimiser's step; every parameter of the critic, biases too, clipped to [−clip, clip]. The critic gives a *score* $f(x)$, neither
+# a probability nor a logit. No gradient may reach the generator.
 
 
 # %% tags=["exercise"]
@@ -567,8 +844,8 @@ checks.wgan_critic_step(wgan_critic_step)
 # ### What clipping does to a critic
 #
 # **Is a clipped critic a good critic?** Its authors called clipping a clearly terrible way to enforce the
-# constraint. We train critics alone, eight layers deep, between the eight islands and a fixed cloud of fakes, with three bounds and with
-# the {term}`penalty <gradient penalty>` of the next section, much as Gulrajani et al. {cite}`gulrajani2017wgangp` did, and look
+# constraint. Your step trains critics alone, eight layers deep, between the eight islands and a fixed cloud of fakes, with three bounds; a
+# fourth has the {term}`penalty <gradient penalty>` of the next section, much as Gulrajani et al. {cite}`gulrajani2017wgangp` did, and look
 # inside: how large is the gradient of the score at each layer?
 
 
@@ -584,24 +861,27 @@ def layer_slopes(critic, x):
     return [g.norm(dim=1).mean().item() for g in grads]
 
 
-def train_critic(game, steps):
-    """A deep critic alone, against fakes that do not change."""
+def train_critic(steps, clip=None):
+    """A deep critic alone, against fakes that do not change: by your step, or with the library's penalty."""
     torch.manual_seed(seed)
     critic, cloud = ToyCritic(width=64, depth=8), torch.randn(20_000, 2)
+    game = WassersteinGP(lr=1e-3, betas=(0.0, 0.9)) if clip is None else Wasserstein(lr=1e-3)  # fmt: skip
     optimiser = game.optimiser(critic.parameters())
     for _ in range(steps):
         real = ring.sample(settings.ring_batch).float()
         fake = cloud[torch.randint(len(cloud), (settings.ring_batch,))]
+        if clip is not None:  # the fakes are drawn already: the "generator" hands them on
+            wgan_critic_step(critic, optimiser, nn.Identity(), real, fake, clip)
+            continue
         loss, _ = game.critic_loss(critic, real, fake)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        game.after_critic_step(critic)
     return critic
 
 
-deep = {f"clip {c:g}": train_critic(Wasserstein(lr=1e-3, clip=c), settings.slope_steps) for c in (0.3, 0.1, 0.01)}  # fmt: skip
-deep["penalty"] = train_critic(WassersteinGP(lr=1e-3, betas=(0.0, 0.9)), settings.slope_steps)  # fmt: skip
+deep = {f"clip {c:g}": train_critic(settings.slope_steps, c) for c in (0.3, 0.1, 0.01)}  # fmt: skip
+deep["penalty"] = train_critic(settings.slope_steps)
 x_ring = ring.sample(500, torch.Generator().manual_seed(seed)).float()
 slopes = {name: layer_slopes(critic, x_ring) for name, critic in deep.items()}
 record("layer_slopes", slopes)
@@ -656,8 +936,10 @@ say(
 # ```{exercise-start} The gradient penalty
 # :label: ex-gradient-penalty
 # ```
-# Return the mean of {eq}`eq-gp` without λ, for given $u$. It must be possible to backpropagate through the result into the
-# critic's weights.
+# *Goal: differentiate through a gradient. About 15 minutes, 2 points.*
+#
+# Return the mean of {eq}`eq-gp` without λ, for given $u$. The critic gives *scores* $f$. It must be possible to backpropagate through the
+# result into the critic's weights.
 
 
 # %% tags=["exercise"]
@@ -695,6 +977,51 @@ def gradient_penalty(critic, real, fake, u):
 checks.gradient_penalty(gradient_penalty)
 
 # %% [markdown]
+# **Which of the deep critics measures a distance?** Your penalty says how far each is from slope 1. For as many points of the data as of the fakes the least
+# mean distance can also be had exactly: it is the best matching of the one set to the other, a linear assignment. No function of slope 1
+# can have a larger gap between its mean scores of the two sets.
+
+
+# %%
+def as_pictures(points):
+    """Points (B, 2) as pictures (B, 2, 1, 1)."""
+    return points[:, :, None, None]
+
+
+def of_pictures(critic):
+    """A critic of points as one of such pictures."""
+    return lambda x: critic(x.flatten(1))
+
+
+stream = torch.Generator().manual_seed(seed)
+on_ring = ring.sample(settings.n_match, stream).float()
+in_cloud = torch.randn(settings.n_match, 2, generator=stream)
+u = torch.rand(settings.n_match, generator=stream)
+ways = torch.cdist(on_ring.double(), in_cloud.double())
+exact = ways[linear_sum_assignment(ways)].mean().item()
+torch.manual_seed(seed)
+penalty_rows, of = [], {}
+for name, critic in {"untrained": ToyCritic(width=64, depth=8), **deep}.items():
+    between = (u[:, None] * on_ring + (1 - u[:, None]) * in_cloud).requires_grad_()
+    (grad,) = torch.autograd.grad(critic(between).sum(), between)
+    steepest = grad.norm(dim=1).max().item()
+    with torch.no_grad():
+        gap = (critic(on_ring).mean() - critic(in_cloud).mean()).item()
+    penalty = gradient_penalty(of_pictures(critic), as_pictures(on_ring), as_pictures(in_cloud), u).item()
+    penalty_rows.append({"critic": name, "your penalty": f"{penalty:.3g}", "gap of mean scores": f"{gap:.3g}", "steepest slope between": f"{steepest:.3g}",
+                         "gap ÷ slope": f"{gap / steepest:.2f}"})  # fmt: skip
+    of[name] = {"penalty": penalty, "gap": gap, "steepest": steepest}
+table(penalty_rows, f"Critics after {settings.slope_steps:,} steps, on {settings.n_match} points of the ring and {settings.n_match} of the cloud; exact mean distance of the best matching {exact:.3f}")  # fmt: skip
+record("penalties", {"exact": exact, **of})
+say(
+    f"The exact distance is **{exact:.2f}**. The critic with a penalty has a gap of {of['penalty']['gap']:.2f} in the same unit, for its slope "
+    f"is near 1: your penalty says {of['penalty']['penalty']:.2g}. "
+    + ("It is still short of the distance: the slope is learnt first, the direction takes more steps. " if of["penalty"]["gap"] < 0.6 * exact else "")
+    + f"A clipped critic's gap is in a unit of its own: {of['clip 0.3']['gap']:.2g} with c = 0.3, {of['clip 0.01']['gap']:.2g} with c = 0.01. "
+    "A penalty of 1 is the sign of a critic that is flat everywhere: (0 − 1)² = 1."
+)  # fmt: skip
+
+# %% [markdown]
 # ### Pairs, and two more penalties
 #
 # Another repair leaves the distance and looks at the game. Near its end a GAN circles, and Mescheder et al.
@@ -717,7 +1044,11 @@ checks.gradient_penalty(gradient_penalty)
 # ```{exercise-start} The critic of R3GAN
 # :label: ex-relativistic
 # ```
-# Return {eq}`eq-r3gan`, row $b$ of `real` paired with row $b$ of `fake`, with a graph to the critic's weights.
+# *Goal: put pairs and two penalties on the slope into one loss. About 15 minutes, 3 points.*
+#
+# Return {eq}`eq-r3gan`, row $b$ of `real` paired with row $b$ of `fake`. The critic gives *scores* $f$; only differences of them count.
+# Scores may be hundreds apart. It must be possible to backpropagate through the result into the critic's weights; no gradient has to
+# reach the pictures.
 
 
 # %% tags=["exercise"]
@@ -757,6 +1088,36 @@ def relativistic_critic_loss(critic, real, fake, gamma):
 checks.relativistic_critic_loss(relativistic_critic_loss)
 
 # %% [markdown]
+# **What does γ do?** Your loss plays R3GAN on the ring, with three values of γ from one seed.
+
+
+# %%
+@dataclasses.dataclass(frozen=True)
+class YourPairs(Relativistic):
+    """R3GAN's game, its critic playing for the loss that you have written."""
+
+    def critic_loss(self, critic, real, fake, generator=None):
+        return relativistic_critic_loss(of_pictures(critic), as_pictures(real), as_pictures(fake.detach()), self.gamma), {}  # fmt: skip
+
+
+gamma_rows, gamma_slopes = [], {}
+for gamma in (0.0, 0.2, 20.0):
+    states, critic = play(YourPairs(lr=1e-3, betas=(0.0, 0.9), gamma=gamma), settings.ring_steps, seed, quarter)
+    x = on_ring.clone().requires_grad_()
+    gamma_slopes[gamma] = losses.squared_gradient(critic(x), x, create_graph=False).sqrt().mean().item()
+    found, share = islands(states[-1])
+    gamma_rows.append({"γ": gamma, "critic's mean slope at data": f"{gamma_slopes[gamma]:.3g}", "islands, of 8": found, "fakes on an island": f"{share:.0%}"})  # fmt: skip
+table(gamma_rows, f"R3GAN by your loss, {settings.ring_steps:,} generator steps, one seed")
+record("gamma_slopes", {str(gamma): slope for gamma, slope in gamma_slopes.items()})
+pictures_of = as_pictures(on_ring), as_pictures(in_cloud)
+library = Relativistic(gamma=2.0).critic_loss(of_pictures(critic), *pictures_of)[0].item()
+own = relativistic_critic_loss(of_pictures(critic), *pictures_of, 2.0).item()
+say(
+    f"From γ = 0 to γ = 20 the critic's slope at the data goes from {gamma_slopes[0.0]:.2g} to {gamma_slopes[20.0]:.2g}: γ says how flat the critic must be where data are. "
+    f"A flat critic does not shake a generator that has arrived, and leads one that has not more slowly. (For the last critic and γ = 2 your loss and the library's differ by {abs(own - library):.1g}.)"
+)
+
+# %% [markdown]
 # ## A discriminator that is an energy (F5)
 #
 # In {term}`EBGAN` {cite}`zhao2017ebgan` the second network is what this course began with, an energy, and a very plain one: an
@@ -775,7 +1136,10 @@ checks.relativistic_critic_loss(relativistic_critic_loss)
 # ```{exercise-start} The margin loss
 # :label: ex-margin
 # ```
-# Return $\mathcal L_E$ of {eq}`eq-ebgan` from energies.
+# *Goal: push fakes away, and stop in time. About 5 minutes, 1 point.*
+#
+# Return $\mathcal L_E$ of {eq}`eq-ebgan`. The arguments are *energies*, low for data: neither probabilities nor logits. A gradient must be
+# able to flow back into both.
 
 
 # %% tags=["exercise"]
@@ -809,6 +1173,48 @@ def margin_loss(energy_real, energy_fake, margin):
 checks.margin_loss(margin_loss)
 
 # %% [markdown]
+# **What would happen without the margin?** Your loss trains two auto-encoders on digits. Their fakes do not learn: each is the average of two
+# digits. One auto-encoder has $m = 0.3$; for the other $m$ is so large that the push never ends.
+
+
+# %%
+def margin_run(margin):
+    """An auto-encoder trained by your loss against averages of two digits; both mean energies at every step."""
+    torch.manual_seed(seed)
+    energy = AutoencoderEnergy(shape, settings.critic_width // 2)
+    optimiser = torch.optim.Adam(energy.parameters(), lr=4e-3, betas=(0.5, 0.999))
+    found = {"data": [], "averages of two": []}
+    for _ in range(settings.margin_steps):
+        rows = torch.randint(len(train_images), (3, 16))
+        real, one, other = (to_float(train_images.images[r]) for r in rows)
+        on_real, on_fake = energy.energy(real), energy.energy((one + other) / 2)
+        optimiser.zero_grad()
+        margin_loss(on_real, on_fake, margin).backward()
+        optimiser.step()
+        found["data"].append(on_real.mean().item())
+        found["averages of two"].append(on_fake.mean().item())
+    return energy.eval(), found
+
+
+autoencoder, with_margin = margin_run(0.3)
+_, without_margin = margin_run(1e6)
+fig, axes = plt.subplots(1, 2, figsize=(9.2, 2.8), sharey=True)
+smooth = max(1, settings.margin_steps // 30)
+for ax, heading, found in ((axes[0], "m = 0.3 (dashed)", with_margin), (axes[1], "a margin that is never reached", without_margin)):  # fmt: skip
+    curves({name: (list(range(1, len(values) + 1)), values) for name, values in found.items()}, heading, smooth=smooth, xlabel="step", ylabel="energy a pixel", ax=ax)  # fmt: skip
+axes[0].axhline(0.3, color="black", lw=0.8, ls="--")
+_ = fig.suptitle(f"Auto-encoders trained by your margin loss ({title})")
+last = max(1, settings.margin_steps // 10)
+ends = {name: {kind: sum(v[-last:]) / last for kind, v in found.items()} for name, found in (("with", with_margin), ("without", without_margin))}  # fmt: skip
+say(
+    f"At the end the energy of data is {ends['with']['data']:.2f} with the margin and {ends['without']['data']:.2f} without; the averages have {ends['with']['averages of two']:.2f} "
+    f"and {ends['without']['averages of two']:.2f}. "
+    + ("Without an end to the push the auto-encoder gains more by spoiling its copies of fakes than by copying data." if ends["without"]["data"] > 1.5 * ends["with"]["data"]
+       else "In so few steps the two have not parted yet.")
+)  # fmt: skip
+record("margin", ends)
+
+# %% [markdown]
 # Nothing in {eq}`eq-ebgan` keeps the generator from drawing one picture of low energy for ever. The {term}`pulling-away term`
 # looks at the codes $s_b = \mathrm{enc}(\tilde x_b)$ of a batch and asks them to be orthogonal, as far as that is possible:
 #
@@ -821,7 +1227,9 @@ checks.margin_loss(margin_loss)
 # ```{exercise-start} The pulling-away term
 # :label: ex-pulling
 # ```
-# Return {eq}`eq-pulling` for codes (B, d).
+# *Goal: measure how alike the members of a batch are. About 10 minutes, 1 point.*
+#
+# Return {eq}`eq-pulling` for codes (B, d). A gradient must be able to flow back into the codes.
 
 
 # %% tags=["exercise"]
@@ -856,6 +1264,30 @@ def pulling_away(codes):
 
 # %% tags=["check"]
 checks.pulling_away(pulling_away)
+
+# %% [markdown]
+# **Does the term see a collapse?** The auto-encoder that you have just trained makes the codes of three batches: digits of all classes, digits of
+# one class, and one digit a hundred times.
+
+# %%
+n_batch = 100
+one_class = train_images.images[train_images.labels == 0][:n_batch]
+batches = {
+    "all classes": train_images.images[:n_batch],
+    "one class": one_class,
+    "one picture": train_images.images[:1].expand(n_batch, *shape),
+}  # fmt: skip
+with torch.no_grad():
+    codes_of = {name: autoencoder.encode(to_float(images)) for name, images in batches.items()}
+pulls = {name: pulling_away(codes).item() for name, codes in codes_of.items()}
+apart = max(abs(pulls[name] - losses.pulling_away(codes).item()) for name, codes in codes_of.items())
+table([{"batch": name, "your pulling-away term": f"{value:.3f}"} for name, value in pulls.items()], f"{title}: codes of an auto-encoder of {settings.margin_steps} steps")  # fmt: skip
+record("pulls", pulls)
+say(
+    f"One picture gives {pulls['one picture']:.2f}, the largest value there is; a varied batch {pulls['all classes']:.2f}, and codes in random directions would give about "
+    f"1/{codes_of['one class'].shape[1]} = {1 / codes_of['one class'].shape[1]:.2f}. The generator pays for a batch of one class "
+    f"{'more' if pulls['one class'] > pulls['all classes'] else 'no more'} than for a varied one. (Your values and the library's differ by at most {apart:.1g}.)"
+)
 
 # %% [markdown]
 # ## Five games, one budget (F4)
@@ -1381,8 +1813,8 @@ record("notebook_seconds", time.perf_counter() - started)
 #
 # ## Questions
 #
-# 1. Show that $f^* = \log p - \log q$ for the loss of the first exercise. Does a batch with twice as many fakes change $f^*$? And
-#    with one mean over all rows, in place of one for the data and one for the fakes?
+# 1. Which loss would the tidy round's discriminator minimise, if the generator stood still? Begin with its two gradients at the
+#    fakes. Is the generator's best answer still $q = p$?
 # 2. Why can the gap between the mean scores of data and fakes *over*estimate $W_1$ when slopes exceed 1, and what does an
 #    undertrained critic do to it?
 # 3. Which of the five losses stay the same when a constant is added to all scores? What follows for the critic's last bias?

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -13,26 +14,50 @@ from torch.nn import functional as F
 from .cases import Case, stream
 from .compare import compare, observe
 from .core import Result, Slip, attempt, check, told
+from .small_games import Game, averages, first_optimiser, flat, toys
 
 
 @check
-def output_size(student: Callable) -> Result:
-    """Check ``output_size(size, kernel, stride, padding, output_padding) -> int`` of a transposed convolution."""
+def painted_sizes(student: Callable) -> Result:
+    """Check ``painted_sizes(side, layers) -> list of int``: the side after each of the transposed convolutions.
 
-    def right(size: int, kernel: int, stride: int, padding: int, output_padding: int) -> int:
-        return (size - 1) * stride - 2 * padding + kernel + output_padding
+    A layer is (kernel, stride, padding, output_padding).
+    """
 
-    cases = [(4, 4, 2, 1, 0), (7, 3, 2, 1, 1), (1, 4, 1, 0, 0), (5, 5, 3, 2, 2)]
+    def layers(number: int, n: int) -> list[tuple[int, int, int, int]]:
+        numbers = stream(number)
+
+        def below(high: int) -> int:
+            return int(torch.randint(high, (), generator=numbers))
+
+        # Each kernel is wide enough that the padding leaves something.
+        return [(s + 1 + below(3), s, below(2), below(s)) for s in (2 + below(2) for _ in range(n))]
+
+    def after(rule: Callable) -> Callable:
+        def sizes(side: int, layers: list) -> list[int]:
+            found = []
+            for layer in layers:
+                side = rule(side, *layer)
+                found.append(side)
+            return found
+
+        return sizes
+
+    right = after(lambda n, k, s, p, o: (n - 1) * s - 2 * p + k + o)
+    cases = [(4, [(4, 2, 1, 0)] * 2), (7, [(3, 2, 1, 1)]), (1, [(4, 1, 0, 0), *layers(20, 1)]), (5, layers(21, 3))]
     slips = [
-        Slip("ordinary convolution", "that is the size after an ordinary convolution, which shrinks; a transposed one undoes it.", lambda n, k, s, p, o: (n + 2 * p - k) // s + 1),
-        Slip("n for n - 1", "n inputs have n − 1 gaps of `stride` between them, not n.", lambda n, k, s, p, o: n * s - 2 * p + k + o),
-        Slip("padding once", "the padding is cut off on both sides: subtract it twice.", lambda n, k, s, p, o: (n - 1) * s - p + k + o),
-        Slip("padding added", "padding makes the output of a transposed convolution smaller: it is what the ordinary one would have added.", lambda n, k, s, p, o: (n - 1) * s + 2 * p + k + o),
-        Slip("no kernel", "the last input still paints a whole kernel: add its size.", lambda n, k, s, p, o: (n - 1) * s - 2 * p + 1 + o),
-        Slip("no output padding", "output_padding is missing: it is added at one side.", lambda n, k, s, p, o: (n - 1) * s - 2 * p + k),
-        Slip("n times stride", "right only for kernel 4, stride 2, padding 1. Count what n inputs paint in general.", lambda n, k, s, p, o: n * s),
+        Slip("ordinary convolution", "those are the sizes after ordinary convolutions, which shrink; transposed ones undo it.", after(lambda n, k, s, p, o: (n + 2 * p - k) // s + 1)),
+        Slip("n for n - 1", "n inputs have n − 1 gaps of `stride` between them, not n.", after(lambda n, k, s, p, o: n * s - 2 * p + k + o)),
+        Slip("padding once", "the padding is cut off on both sides: subtract it twice.", after(lambda n, k, s, p, o: (n - 1) * s - p + k + o)),
+        Slip("padding added", "padding makes the output of a transposed convolution smaller: it is what the ordinary one would have added.", after(lambda n, k, s, p, o: (n - 1) * s + 2 * p + k + o)),
+        Slip("no kernel", "the last input still paints a whole kernel: add its size.", after(lambda n, k, s, p, o: (n - 1) * s - 2 * p + 1 + o)),
+        Slip("no output padding", "output_padding is missing: it is added at one side.", after(lambda n, k, s, p, o: (n - 1) * s - 2 * p + k)),
+        Slip("n times stride", "right only for kernel 4, stride 2, padding 1. Count what n inputs paint in general.", after(lambda n, k, s, p, o: n * s)),
+        Slip("not chained", "each layer is computed from the first side; it begins with what the layer before it has painted.", lambda side, layers: [right(side, [layer])[0] for layer in layers]),
+        Slip("the start too", "the side at the start is in your list; only those after each layer are wanted.", lambda side, layers: [side, *right(side, layers)]),
+        Slip("the last alone", "that is the side at the end; one number a layer is wanted.", lambda side, layers: right(side, layers)[-1]),
     ]  # fmt: skip
-    return compare("output_size", student, right, cases, slips)
+    return compare("painted_sizes", student, right, cases, slips)
 
 
 @check
@@ -42,9 +67,10 @@ def dcgan_init(student: Callable) -> Result:
     The layers are large enough that a standard deviation is known to a few per cent.
     """
     name = "dcgan_init"
+    more = int(torch.randint(60, (), generator=stream(22)))
     network = nn.ModuleDict({
         "Conv2d": nn.Conv2d(32, 64, 4), "ConvTranspose2d": nn.ConvTranspose2d(64, 32, 4),
-        "Linear": nn.Linear(200, 100), "BatchNorm2d": nn.BatchNorm2d(2000),
+        "Linear": nn.Linear(180 + more, 100), "BatchNorm2d": nn.BatchNorm2d(2000 + more),
     })  # fmt: skip
     nn.init.normal_(network["BatchNorm2d"].bias)  # PyTorch's own are zero already
 
@@ -100,81 +126,106 @@ def _weights_told(name: str, kind: str, weight: Tensor) -> Result | None:
     return None
 
 
-def _toys(seed: int = 3) -> tuple[nn.Module, nn.Module, Tensor, Tensor]:
-    """A generator, a discriminator with a stale gradient in it, real images and inputs; all from one seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        generator = nn.Sequential(nn.Linear(3, 4), nn.Tanh())
-        critic = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 1), nn.Flatten(0))
-        real, z = torch.randn(6, 4) + 1, torch.randn(6, 3)
-    for parameter in critic.parameters():
-        parameter.grad = torch.full_like(parameter, 0.5)
-    return generator, critic, real, z
-
-
-def _flat(network: nn.Module) -> Tensor:
-    return torch.cat([p.detach().flatten() for p in network.parameters()])
-
-
 @check
-def critic_step(student: Callable) -> Result:
-    """Check ``critic_step(generator, critic, real, z, optimiser) -> loss``: one step of the discriminator alone.
+def dcgan_step(student: Callable) -> Result:
+    """Check ``dcgan_step(generator, critic, optimise_g, optimise_c, real, z, new_z) -> (critic's loss, generator's loss)``.
 
-    The networks are toys, the optimiser is plain SGD, so that the new weights tell the gradient.
+    Both networks have batch norm. The optimisers are plain SGD, so that the new weights tell the gradients; the
+    generator's running averages tell in which mode it was used.
     """
-    name = "critic_step"
+    name = "dcgan_step"
+    first_optimiser()
 
-    def softplus(a: Tensor) -> Tensor:
-        return F.softplus(a).mean()
+    def case(number: int, n: int, rounds: int) -> tuple:
+        return *toys(number, n, norm=True), torch.randn(n, 3, generator=stream(number + 30)), rounds
+
+    cases = [case(23, 6, 1), case(24, 7, 1), case(25, 6, 3)]
 
     def play(step: Callable) -> Callable:
-        """The step as a function: the discriminator's weights after it, the loss, and what it left in the generator."""
+        """Steps as a function: what both networks have become, and the losses of the last step."""
 
         @functools.wraps(step, updated=())
-        def run(generator: nn.Module, critic: nn.Module, real: Tensor, z: Tensor) -> tuple[Tensor, object, Tensor]:
-            before = [p.grad.clone() for p in generator.parameters()]
-            loss = step(generator, critic, real, z, torch.optim.SGD(critic.parameters(), lr=0.1))
-            after = [torch.zeros_like(p) if p.grad is None else p.grad for p in generator.parameters()]
-            return _flat(critic), loss, sum((a - b).abs().sum() for a, b in zip(after, before, strict=True))
+        def run(generator: nn.Module, critic: nn.Module, real: Tensor, z: Tensor, new_z: Tensor, steps: int) -> tuple:
+            optimise_g, optimise_c = (
+                torch.optim.SGD(n.parameters(), lr=lr) for n, lr in ((generator, 0.4), (critic, 0.3))
+            )
+            for _ in range(steps):
+                losses = step(generator, critic, optimise_g, optimise_c, real, z, new_z)
+            losses = losses if isinstance(losses, (tuple, list)) and len(losses) == 2 else (losses, losses)
+            return flat(critic), flat(generator), averages(generator), *losses
 
         return run
 
-    def wrong(loss_of: Callable, *, zero: bool = True, step: bool = True, detach: bool = True) -> Callable:
-        def after(generator, critic, real, z, optimiser) -> Tensor:
-            fake = generator(z)
-            loss = loss_of(critic(real), critic(fake.detach() if detach else fake))
+    def up(f: Tensor) -> Tensor:
+        return F.softplus(-f).mean()
+
+    def down(f: Tensor) -> Tensor:
+        return F.softplus(f).mean()
+
+    def variant(
+        *, shown="train", painted="train", judged="train", cut=False, leak=False, old=False, together=False, zero=True,
+        clear=True, late=False, verdict=lambda real, fake: up(real) + down(fake), wish=up,
+    ) -> Callable:  # fmt: skip
+        """A step with its faults; shown, painted: the generator's mode in the two steps, judged: the critic's in the second."""
+
+        def step(generator, critic, optimise_g, optimise_c, real, z, new_z) -> tuple[Tensor, Tensor]:
+            with _mode(generator, shown):
+                fake = generator(z)
+            seen = fake if leak else fake.detach()
+            on_real, on_fake = critic(torch.cat((real, seen))).chunk(2) if together else (critic(real), critic(seen))
+            loss_c = verdict(on_real, on_fake)
             if zero:
-                optimiser.zero_grad()
-            loss.backward()
-            if step:
-                optimiser.step()
-            return loss.detach()
+                optimise_c.zero_grad()
+            if leak:
+                optimise_g.zero_grad()
+            loss_c.backward(retain_graph=True)
+            if not late:
+                optimise_c.step()
+            with _mode(generator, painted), _mode(critic, judged):
+                fake = fake if old else generator(new_z)
+                loss_g = wish(critic(fake.detach() if cut else fake))
+            if clear and not leak:
+                optimise_g.zero_grad()
+            loss_g.backward()
+            optimise_g.step()
+            if late:
+                optimise_c.step()
+            return loss_c, loss_g
 
-        return play(after)
-
-    def right(r: Tensor, f: Tensor) -> Tensor:
-        return softplus(-r) + softplus(f)
+        return play(step)
 
     slips = [
-        Slip("no detach", "the loss has gone back into the generator, whose gradient is now polluted. Detach the fakes, or make them under no_grad.", wrong(right, detach=False)),
-        Slip("labels swapped", "data and fakes have changed places: real images have label 1, fakes 0.", wrong(lambda r, f: softplus(r) + softplus(-f))),
-        Slip("gradients not cleared", "an old gradient was still in the discriminator: clear its gradients before the backward pass.", wrong(right, zero=False)),
-        Slip("no step", "the weights have not moved: the optimiser's step is missing.", wrong(right, step=False)),
-        Slip("halved", "you averaged over data and fakes together, which halves the loss; here it is the sum of two means.", wrong(lambda r, f: (softplus(-r) + softplus(f)) / 2)),
-        Slip("sum for mean", "the losses are summed over the batch; average them.", wrong(lambda r, f: F.softplus(-r).sum() + F.softplus(f).sum())),
-        Slip("sigmoid twice", "the sigmoid is applied twice: binary_cross_entropy_with_logits wants the logit itself.", wrong(lambda r, f: softplus(-r.sigmoid()) + softplus(f.sigmoid()))),
-        Slip("fakes only", "only the fakes are in the loss; the data are missing.", wrong(lambda r, f: softplus(f))),
-        Slip("data only", "only the data are in the loss; the fakes are missing.", wrong(lambda r, f: softplus(-r))),
-        Slip("generator's loss", "that is the generator's loss: the discriminator must not believe in the fakes.", wrong(lambda r, f: softplus(-f))),
+        Slip("evaluation mode", "the weights move, but the generator's running averages stand where they began: it has been trained as if it had no batch norm, which DCGAN's small first weights do not bear.", variant(shown="eval", painted="eval")),
+        Slip("two generators", "the discriminator learns from pictures of the running averages, the generator paints with those of the batch: they play about different pictures, and the averages have moved once in place of twice.", variant(shown="eval")),
+        Slip("two generators", "the discriminator learns from pictures of the batch's averages, the generator's step paints with the running ones, so that its gradient is that of a network without batch norm.", variant(painted="eval")),
+        Slip("critic's mode", "the generator is judged by a discriminator in evaluation mode, which is another function than the one that has just learnt.", variant(judged="eval")),
+        Slip("one batch", "data and fakes go through the discriminator in one batch, so that batch norm mixes their means: each has its own batch in this chapter.", variant(together=True)),
+        Slip("generator stays", "the generator's averages have moved and its weights have not: no gradient reaches them.", variant(cut=True)),
+        Slip("old pictures", "the generator's step judges the pictures that the discriminator has just learnt from; new vectors are wanted.", variant(old=True)),
+        Slip("two gradients", "the discriminator's step follows the sum of two gradients, its own and one that the generator's loss has left in it.", variant(late=True)),
+        Slip("two gradients", "an old gradient was still in the discriminator when it stepped.", variant(zero=False)),
+        Slip("generator polluted", "an old gradient was still in the generator when it stepped.", variant(clear=False)),
+        Slip("generator polluted", "the discriminator's loss has gone back into the generator, whose step follows both.", variant(leak=True)),
+        Slip("saturating", "the generator's loss is log(1 − D), whose gradient is nearly zero where fakes are bad.", variant(wish=lambda f: -down(f))),
+        Slip("labels swapped", "in the discriminator's loss data and fakes have changed places.", variant(verdict=lambda real, fake: down(real) + up(fake))),
+        Slip("halved", "the discriminator's loss is averaged over its two terms; they are added.", variant(verdict=lambda real, fake: (up(real) + down(fake)) / 2)),
     ]  # fmt: skip
     if not callable(student):
         return attempt(name, student)[1]
-    torch.optim.SGD(
-        [torch.zeros(1, requires_grad=True)], lr=0.1
-    )  # imports a part of PyTorch, not on the student's clock
-    cases = [_toys(), _toys(4)]
-    outputs = ("the discriminator's weights after the step", "the loss", "what is left in the generator's gradients")
-    return compare(name, play(student), wrong(right), cases, slips, outputs=outputs, may_change=("critic weights",))
+    outputs = ("the discriminator's weights", "the generator's weights", "the generator's running averages",
+               "the discriminator's loss", "the generator's loss")  # fmt: skip
+    return compare(name, play(student), variant(), cases, slips, outputs=outputs,
+                   may_change=("critic weights", "generator weights"))  # fmt: skip
+
+
+@contextlib.contextmanager
+def _mode(network: nn.Module, mode: str) -> Iterator[None]:
+    """In training or evaluation mode inside, in training mode afterwards."""
+    network.train(mode == "train")
+    try:
+        yield
+    finally:
+        network.train()
 
 
 @check
@@ -247,48 +298,6 @@ PARTS = {
 }
 
 
-class Game:
-    """A toy of everything that adversarial training has at hand; ``play`` takes steps of it, all of it exactly repeatable.
-
-    Attributes:
-        generator, critic: networks. generator_optimiser, critic_optimiser: Adam.
-        step: how many have been taken; the learning rate falls with it.
-        noise: a ``torch.Generator``, from which the inputs and the data are drawn.
-    """
-
-    def __init__(self) -> None:
-        self.generator, self.critic, _, _ = _toys()
-        self.generator_optimiser = torch.optim.Adam(self.generator.parameters(), lr=0.01, betas=(0.5, 0.999))
-        self.critic_optimiser = torch.optim.Adam(self.critic.parameters(), lr=0.02, betas=(0.5, 0.9))
-        self.step, self.noise = 0, torch.Generator().manual_seed(11)
-
-    def play(self, n: int) -> None:
-        """Take n steps."""
-        for _ in range(n):
-            self.step += 1
-            for optimiser, lr in ((self.critic_optimiser, 0.02), (self.generator_optimiser, 0.01)):
-                optimiser.param_groups[0]["lr"] = lr / self.step**0.5
-            real = torch.randn(6, 4, generator=self.noise) + 1
-            fake = self.generator(torch.randn(6, 3, generator=self.noise))
-            loss = F.softplus(-self.critic(real)).mean() + F.softplus(self.critic(fake.detach())).mean()
-            self.critic_optimiser.zero_grad()
-            loss.backward()
-            self.critic_optimiser.step()
-            loss = F.softplus(-self.critic(fake)).mean()
-            self.generator_optimiser.zero_grad()
-            loss.backward()
-            self.generator_optimiser.step()
-
-    def restore(self, state: Mapping) -> None:
-        """Take over what is in ``state``; what is missing there stays as in a fresh start."""
-        for part in ("generator", "critic", "generator_optimiser", "critic_optimiser"):
-            if part in state:
-                getattr(self, part).load_state_dict(copy.deepcopy(state[part]))
-        self.step = int(state.get("step", 0))
-        if "noise" in state:
-            self.noise.set_state(state["noise"])
-
-
 @check
 def save_state(student: Callable) -> Result:
     """Check ``save_state(game) -> dict``: all that a resumed run needs, as it is at this moment.
@@ -296,7 +305,7 @@ def save_state(student: Callable) -> Result:
     The check plays on after the call, makes a new game from the dictionary, and compares with a game that was never
     interrupted.
     """
-    name, n = "save_state", 5
+    name, n = "save_state", 4 + int(torch.randint(4, (), generator=stream(26)))
     game = Game()
     game.play(n)
     state, failure = observe(name, student, (game,), ("game",))
@@ -323,8 +332,8 @@ def save_state(student: Callable) -> Result:
         return told(name, False, f"it cannot be loaded again: {str(error).splitlines()[0]}")
     resumed.play(n)
     whole.play(2 * n)
-    same = torch.equal(_flat(resumed.generator), _flat(whole.generator))
-    if same and torch.equal(_flat(resumed.critic), _flat(whole.critic)):
+    same = torch.equal(flat(resumed.generator), flat(whole.generator))
+    if same and torch.equal(flat(resumed.critic), flat(whole.critic)):
         return told(name, True, f"right: {n} steps, a restart and {n} more are {2 * n} steps, bit for bit.")
     return told(name, False, "right at the moment of the call, but training on changed it: state_dict() hands out the living tensors. Copy them (copy.deepcopy), or write them to disk at once.", "living tensors")  # fmt: skip
 

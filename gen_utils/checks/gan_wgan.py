@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from .cases import far, stream
 from .compare import ALL, compare
 from .core import Result, Slip, attempt, check
+from .small_games import first_optimiser, flat, toys
 
 
 @check
@@ -45,6 +46,49 @@ def discriminator_loss(student: Callable) -> Result:
 
 
 @check
+def best_discriminator(student: Callable) -> Result:
+    """Check ``best_discriminator(log_p (B,), log_q (B,), weight) -> D (B,)``: p / (p + weight · q), from logarithms."""
+    numbers = stream(9)
+    n = 5 + int(torch.randint(4, (), generator=numbers))
+    p, q = torch.randn(n, generator=numbers) - 1, torch.randn(n, generator=numbers) - 2
+    deep = torch.tensor([-900.0, -500.0, -2.0, 300.0]) + torch.rand(4, generator=numbers)
+    cases = [
+        (p, q, 1.0),
+        (q, p, 1.5 + 3 * torch.rand((), generator=numbers).item()),
+        (p, q, 0.2 + 0.3 * torch.rand((), generator=numbers).item()),
+        far(
+            deep,
+            deep + torch.tensor([1.5, -40.0, -900.0, 0.7]),
+            2.0,
+            about="the densities are beyond what exp can hold",
+        ),
+    ]
+
+    def log(w: float) -> Tensor:
+        return torch.tensor(w).log()
+
+    slips = [
+        Slip("turned", "that is the probability that x is a fake; D is the probability that it is real.", lambda p, q, w: torch.sigmoid(q + log(w) - p)),
+        Slip("weight forgotten", "right for weight 1 only: put the weight into the loss before you differentiate.", lambda p, q, w: torch.sigmoid(p - q)),
+        Slip("weight on the data", "the weight stands with the fakes; yours multiplies the data's density.", lambda p, q, w: torch.sigmoid(p - q + log(w))),
+        Slip("weight on the data", "the weight stands with the fakes; yours divides the data's share in p / (p + q).", lambda p, q, w: torch.sigmoid(p - q) / w),
+        Slip("logit", "that is the best logit; a probability is asked for.", lambda p, q, w: p - q - log(w)),
+        Slip("ratio", "that is the ratio of the two densities, which has no upper bound; a probability is asked for.", lambda p, q, w: (p - q - log(w)).exp()),
+        Slip("logarithm of D", "that is the logarithm of the probability.", lambda p, q, w: F.logsigmoid(p - q - log(w))),
+        Slip("logarithms for densities", "you put the logarithms where the densities belong.", lambda p, q, w: p / (p + w * q)),
+        Slip("a logarithm's weight", "the weight multiplies the density, so to its logarithm log(weight) is added; you multiplied the logarithm.", lambda p, q, w: torch.sigmoid(p - w * q)),
+        Slip("a logarithm's weight", "the weight multiplies the density, so to its logarithm log(weight) is added; you added the weight itself.", lambda p, q, w: torch.sigmoid(p - q - w)),
+    ]  # fmt: skip
+    return compare(
+        "best_discriminator",
+        student,
+        lambda log_p, log_q, weight: torch.sigmoid(log_p - log_q - log(weight)),
+        cases,
+        slips,
+    )
+
+
+@check
 def generator_loss(student: Callable) -> Result:
     """Check ``generator_loss(fake (B,)) -> scalar`` from logits, non-saturating: mean softplus(-fake)."""
     numbers = stream(1)
@@ -63,14 +107,84 @@ def generator_loss(student: Callable) -> Result:
 
 
 @check
+def gan_round(student: Callable) -> Result:
+    """Check ``gan_round(generator, critic, optimise_g, optimise_c, real, z)``: one critic step, then one of the generator.
+
+    The networks are toys with stale gradients in them, the optimisers plain SGD, so that the new weights tell the gradients.
+    """
+    name = "gan_round"
+    first_optimiser()
+    cases = [(*toys(10), 1), (*toys(11, 5), 1), (*toys(12), 3)]
+    up, down = (lambda f: F.softplus(-f).mean()), (lambda f: F.softplus(f).mean())
+
+    def play(a_round: Callable) -> Callable:
+        """Rounds as a function: the weights of both networks after them."""
+
+        @functools.wraps(a_round, updated=())
+        def run(generator: nn.Module, critic: nn.Module, real: Tensor, z: Tensor, rounds: int) -> tuple[Tensor, Tensor]:
+            optimise_g, optimise_c = (
+                torch.optim.SGD(n.parameters(), lr=lr) for n, lr in ((generator, 0.4), (critic, 0.3))
+            )
+            for _ in range(rounds):
+                a_round(generator, critic, optimise_g, optimise_c, real, z)
+            return flat(critic), flat(generator)
+
+        return run
+
+    def variant(plan: str, *, clear: str = "cg", of_critic: Callable | None = None, wish: Callable = up) -> Callable:
+        """A round by its plan: c, g the backward passes, C, G the steps, x, y clear the critic's, the generator's gradients.
+
+        In l the critic's fakes are not detached, in k the generator's are; n makes new fakes of the same inputs.
+        """
+
+        def a_round(generator, critic, optimise_g, optimise_c, real, z) -> None:
+            fake = generator(z)
+            judged = of_critic or (lambda on_real, on_fake: up(on_real) + down(on_fake))
+            losses = {
+                "c": lambda x: judged(critic(real), critic(x.detach())), "l": lambda x: judged(critic(real), critic(x)),
+                "g": lambda x: wish(critic(x)), "k": lambda x: wish(critic(x.detach())),
+            }  # fmt: skip
+            done = {"C": optimise_c.step, "G": optimise_g.step, "x": optimise_c.zero_grad, "y": optimise_g.zero_grad}
+            for what in plan:
+                if what in losses:
+                    losses[what](fake).backward(retain_graph=True)
+                elif what == "n":
+                    fake = generator(z)
+                else:
+                    done[what]()
+
+        return play(a_round)
+
+    slips = [
+        Slip("two gradients", "the critic's step follows the sum of two gradients, its own and the one that the generator's loss has left in it: at the fakes they pull in opposite directions.", variant("xycgCG")),
+        Slip("two gradients", "the critic's step follows the sum of its own gradient and one that a loss has left there before.", variant("cCygG")),
+        Slip("the generator's wish", "the critic's own gradient is gone before its step: it moves as the generator's loss wishes, and calls fakes real.", variant("ycxgCG")),
+        Slip("generator polluted", "the critic is right, but the generator's step follows the sum of two gradients: the critic's loss has run on into it.", variant("xylCgG")),
+        Slip("generator polluted", "the critic is right, but the generator's step follows the sum of its own gradient and one that was there before.", variant("xcCgG")),
+        Slip("at the same time", "each network follows its own gradient, but the generator is judged by the critic as it was before its step. The algorithm lets the critic step first.", variant("xcygxcCG")),
+        Slip("generator first", "the generator moves before the critic. The algorithm lets the critic step first.", variant("ygGxcC")),
+        Slip("generator first", "the generator moves before the critic. The algorithm lets the critic step first.", variant("ygGnxcC")),
+        Slip("generator stays", "the critic is right; the generator has not moved.", variant("xcCyk")),
+        Slip("critic stays", "the critic has not moved.", variant("ygG")),
+        Slip("saturating", "the critic is right; the generator's loss is log(1 − D), whose gradient is nearly zero where fakes are bad.", variant("xcCygG", wish=lambda f: -down(f))),
+        Slip("labels swapped", "in the critic's loss data and fakes have changed places.", variant("xcCygG", of_critic=lambda r, f: down(r) + up(f))),
+        Slip("halved", "you averaged the two terms of the critic's loss; they are added.", variant("xcCygG", of_critic=lambda r, f: (up(r) + down(f)) / 2)),
+    ]  # fmt: skip
+    if not callable(student):
+        return attempt(name, student)[1]
+    outputs = ("the critic's weights", "the generator's weights")
+    return compare(name, play(student), variant("xcCygG"), cases, slips, outputs=outputs,
+                   may_change=("critic weights", "generator weights"))  # fmt: skip
+
+
+@check
 def wgan_critic_step(student: Callable) -> Result:
     """Check ``wgan_critic_step(critic, optimiser, generator, real, z, clip)``: one step in place, weights then clipped.
 
     The check looks at the critic's weights after the step and at the generator's gradients, which must be none.
     """
     name = "wgan_critic_step"
-    # The first optimiser of a process imports a good part of PyTorch, which must not run on the student's clock.
-    torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    first_optimiser()
     numbers = stream(2)
     critic, generator = _line(torch.randn(4, generator=numbers) * 0.3), _flat_generator()
     real, z = torch.randn(5, 3, generator=numbers) + 1, torch.randn(5, 2, generator=numbers)
@@ -86,7 +200,7 @@ def wgan_critic_step(student: Callable) -> Result:
             step(critic, torch.optim.SGD(critic.parameters(), lr=0.1), generator, real, z, clip)
             after = [torch.zeros_like(p) if p.grad is None else p.grad for p in generator.parameters()]
             left = sum((a - b).abs().sum() for a, b in zip(after, before, strict=True))
-            return torch.cat([p.detach().flatten() for p in critic.parameters()]), left
+            return flat(critic), left
 
         return run
 
@@ -283,7 +397,9 @@ def relativistic_critic_loss(student: Callable) -> Result:
 @check
 def margin_loss(student: Callable) -> Result:
     """Check ``margin_loss(energy_real (B,), energy_fake (B',), margin) -> scalar``: EBGAN's critic."""
-    real, fake = torch.tensor([0.1, 0.4, 0.2]), torch.tensor([0.3, 1.7, 0.9, 1.1])
+    numbers = stream(13)
+    real = torch.rand(3, generator=numbers)
+    fake = torch.rand(5, generator=numbers) + torch.tensor([0.0, 0.0, 1.1, 1.1, 0.5])  # on both sides of a margin of 1
     cases = [(real, fake, 1.0), (real, fake, 0.2), (real, fake, 5.0)]
 
     slips = [
@@ -309,7 +425,7 @@ def margin_loss(student: Callable) -> Result:
 def pulling_away(student: Callable) -> Result:
     """Check ``pulling_away(codes (B, d)) -> scalar``: mean squared cosine over the pairs of different rows."""
     numbers = stream(8)
-    cases = [(torch.randn(5, 3, generator=numbers) * 3,), (torch.eye(3) * 2 + 0.1,)]
+    cases = [(torch.randn(5, 3, generator=numbers) * 3,), (torch.eye(3) * 2 + torch.rand(3, 3, generator=numbers) / 5,)]
 
     def term(s: Tensor, *, normed=1, diagonal=False, square=True, pairs=True, upper=False) -> Tensor:
         n = len(s)

@@ -2,6 +2,7 @@
 
 import copy
 import io
+import itertools
 
 import numpy as np
 import torch
@@ -19,6 +20,23 @@ def size(n, k, s, p, o):
     return (n - 1) * s - 2 * p + k + o
 
 
+def chained(rule):
+    def painted_sizes(side, layers):
+        sizes = []
+        for layer in layers:
+            sizes.append(side := rule(side, *layer))
+        return sizes
+
+    return painted_sizes
+
+
+def recursive(side, layers):
+    if not layers:
+        return []
+    side = size(side, *layers[0])
+    return [side, *recursive(side, layers[1:])]
+
+
 def init(network, draw=lambda w: nn.init.normal_(w, 0.0, 0.02), scale=lambda w: nn.init.normal_(w, 1.0, 0.02),
          kinds=(nn.Conv2d, nn.ConvTranspose2d, nn.Linear), bias=nn.init.zeros_):  # fmt: skip
     for layer in network.modules():
@@ -34,24 +52,53 @@ def soft(a):
     return F.softplus(a).mean()
 
 
-def step(generator, critic, real, z, optimiser, loss=lambda r, f: soft(-r) + soft(f), zero=True, go=True, detach=True,
-         give=True):  # fmt: skip
-    fake = generator(z)
-    value = loss(critic(real), critic(fake.detach() if detach else fake))
-    if zero:
-        optimiser.zero_grad()
-    value.backward()
-    if go:
-        optimiser.step()
-    return value.detach() if give else None
+def verdict(real, fake):
+    return soft(-real) + soft(fake)
 
 
-def with_generator_step(generator, critic, real, z, optimiser):
-    value = step(generator, critic, real, z, optimiser)
+def step_with(*, modes=(True, True), judged=True, cut=False, zero=True, clear=True, late=False, together=False,
+              old=False, leak=False, of=verdict, wish=lambda f: soft(-f), give=lambda *both: both):  # fmt: skip
+    def dcgan_step(generator, critic, optimise_g, optimise_c, real, z, new_z):
+        generator.train(modes[0])
+        fake = generator(z)
+        seen = fake if leak else fake.detach()
+        scores = critic(torch.cat((real, seen))).chunk(2) if together else (critic(real), critic(seen))
+        loss_c = of(*scores)
+        if zero:
+            optimise_c.zero_grad()
+        if clear:
+            optimise_g.zero_grad()
+        loss_c.backward(retain_graph=True)
+        if not late:
+            optimise_c.step()
+        generator.train(modes[1])
+        critic.train(judged)
+        painted = fake if old else generator(new_z)
+        loss_g = wish(critic(painted.detach() if cut else painted))
+        loss_g.backward()
+        optimise_g.step()
+        if late:
+            optimise_c.step()
+        generator.train()
+        critic.train()
+        return give(loss_c, loss_g)
+
+    return dcgan_step
+
+
+def careless_step(generator, critic, optimise_g, optimise_c, real, z, new_z):
+    generator.eval()
     with torch.no_grad():
-        for p in generator.parameters():
-            p.add_(1.0)
-    return value
+        fake = generator(z)
+    loss_c = verdict(critic(real), critic(fake))
+    optimise_c.zero_grad()
+    loss_c.backward()
+    optimise_c.step()
+    loss_g = soft(-critic(generator(new_z)))
+    optimise_g.zero_grad()
+    loss_g.backward()
+    optimise_g.step()
+    return loss_c.item(), loss_g.item()
 
 
 def fid(a, b, ddof=1, mean=lambda g: g @ g, cross=None, dtype=torch.float64):
@@ -107,35 +154,46 @@ def grown(n, k, s, p, o):
         return nn.ConvTranspose2d(1, 1, k, s, p, o)(torch.zeros(1, 1, n, n)).shape[-1]
 
 
-def step_without_detach(generator, critic, real, z, optimiser):
+def step_without_a_graph(generator, critic, optimise_g, optimise_c, real, z, new_z):
     with torch.no_grad():
         fake = generator(z)
     critic.zero_grad()
-    logits = critic(torch.cat((real, fake)))
-    targets = torch.cat((torch.ones(len(real)), torch.zeros(len(fake))))
-    loss = 2 * F.binary_cross_entropy_with_logits(logits, targets)
+    (on_data := -F.logsigmoid(critic(real)).mean()).backward()
+    (on_fakes := -F.logsigmoid(-critic(fake)).mean()).backward()
+    optimise_c.step()
+    generator.zero_grad()
+    loss = -F.logsigmoid(critic(generator(new_z))).mean()
     loss.backward()
-    optimiser.step()
-    return loss.item()
+    optimise_g.step()
+    return (on_data + on_fakes).item(), loss.item()
 
 
-def step_in_two_parts(generator, critic, real, z, optimiser):
-    optimiser.zero_grad(set_to_none=False)
-    on_data = -F.logsigmoid(critic(real)).mean()
-    on_data.backward()
-    on_fakes = -F.logsigmoid(-critic(generator(z).detach())).mean()
-    on_fakes.backward()
-    optimiser.step()
-    return on_data + on_fakes
+def step_by_grad(generator, critic, optimise_g, optimise_c, real, z, new_z):
+    told = []
+    for network, optimiser, loss_of in (
+        (critic, optimise_c, lambda: gan_critic_loss(critic(real), critic(generator(z).detach()))),
+        (generator, optimise_g, lambda: soft(-critic(generator(new_z)))),
+    ):
+        loss, weights = loss_of(), list(network.parameters())
+        for weight, grad in zip(weights, torch.autograd.grad(loss, weights), strict=True):
+            weight.grad = grad
+        optimiser.step()
+        told.append(loss.detach().numpy())
+    return told
 
 
-def step_by_hand(generator, critic, real, z, optimiser):
-    loss = gan_critic_loss(critic(real), critic(generator(z).data))
-    weights = list(critic.parameters())
-    for weight, grad in zip(weights, torch.autograd.grad(loss, weights), strict=True):
-        weight.grad = grad
-    optimiser.step()
-    return loss.detach().numpy()
+def step_with_a_frozen_critic(generator, critic, optimise_g, optimise_c, real, z, new_z):
+    optimise_c.zero_grad()
+    loss_c = gan_critic_loss(critic(real), critic(generator(z).data))
+    loss_c.backward()
+    optimise_c.step()
+    critic.requires_grad_(False)
+    optimise_g.zero_grad(set_to_none=False)
+    loss_g = F.binary_cross_entropy_with_logits(critic(generator(new_z)), torch.ones(len(new_z)))
+    loss_g.backward()
+    critic.requires_grad_(True)
+    optimise_g.step()
+    return loss_c.double(), loss_g.double()
 
 
 def init_by_name(network):
@@ -215,21 +273,23 @@ def keep_tensor_by_tensor(game):
 
 
 RIGHT = {
-    "output_size": [
-        size,
-        lambda n, k, s, p, o: grown(n, k, s, p, o),
-        lambda n, k, s, p, o: len(range((n - 1) * s + k)) - p - p + o,
-        lambda n, k, s, p, o: torch.tensor((n - 1) * s - 2 * p + k + o),
-        lambda n, k, s, p, o: float(size(n, k, s, p, o)),
-        lambda n, k, s, p, o: np.int64(max(i * s + k for i in range(n)) - 2 * p + o),
+    "painted_sizes": [
+        chained(size),
+        chained(grown),
+        recursive,
+        chained(lambda n, k, s, p, o: len(range((n - 1) * s + k)) - p - p + o),
+        lambda side, layers: torch.tensor(chained(size)(side, layers)),
+        lambda side, layers: np.array(chained(size)(side, layers)),
+        lambda side, layers: list(itertools.accumulate(layers, lambda n, layer: size(n, *layer), initial=side))[1:],
+        chained(lambda n, k, s, p, o: max(i * s + k for i in range(n)) - 2 * p + o),
     ],
     "dcgan_init": [init, init_by_name, init_each, init_in_numpy, lambda net: (init(net), init(net))[0]],
-    "critic_step": [
-        step,
-        lambda *a: step(*a, loss=gan_critic_loss),
-        step_without_detach,
-        step_in_two_parts,
-        step_by_hand,
+    "dcgan_step": [
+        step_with(),
+        step_without_a_graph,
+        step_by_grad,
+        step_with_a_frozen_critic,
+        lambda *a: step_with(of=gan_critic_loss, give=lambda c, g: [c.item(), g.item()])(*a),
     ],
     "frechet": [
         lambda a, b: fid(a, b),
@@ -250,16 +310,19 @@ RIGHT = {
 
 
 WRONG = {
-    "output_size": {
-        "ordinary convolution": lambda n, k, s, p, o: (n + 2 * p - k) // s + 1,
-        "n for n - 1": lambda n, k, s, p, o: n * s - 2 * p + k + o,
-        "padding once": lambda n, k, s, p, o: (n - 1) * s - p + k + o,
-        "padding added": lambda n, k, s, p, o: (n - 1) * s + 2 * p + k + o,
-        "no kernel": lambda n, k, s, p, o: (n - 1) * s - 2 * p + 1 + o,
-        "no output padding": lambda n, k, s, p, o: (n - 1) * s - 2 * p + k,
-        "n times stride": lambda n, k, s, p, o: n * s,
-        "differs": lambda n, k, s, p, o: (n - 1) * s + k - 2 * p + o - 1,
-        "returns a str": lambda n, k, s, p, o: "8",
+    "painted_sizes": {
+        "ordinary convolution": chained(lambda n, k, s, p, o: (n + 2 * p - k) // s + 1),
+        "n for n - 1": chained(lambda n, k, s, p, o: n * s - 2 * p + k + o),
+        "padding once": chained(lambda n, k, s, p, o: (n - 1) * s - p + k + o),
+        "padding added": chained(lambda n, k, s, p, o: (n - 1) * s + 2 * p + k + o),
+        "no kernel": chained(lambda n, k, s, p, o: (n - 1) * s - 2 * p + 1 + o),
+        "no output padding": chained(lambda n, k, s, p, o: (n - 1) * s - 2 * p + k),
+        "n times stride": chained(lambda n, k, s, p, o: n * s),
+        "not chained": lambda side, layers: [size(side, *layer) for layer in layers],
+        "the start too": lambda side, layers: [side, *chained(size)(side, layers)],
+        "the last alone": lambda side, layers: chained(size)(side, layers)[-1],
+        "differs": chained(lambda n, k, s, p, o: size(n, k, s, p, o) - 1),
+        "returns a str": lambda side, layers: "8, 16",
     },
     "dcgan_init": {
         "constant": lambda net: init(net, draw=lambda w: nn.init.constant_(w, 0.02)),
@@ -276,24 +339,23 @@ WRONG = {
         "mean": lambda net: init(net, draw=lambda w: nn.init.normal_(w, 0.02, 0.02)),
         "scales of the batch norm have": lambda net: init(net, scale=lambda w: nn.init.normal_(w, 1.0, 0.1)),
     },
-    "critic_step": {
-        "weights changed": with_generator_step,
-        "no detach": lambda *a: step(*a, detach=False),
-        "the loss: you return nothing": lambda *a: step(*a, give=False),
-        "labels swapped": lambda *a: step(*a, loss=lambda r, f: soft(r) + soft(-f)),
-        "gradients not cleared": lambda *a: step(*a, zero=False),
-        "no step": lambda *a: step(*a, go=False),
-        "halved": lambda *a: step(*a, loss=lambda r, f: (soft(-r) + soft(f)) / 2),
-        "sum for mean": lambda *a: step(*a, loss=lambda r, f: F.softplus(-r).sum() + F.softplus(f).sum()),
-        "sigmoid twice": lambda *a: step(*a, loss=lambda r, f: soft(-r.sigmoid()) + soft(f.sigmoid())),
-        "fakes only": lambda *a: step(*a, loss=lambda r, f: soft(f)),
-        "data only": lambda *a: step(*a, loss=lambda r, f: soft(-r)),
-        "generator's loss": lambda *a: step(*a, loss=lambda r, f: soft(-f)),
-        "the loss is wrong": lambda *a: -step(*a),
-        "the discriminator's weights after the step are wrong|is wrong": lambda *a: (step(*a), step(*a))[0],
-        "input changed": lambda g, c, real, z, o: step(g, c, real.add_(0), z.mul_(2).div_(3).mul_(1.5), o),
-        "training mode": lambda g, c, *a: step(g.eval(), c, *a),
-        "frozen": lambda g, c, *a: step(g.requires_grad_(False), c, *a),
+    "dcgan_step": {
+        "evaluation mode": [careless_step, step_with(modes=(False, False))],
+        "two generators": [step_with(modes=(False, True)), step_with(modes=(True, False))],
+        "critic's mode": step_with(judged=False),
+        "one batch": step_with(together=True),
+        "generator stays": step_with(cut=True),
+        "old pictures": step_with(old=True),
+        "two gradients": [step_with(late=True), step_with(zero=False)],
+        "generator polluted": [step_with(clear=False), step_with(leak=True)],
+        "saturating": step_with(wish=lambda f: -soft(f)),
+        "labels swapped": step_with(of=lambda r, f: soft(r) + soft(-f)),
+        "halved": step_with(of=lambda r, f: verdict(r, f) / 2),
+        "the generator's loss is wrong": step_with(give=lambda c, g: (c, -g)),
+        "the discriminator's loss: you return nothing": step_with(give=lambda *both: None),
+        "is wrong|are wrong": lambda *a: (step_with()(*a), step_with()(*a))[0],
+        "training mode": lambda g, c, *a: (step_with()(g, c, *a), g.eval())[0],
+        "frozen": lambda g, c, *a: (step_with()(g, c, *a), c.requires_grad_(False))[0],
     },
     "frechet": {
         "no root": lambda a, b: fid(a, b, cross=lambda s, t: 2 * (s @ t).trace()),

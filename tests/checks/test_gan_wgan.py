@@ -1,5 +1,8 @@
 """The tables of Part F."""
 
+import math
+
+import numpy as np
 import torch
 from checks import table
 from torch import nn
@@ -191,7 +194,139 @@ def relativistic_by_logaddexp(critic, real, fake, gamma):
     return pairs + gamma / 2 * (square_norm(critic, real) + square_norm(critic, fake)).mean()
 
 
+def round_with(*, order="critic first", shown=lambda x: x.detach(), wished=lambda x: x, clear=(True, True), late=False,
+               verdict=losses.gan_critic_loss, wish=losses.gan_generator_loss):  # fmt: skip
+    def gan_round(generator, critic, optimise_g, optimise_c, real, z):
+        def of_critic():
+            if clear[0]:
+                optimise_c.zero_grad()
+            verdict(critic(real), critic(shown(generator(z)))).backward()
+            if not late:
+                optimise_c.step()
+
+        def of_generator():
+            if clear[1]:
+                optimise_g.zero_grad()
+            wish(critic(wished(generator(z)))).backward()
+            optimise_g.step()
+
+        for act in (of_critic, of_generator) if order == "critic first" else (of_generator, of_critic):
+            act()
+        if late:
+            optimise_c.step()
+
+    return gan_round
+
+
+def tidy_round(generator, critic, optimise_g, optimise_c, real, z):
+    fake = generator(z)
+    optimise_c.zero_grad()
+    optimise_g.zero_grad()
+    losses.gan_critic_loss(critic(real), critic(fake.detach())).backward()
+    losses.gan_generator_loss(critic(fake)).backward()
+    optimise_c.step()
+    optimise_g.step()
+
+
+def round_of_grads(generator, critic, optimise_g, optimise_c, real, z):
+    def move(network, optimiser, loss):
+        for weight, grad in zip(
+            network.parameters(), torch.autograd.grad(loss, list(network.parameters())), strict=True
+        ):
+            weight.grad = grad
+        optimiser.step()
+
+    fake = generator(z)
+    move(critic, optimise_c, losses.gan_critic_loss(critic(real), critic(fake.detach())))
+    move(generator, optimise_g, losses.gan_generator_loss(critic(fake)))
+
+
+def round_with_a_frozen_critic(generator, critic, optimise_g, optimise_c, real, z):
+    with torch.no_grad():
+        fake = generator(z)
+    scores = critic(torch.cat((real, fake)))
+    critic.zero_grad()
+    F.binary_cross_entropy_with_logits(
+        scores, torch.cat((torch.ones(len(real)), torch.zeros(len(z)))), reduction="sum"
+    ).div(len(real)).backward()
+    optimise_c.step()
+    critic.requires_grad_(False)
+    generator.zero_grad()
+    bce(critic(generator(z)), 1.0).backward()
+    critic.requires_grad_(True)
+    optimise_g.step()
+
+
+def round_cleared_at_the_end(generator, critic, optimise_g, optimise_c, real, z):
+    for optimiser in (optimise_c, optimise_g):
+        optimiser.zero_grad(set_to_none=False)
+    fake = generator(z)
+    loss = bce(critic(real), 1.0) + bce(critic(fake.detach()), 0.0)
+    loss.backward()
+    optimise_c.step()
+    (-F.logsigmoid(critic(fake))).mean().backward()
+    optimise_g.step()
+    optimise_c.zero_grad()
+    return loss.item()
+
+
+def round_at_once(generator, critic, optimise_g, optimise_c, real, z):
+    """Both gradients before both steps."""
+    fake = generator(z)
+    wish = torch.autograd.grad(losses.gan_generator_loss(critic(fake)), list(generator.parameters()))
+    optimise_c.zero_grad()
+    losses.gan_critic_loss(critic(real), critic(fake.detach())).backward()
+    for weight, grad in zip(generator.parameters(), wish, strict=True):
+        weight.grad = grad
+    optimise_c.step()
+    optimise_g.step()
+
+
+def round_cleared_between(generator, critic, optimise_g, optimise_c, real, z):
+    fake = generator(z)
+    optimise_g.zero_grad()
+    losses.gan_critic_loss(critic(real), critic(fake.detach())).backward()
+    optimise_c.zero_grad()
+    losses.gan_generator_loss(critic(fake)).backward()
+    optimise_c.step()
+    optimise_g.step()
+
+
+def round_through_both(generator, critic, optimise_g, optimise_c, real, z):
+    fake = generator(z)
+    optimise_c.zero_grad()
+    optimise_g.zero_grad()
+    losses.gan_critic_loss(critic(real), critic(fake)).backward(retain_graph=True)
+    optimise_c.step()
+    losses.gan_generator_loss(critic(fake)).backward()
+    optimise_g.step()
+
+
+def frozen_round(generator, critic, *rest):
+    critic.requires_grad_(True)
+    round_with()(generator, critic, *rest)
+    critic.requires_grad_(False)
+
+
 RIGHT = {
+    "best_discriminator": [
+        lambda p, q, w: torch.sigmoid(p - q - math.log(w)),
+        lambda p, q, w: 1 / (1 + torch.exp(math.log(w) + q - p)),
+        lambda p, q, w: (p - torch.logaddexp(p, q + math.log(w))).exp(),
+        lambda p, q, w: torch.stack((p, q + math.log(w))).softmax(0)[0],
+        lambda p, q, w: 1 - torch.sigmoid(math.log(w) + q.double() - p.double()),
+        lambda p, q, w: np.exp(p.numpy() - np.logaddexp(p.numpy(), q.numpy() + np.log(w))),
+        lambda p, q, w: [
+            1 / (1 + w * math.exp(min(b - a, 600.0))) for a, b in zip(p.tolist(), q.tolist(), strict=True)
+        ],
+    ],
+    "gan_round": [
+        round_with(),
+        round_of_grads,
+        round_with_a_frozen_critic,
+        round_cleared_at_the_end,
+        lambda *a: round_with(verdict=lambda r, f: bce(r, 1.0) + bce(f, 0.0), wish=lambda f: bce(f, 1.0))(*a),
+    ],
     "discriminator_loss": [
         losses.gan_critic_loss,
         lambda r, f: F.softplus(-r).mean() + F.softplus(f).mean(),
@@ -246,6 +381,45 @@ RIGHT = {
 
 
 WRONG = {
+    "best_discriminator": {
+        "turned": lambda p, q, w: torch.sigmoid(q + math.log(w) - p),
+        "weight forgotten": lambda p, q, w: torch.sigmoid(p - q),
+        "weight on the data": [
+            lambda p, q, w: torch.sigmoid(p - q + math.log(w)),
+            lambda p, q, w: torch.sigmoid(p - q) / w,
+        ],
+        "logit": lambda p, q, w: p - q - math.log(w),
+        "ratio": lambda p, q, w: torch.exp(p - q) / w,
+        "logarithm of D": lambda p, q, w: p - torch.logaddexp(p, q + math.log(w)),
+        "logarithms for densities": lambda p, q, w: p / (p + w * q),
+        "a logarithm's weight": [
+            lambda p, q, w: torch.stack((p, w * q)).softmax(0)[0],
+            lambda p, q, w: torch.sigmoid(p - q - w),
+        ],
+        "overflow": lambda p, q, w: p.exp() / (p.exp() + w * q.exp()),
+        "input changed": lambda p, q, w: torch.sigmoid(p.sub_(q) - math.log(w)),
+        "shape": lambda p, q, w: torch.sigmoid(p - q - math.log(w)).mean(),
+    },
+    "gan_round": {
+        "two gradients": [tidy_round, round_with(clear=(False, True))],
+        "the generator's wish": round_cleared_between,
+        "generator polluted": [round_through_both, round_with(clear=(True, False))],
+        "at the same time": round_at_once,
+        "generator first": round_with(order="generator first"),
+        "generator stays": round_with(wished=lambda x: x.detach()),
+        "critic stays": lambda g, c, og, oc, real, z: round_with(order="generator first")(
+            g, c, og, torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.0), real, z
+        ),
+        "saturating": round_with(wish=lambda f: -F.softplus(f).mean()),
+        "labels swapped": round_with(verdict=lambda r, f: losses.gan_critic_loss(f, r)),
+        "halved": round_with(verdict=lambda r, f: losses.gan_critic_loss(r, f) / 2),
+        "is wrong|are wrong": [
+            round_with(late=True, clear=(True, False)),
+            lambda *a: (round_with()(*a), round_with()(*a))[0],
+        ],
+        "frozen": frozen_round,
+        "training mode": lambda g, c, *a: round_with()(g.eval(), c, *a),
+    },
     "discriminator_loss": {
         "sign": lambda r, f: -bce(r, 1.0) - bce(f, 0.0),
         "labels swapped": lambda r, f: bce(r, 0.0) + bce(f, 1.0),

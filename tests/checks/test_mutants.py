@@ -19,7 +19,6 @@ WITH_GRADIENT = {
     "contrastive_loss",
     "label_energy",
     "joint_energy",
-    "conditional_energy",
     "joint_loss",
     "straight_through",
     "gumbel_softmax",
@@ -36,7 +35,8 @@ WITH_GRADIENT = {
     "pair_energy",
     "second_stage_loss",
     "wgan_critic_step",
-    "critic_step",
+    "gan_round",
+    "dcgan_step",
 }
 
 
