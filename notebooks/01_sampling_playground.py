@@ -721,7 +721,7 @@ record("temperatures", rows)
 # ```
 # *Goal: write the test that makes a sampler exact. About 15 minutes, 2 points.*
 #
-# Return $\log r$ of {eq}`eq-s-mala`, one number a chain. Use `gradient(energy, x)`.
+# Return $\log r$ of {eq}`eq-s-mala`, one number a chain. Use `gradient(energy, x)`. Leave the arguments as they were.
 
 
 # %% tags=["exercise"]
@@ -1774,7 +1774,7 @@ say(
 # *Goal: collect an importance weight along a path of temperatures. About 10 minutes, 1 point.*
 #
 # Row $t$ of `log_ratio`, counted from 0, holds $-E(x_t) - \log p_0(x_t)$ of $B$ chains. Return $\log w$ of {eq}`eq-s-ais`. The $\beta$ need
-# not be evenly spaced.
+# not be evenly spaced. Leave the arguments as they were.
 
 
 # %% tags=["exercise"]

@@ -24,7 +24,7 @@
 # ```{admonition} What you will learn
 # - how MALA's acceptance test works on images, and what keeping pixels in a box does to it (A3);
 # - how far a sampler *can* carry a pixel, worked out before any training (A4);
-# - why a batch norm can make a contrastive loss exactly zero for every network weight (A1, A2, A8);
+# - why a batch norm can make a contrastive loss exactly zero for every network weight, and its sampler a random walk (A1, A2, A8);
 # - which measurements tell a collapsed energy from a good one, since the loss does not (A8);
 # - which ingredients turn noise into faces, most of them left out in turn (A7, A8).
 # ```
@@ -245,8 +245,8 @@ say(
 # ```
 # *Goal: decide for each chain of a batch by itself, also where a ratio is no number. About 10 minutes, 2 points.*
 #
-# Write line 3. `log_ratio` is $(B,)$ and may hold NaN, which means "reject". `u` is given, so that the check can be
-# exact. A rejected image must come back bit for bit.
+# Write line 3 of {prf:ref}`alg-mala-images`. `log_ratio` is $(B,)$ and may hold NaN, which means "reject". `u` is given, so that the check can be
+# exact. A rejected image must come back bit for bit. Leave the arguments as they were.
 
 
 # %% tags=["exercise"]
@@ -323,18 +323,21 @@ height_error = abs(sum(heights[-20:]) / len(heights[-20:]) / (n_dims / 2) - 1)
 record("metropolis_height_error", height_error)
 
 # %% tags=["hide-input"]
-fig, axes = plt.subplots(1, 2, figsize=(9, 2.9), gridspec_kw={"width_ratios": (1, 1.1)})  # fmt: skip
+fig, axes = plt.subplots(1, 2, figsize=(9, 2.9), gridspec_kw={"width_ratios": (1, 1.5)})  # fmt: skip
 axes[0].plot(heights, label="your chains, mean of 16")
 axes[0].axhline(n_dims / 2, color="black", lw=0.8, ls=":", label="D/2")
 axes[0].set(
-    yscale="log", xlabel="step", ylabel="energy (nats)", title="From noise into the bowl"
+    yscale="log",
+    xlabel="step",
+    ylabel="energy (nats)",
+    title="From noise into the bowl",
 )
 axes[0].legend()
-shown = [round(i * settings.test_steps / 9) for i in range(10)]
+shown = [0, *(round(settings.test_steps * 2.0**-k) for k in range(6, -1, -1))]
 image_grid(
-    torch.cat((torch.stack(states)[shown, 0], torch.stack(states)[shown, 1])).clamp(-1, 1),
-    f"Two of them, every {settings.test_steps / 9:.0f}th state ({data_title})",
-    columns=10,
+    torch.stack([states[k][:4] for k in shown], 1).flatten(0, 1).clamp(-1, 1),
+    f"Four of them after {', '.join(map(str, shown))} steps",
+    columns=len(shown),
     ax=axes[1],
 )
 say(
@@ -400,8 +403,8 @@ def make_kernel(name):
 # ```
 # *Goal: say how far a sampler can carry a pixel, before running it. About 10 minutes, 1 point.*
 #
-# A Langevin chain at temperature 1 adds $\sqrt{2\eta_t}\,\xi_t$ at step $t = 1, \dots, n$. Return the standard
-# deviation of what a pixel has gained after all $n$ steps, for any schedule `schedule(t, n_steps)`.
+# Return the standard deviation of what the noise has added to a pixel after $n$ steps. A Langevin chain at temperature 1 adds
+# $\sqrt{2\eta_t}\,\xi_t$ at step $t = 1, \dots, n$, and $\eta_t$ is `schedule(t, n_steps)`, for any schedule.
 
 
 # %% tags=["exercise"]
@@ -589,8 +592,8 @@ record("written_largest_loss", largest)
 # ```
 # *Goal: predict what a network says of a batch without showing it one. About 10 minutes, 2 points.*
 #
-# You get a ten-layer network with batch norms, and no images. Return the mean energy that it gives to a batch in training mode, a single number: the mean over the batch, whichever
-# batch that is. Do not run the network, and leave it as it was.
+# Return the mean energy that a ten-layer network with batch norms gives to a batch in training mode: a single number, whichever batch that is. You get the network,
+# and no images. Do not run the network, and leave it as it was.
 
 
 # %% tags=["exercise"]
@@ -633,13 +636,19 @@ checks.predicted_mean(predicted_mean)
 network = copy.deepcopy(written_runs[5][0].module.energy).train()
 faces = to_float(test_images.images[:32])
 uniform = UniformStart(event_shape).draw(32, generator=torch.Generator().manual_seed(seed + 4))  # fmt: skip
-predicted = float(predicted_mean(network))
+with torch.no_grad():
+    predicted = float(predicted_mean(network))
 means = {
     name: network(x).mean().item()
     for name, x in {"faces": faces, "upside down": faces.flip(-2), "uniform noise": uniform, "all black": -torch.ones_like(faces)}.items()
 }  # fmt: skip
 table(
-    [{"batch of 32": "any, as you predicted", "mean energy": f"{predicted:.6f}"}]
+    [
+        {
+            "batch of 32": "any, as you predicted",
+            "mean energy": f"{predicted:.6f}",
+        }
+    ]
     + [{"batch of 32": k, "mean energy": f"{v:.6f}"} for k, v in means.items()],
     "Predicted, then run",
 )
@@ -709,7 +718,9 @@ for (upper, lower), (name, (accepted, heights, moved)) in zip(axes.T, four.items
     upper.set_ylim(middle - half, middle + half)
     upper.set_title(f"{name}: {accepted.double().mean():.0%} accepted", fontsize=10)  # fmt: skip
     lower.plot(range(1, len(mean) + 1), moved.mean(1))
-    lower.set(xlabel="step", ylim=(0, 1.1 * max(float(moved.mean(1).max()), 1e-3)))
+    lower.set(
+        xlabel="step", ylim=(0, 1.1 * max(float(moved.mean(1).max()), 1e-3))
+    )
 axes[0, 0].set_ylabel("mean energy")
 axes[1, 0].set_ylabel("mean squared\ndistance")
 _ = fig.suptitle("Four samplers, one of them a random walk")
@@ -720,9 +731,9 @@ _ = fig.suptitle("Four samplers, one of them a random walk")
 # ```
 # *Goal: tell a random walk from a chain that has settled, when acceptance and energy cannot. About 20 minutes, 3 points.*
 #
-# All three arguments have $K$ rows, one a step, and $B$ columns, one a chain: `accepted` is boolean, `energies` in nats, and `moved` is the mean squared distance from
-# the start, over the pixels. Return the place of the diagnosis in `KINDS`, a whole number from 0 to 3. The check has
-# chains of many lengths and step sizes, so a fixed distance will not do as a border. Not all arguments help.
+# Return which of the four `KINDS` a sampler is, from its traces: a whole number from 0 to 3. All three arguments have $K$ rows, one a step, and $B$ columns, one a
+# chain: `accepted` is boolean, `energies` in nats, and `moved` is the mean squared distance from the start, over the pixels. The check has
+# chains of many lengths and step sizes, so a fixed distance will not do as a border. Not all arguments help. Leave them as they were.
 
 
 # %% tags=["exercise"]
@@ -862,8 +873,8 @@ def auroc_by_pairs(energy_in, energy_out):
 checks.auroc_by_pairs(auroc_by_pairs)
 
 # %% [markdown]
-# **What have the three pinned networks learnt?** In evaluation mode nothing is pinned. Here is your number for held-out faces against four kinds of outliers; a network that knows
-# nothing has ½.
+# **What have the three pinned networks learnt?** In evaluation mode nothing is pinned. Here is your number for held-out faces against four kinds of outliers. At ½ an energy says
+# nothing, and below ½ it has the matter upside down.
 
 # %% tags=["hide-input"]
 inside = to_float(test_images.images[:64])
@@ -884,12 +895,20 @@ for name, model in judged.items():
         row[kind] = f"{float(auroc_by_pairs(data_energy, other)):.3f}"
         off = max(off, abs(float(auroc_by_pairs(data_energy, other)) - auroc(data_energy, other)))  # fmt: skip
     rows.append(row)
-table(rows, f"Your AUROC, {len(inside)} held-out faces of {data_title} against as many of each")
-say(f"The package's `auroc`, which counts by ranks, differs from yours by {off:.0e} at most. From here on it counts.")
+table(
+    rows,
+    f"Your AUROC, {len(inside)} held-out faces of {data_title} against as many of each",
+)
+say(
+    f"The package's `auroc`, which counts by ranks, differs from yours by {off:.1g} at most. From here on it counts."
+)
 record("auroc_by_hand", rows)
 record("auroc_gap", off)
 
 # %% [markdown]
+# No gradient but rounding errors has ever reached the weights of the first three. Whatever their rows show, to the right side or the wrong one, comes from the random weights that
+# they began with (the same for all three) and from the averages that their batch norms have stored.
+#
 # For the third we need a distance between sets of pictures. As in Part B it is a {term}`Fréchet distance`
 # {cite}`heusel2017fid`, here in the features of the `cifar_classifier`, a small network that the workbook trained on
 # CIFAR-10 photographs. It never saw a cartoon, but it knows colours, edges and textures. Numbers compare only with the
