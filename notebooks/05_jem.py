@@ -114,25 +114,25 @@ settings = choose(
         data="digits", judge="digit_classifier", outliers=("fashion_mnist", "persian_digits"), width=8, resnet=None,
         batch_size=32, classifier_steps=250, flip=False, crop=0,
         train_steps=240, chain_steps=6, lr=1e-3, warmup=20, capacity=256, looks=4,
-        study_steps=15, study_looks=3, study_n=64, seeds=1, rescue_steps=30,
+        hand_steps=30, study_steps=15, study_looks=3, study_n=64, seeds=1, rescue_steps=30,
         n_eval=150, per_class=8, sample_steps=20, n_outliers=100, n_attack=40, attack_steps=8, resamples=20,
     ),
     laptop=dict(
         data="mnist", judge="digit_classifier", outliers=("fashion_mnist", "persian_digits"), width=16, resnet=None,
         batch_size=64, classifier_steps=1800, flip=False, crop=0,
         train_steps=10_000, chain_steps=10, lr=5e-4, warmup=100, capacity=4096, looks=6,
-        study_steps=800, study_looks=8, study_n=500, seeds=3, rescue_steps=300,
+        hand_steps=150, study_steps=800, study_looks=8, study_n=500, seeds=3, rescue_steps=300,
         n_eval=2000, per_class=100, sample_steps=40, n_outliers=2000, n_attack=500, attack_steps=20, resamples=200,
     ),
     full=dict(
         data="cifar10", judge="cifar_classifier", outliers=("celeba", "bitmoji"), width=None, resnet=(64, 128, 256, 512),
         batch_size=64, classifier_steps=16_000, flip=True, crop=4,
         train_steps=120_000, chain_steps=10, lr=1e-4, warmup=1000, capacity=10_000, looks=8,
-        study_steps=6000, study_looks=12, study_n=1000, seeds=3, rescue_steps=1000,
+        hand_steps=150, study_steps=6000, study_looks=12, study_n=1000, seeds=3, rescue_steps=1000,
         n_eval=10_000, per_class=500, sample_steps=60, n_outliers=5000, n_attack=1000, attack_steps=40, resamples=200,
     ),
     smoke=dict(  # in tests: every line runs, nothing is learnt
-        classifier_steps=20, train_steps=12, study_steps=3, rescue_steps=8, n_eval=80, per_class=4,
+        classifier_steps=20, train_steps=12, hand_steps=3, study_steps=3, rescue_steps=8, n_eval=80, per_class=4,
         sample_steps=5, n_outliers=40, n_attack=10, attack_steps=3, resamples=5,
     ),
 )  # fmt: skip
@@ -293,7 +293,10 @@ say(
 # ```{exercise-start} The energy of a picture
 # :label: ex-joint-energy
 # ```
-# Return $E(x)$ of {eq}`eq-jem-marginal` for a batch of logits. Large logits must not overflow.
+# *Goal: read an energy off the logits of any classifier. About 5 minutes, 1 point.*
+#
+# Return $E(x)$ of {eq}`eq-jem-marginal` for a batch of logits. Large logits must not overflow, and a gradient must flow back to
+# the logits: soon a chain will follow it.
 
 
 # %% tags=["exercise"]
@@ -328,15 +331,22 @@ def joint_energy(logits):
 checks.joint_energy(joint_energy)
 
 # %% [markdown]
-# ```{exercise-start} The energy of a picture with its label
-# :label: ex-conditional-energy
+# **So what does a classifier's $E(x)$ say?** The other way round: suppose you may choose it. You have a trained classifier, you like its
+# $p(y \mid x)$, and for every picture somebody names an energy.
+
+# %% [markdown]
+# ```{exercise-start} What the softmax cannot see
+# :label: ex-unseen-energy
 # ```
-# Return $E(x_b, y_b)$ of {eq}`eq-jem-joint` for each row $b$. To sample sevens, a chain goes down $E(x, 7)$.
+# *Goal: change the density of a classifier and leave every one of its answers as it is. About 10 minutes, 2 points.*
+#
+# Return logits that give every picture the same $p(y \mid x)$ as the given ones, and exactly the wanted energy $E(x)$ of
+# {eq}`eq-jem-marginal`. There is only one such set of logits. They may lie hundreds of nats apart.
 
 
 # %% tags=["exercise"]
-def conditional_energy(logits, labels):
-    """Logits (B, K) and labels (B,) -> energies (B,)."""
+def with_energies(logits, energies):
+    """Logits (B, K) and wanted energies (B,) -> logits (B, K)."""
     raise NotImplementedError
 
 
@@ -345,16 +355,17 @@ def conditional_energy(logits, labels):
 # ```
 
 # %% [markdown] tags=["solution"]
-# ```{solution-start} ex-conditional-energy
+# ```{solution-start} ex-unseen-energy
 # :class: dropdown
 # ```
-# One entry a row. The cross-entropy of a row is *not* this energy: it is $E(x, y) - E(x)$.
+# The same number may be added to all logits of a picture; softmax cancels it. First add $E(x)$ as it is: the logits become
+# $\log p(y \mid x)$, whose logsumexp is zero. Then subtract the energy that is wanted.
 
 
 # %% tags=["solution"]
-def conditional_energy(logits, labels):
-    """Logits (B, K) and labels (B,) -> energies (B,)."""
-    return -logits.gather(1, labels[:, None]).squeeze(1)
+def with_energies(logits, energies):
+    """Logits (B, K) and wanted energies (B,) -> logits (B, K)."""
+    return logits.log_softmax(1) - energies[:, None]
 
 
 # %% [markdown] tags=["solution"]
@@ -362,14 +373,61 @@ def conditional_energy(logits, labels):
 # ```
 
 # %% tags=["check"]
-checks.conditional_energy(conditional_energy)
+checks.with_energies(with_energies)
+
+# %% [markdown]
+# **What does this cost the classifier?** Your function gives it three other energies: every energy turned round, one energy for all
+# pictures, and one that holds noise for likelier than any digit. We measure what a classifier is judged by, and beside it how well $E(x)$ tells test
+# images from noise: the AUROC, the chance that noise has the higher energy. (The {term}`ECE` measures whether its confidence is honest; more of it
+# below.)
+
+# %%
+noise = UniformStart(shape).draw(min(500, n_test), generator=torch.Generator().manual_seed(seed))  # fmt: skip
+f_test, f_noise = (
+    logits_of(classifier, test_images),
+    logits_of(classifier, noise),
+)
+e_test, e_noise = joint_energy(f_test), joint_energy(f_noise)
+wishes = {
+    "as trained": (e_test, e_noise),
+    "turned round": (-e_test, -e_noise),
+    "one for all": (torch.zeros_like(e_test), torch.zeros_like(e_noise)),
+    "noise is likeliest": (e_test, (e_test.min() - 1).expand_as(e_noise)),
+}
+rows = []
+for name, (want, want_noise) in wishes.items():
+    f, g = with_energies(f_test, want), with_energies(f_noise, want_noise)
+    inside, outside = (joint_energy(v).round(decimals=6) for v in (f, g))
+    rows.append(
+        {
+            "energy": name,
+            "accuracy": f"{(f.argmax(1) == test_images.labels).double().mean():.4%}",
+            "cross-entropy (nats)": f"{F.cross_entropy(f, test_images.labels):.6f}",
+            "ECE (%)": f"{100 * reliability(f, test_images.labels).ece:.4f}",
+            "mean E, test images": f"{inside.mean():.2f}",
+            "mean E, noise": f"{outside.mean():.2f}",
+            "AUROC of E(x)": f"{auroc(inside, outside):.3f}",
+        }
+    )
+record("unseen_energy", rows)
+table(rows, f"One classifier with four energies ({test_images.title}, {len(noise)} pictures of noise)")  # fmt: skip
+
+# %% [markdown]
+# Accuracy, cross-entropy and calibration are the same to the last digit, and the energy says whatever was ordered. So the training that made this
+# classifier cannot have preferred one of the four: its loss does not see the difference. The energy that a plain classifier ends with is left over
+# from where its weights began and which way the optimiser went. That is why a plain classifier is no density, and why the second aim below is needed.
 
 # %% [markdown]
 # **Does a plain classifier already know what digits look like?** It has an energy, whether anybody trained it or not. So
 # we ask it: chains go down $E(x)$ from real test pictures and from noise.
 
+
 # %%
-plain = JointEnergy(classifier, shape)
+def plain(x):
+    """Pictures (B, C, H, W) -> E(x) of the classifier, by your function."""
+    return joint_energy(classifier(x))
+
+
 stream = torch.Generator().manual_seed(seed)
 places = {
     "real": to_float(test_images.images[:20]),
@@ -386,7 +444,7 @@ for name, chain in fallen.items():
     )
 real_level = plain(places["real"]).mean().item()
 made_level = fallen["noise"].energy[-1].mean().item()
-made_sure = plain.classifier(fallen["noise"].x).softmax(1).amax(1).mean().item()
+made_sure = classifier(fallen["noise"].x).softmax(1).amax(1).mean().item()
 say(
     f"Real pictures have a mean energy of {real_level:.1f}. The chains from noise end at {made_level:.1f}, "
     + (
@@ -397,6 +455,11 @@ say(
     + f"It is {made_sure:.1%} sure, on average, which class they are. Cross-entropy never asked for anything else."
 )
 record("plain_gap", real_level - made_level)
+with torch.no_grad():
+    gap = (plain(places["real"]) - JointEnergy(classifier, shape)(places["real"])).abs().max().item()  # fmt: skip
+say(
+    f"The chains went down **your** `joint_energy`. The package's `JointEnergy`, which takes over below, differs from it by {gap:.0e} at most."
+)
 
 # %% [markdown]
 # ## Two aims, one loss (D2, D3)
@@ -425,7 +488,10 @@ record("plain_gap", real_level - made_level)
 # ```{exercise-start} The joint loss
 # :label: ex-joint-loss
 # ```
-# Write {eq}`eq-jem-loss` for the logits of data and of finished chains. All bars are means over the batch.
+# *Goal: train one network for two aims. About 10 minutes, 2 points.*
+#
+# Write {eq}`eq-jem-loss` for the logits of data and of finished chains. All bars are means over the batch. Training follows the gradient of your
+# result: it must reach the logits of the data, by both terms, and those of the chains. You will train with it below.
 
 
 # %% tags=["exercise"]
@@ -482,6 +548,8 @@ checks.joint_loss(joint_loss)
 # ```{exercise-start} Draws from class Gaussians
 # :label: ex-gaussian-starts
 # ```
+# *Goal: draw from a Gaussian whose pixels know of each other. About 15 minutes, 2 points.*
+#
 # Row $b$ of the result is $\mu_y + L_y z_b$ for $y$ = `wanted[b]`, where $L_y L_y^\top = \Sigma_y + \text{jitter} \cdot I$
 # is a Cholesky factorisation and $\Sigma_y$ the covariance of the class's images as `torch.cov` computes it.
 
@@ -524,6 +592,9 @@ def gaussian_starts(images, labels, wanted, z, jitter):
 # %% tags=["check"]
 checks.gaussian_starts(gaussian_starts)
 
+# %% [markdown]
+# **What does a class's Gaussian look like?** Your function draws ten starts of each class, clamped to $[-1, 1]$. The package draws with the same $z$.
+
 # %%
 gaussians = GaussianStart.fit(train_images.images, train_images.labels)
 n_classes = len(train_images.classes)
@@ -540,12 +611,29 @@ def seen_as(images):
 
 
 stream = torch.Generator().manual_seed(seed + 1)
+hundred = asked(10)
+z = torch.randn((len(hundred), math.prod(shape)), generator=stream)
+flat = to_float(train_images.images).flatten(1)
+own_starts = gaussian_starts(flat, train_images.labels, hundred, z, 1e-4)
+own_starts = (
+    torch.as_tensor(own_starts).float().clamp(-1, 1).reshape(-1, *shape)
+)
+image_grid(to_uint8(own_starts[: 5 * n_classes]), f"Your class Gaussians, no network: column k is class k\n({train_images.title})",
+           columns=n_classes, width=6)  # fmt: skip
+stream = torch.Generator().manual_seed(seed + 1)
+theirs = gaussians.draw(len(hundred), labels=hundred, generator=stream)
+say(
+    f"Your draws and the package's differ by {(own_starts - theirs).abs().max():.0e} at most: rounding. `GaussianStart` goes on from here; your hundred "
+    "draws will be the first chains of a training further down."
+)
+record("starts_gap", (own_starts - theirs).abs().max().item())
+
+# %%
+stream = torch.Generator().manual_seed(seed + 1)
 raw_labels = asked(settings.per_class)
 raw = to_uint8(
     gaussians.draw(len(raw_labels), labels=raw_labels, generator=stream)
 )
-image_grid(raw[: 5 * n_classes], f"Class Gaussians alone, no network: column k is class k ({train_images.title})",
-           columns=n_classes, width=6)  # fmt: skip
 raw_seen = int((seen_as(raw) == raw_labels).sum())
 real_features = extract_features(judge, test_images)
 
@@ -567,23 +655,27 @@ record("gaussians_frechet", raw_distance)
 # %% [markdown]
 # ## Bounded steps: proximal SGLD (D4)
 #
-# While an energy is being trained it grows cliffs, and one steep place throws a chain out of the world of pictures. JEM++
-# bounds every element of the step, and then the state:
+# While an energy is being trained it grows cliffs, and one steep place throws a chain out of the world of pictures. Where should a step go, then?
+# Ask for the best place nearby. Near $x$ the energy is about $E(x) + g \cdot (x' - x)$ with the gradient $g = \nabla E(x)$, and
+# the further $x'$ is, the less this is to be trusted. So
 #
 # ```{math}
 # :label: eq-proximal
-# x \leftarrow \mathrm{clamp}_{[-1, 1]}\bigl(x - \mathrm{clamp}_{\pm c}(\eta \nabla E(x))\bigr).
+# x \leftarrow \arg\min_{x'} \; g \cdot (x' - x) + \frac{1}{2 \eta} \lVert x' - x \rVert^2
+# \qquad \text{over all } x' \in [-1, 1]^D \text{ with } |x'_i - x_i| \le c \text{ for every pixel } i .
 # ```
 #
-# The outer clamp is the proximal operator of the box: the nearest point of the box. The inner one is a trust region: no
-# pixel moves further than $c$ in one step. (The published code clamps the gradient at $\pm a$ and multiplies afterwards: the same
-# step, with $c = \eta a$. The next section follows the code.)
+# Without the two conditions the derivative of the sum, $g + (x' - x)/\eta$, is zero at $x' = x - \eta g$: the plain step down the energy. JEM++ adds
+# both: no pixel leaves the range of pictures, and no pixel moves further than $c$ at once.
 
 # %% [markdown]
 # ```{exercise-start} The proximal step
 # :label: ex-proximal
 # ```
-# Write {eq}`eq-proximal`, with $c$ = `max_step`. The gradient is given.
+# *Goal: turn a minimisation with bounds into one line of code. About 15 minutes, 2 points.*
+#
+# Return the minimiser of {eq}`eq-proximal`, with $\eta$ = `step_size`, $c$ = `max_step`; `grad` is $g$, and `x` lies in $[-1, 1]$. No search is
+# needed. What is minimised is a sum over the pixels, and so are the conditions separate: for one pixel, draw the parabola and the two intervals. Leave `x` as it is.
 
 
 # %% tags=["exercise"]
@@ -600,7 +692,10 @@ def proximal_step(x, grad, step_size, max_step):
 # ```{solution-start} ex-proximal
 # :class: dropdown
 # ```
-# First multiply, then clamp. Clamping the gradient at $c$ and multiplying afterwards bounds the step by $\eta c$.
+# One pixel has a parabola with its lowest point at $x_i - \eta g_i$, and an interval: what $[x_i - c, x_i + c]$ and $[-1, 1]$ have in common. A parabola is
+# lowest at the point of the interval that is nearest to its own lowest point. For an interval that is a clamp, and a clamp to the one and then to the
+# other is a clamp to both, since $x_i$ lies in both. So: multiply, clamp the move, clamp the state. Clamping the gradient at $c$ and multiplying afterwards
+# would bound the move by $\eta c$.
 
 
 # %% tags=["solution"]
@@ -617,6 +712,42 @@ def proximal_step(x, grad, step_size, max_step):
 checks.proximal_step(proximal_step)
 
 # %% [markdown]
+# The box's clamp is what gave the step its name: the *proximal operator* of a set is the nearest point of the set. The bound $c$ is a *trust
+# region*. (The published code clamps the gradient at $\pm a$ and multiplies afterwards, which is the same step with $c = \eta a$. The next section follows the
+# code.)
+#
+# **Your functions are already a generative model's engine.** Your hundred starts, your energy on the logits of the trained joint model that ships
+# with the workbook, your step: forty times. The package's kernel walks beside it.
+
+# %%
+fits = shipped is not None and shape == (1, 28, 28)
+lens = shipped if fits else classifier  # whose energy is looked at
+lens_name = f"shipped joint model, {shipped.card['data']}" if fits else f"classifier, {train_images.title}"  # fmt: skip
+
+
+def gradient(network, x):
+    """∇E(x) of the network's joint energy, by autograd."""
+    x = x.detach().requires_grad_()
+    return torch.autograd.grad(joint_energy(network(x)).sum(), x)[0]
+
+
+x, path = own_starts, [own_starts]
+for k in range(40):
+    x = torch.as_tensor(proximal_step(x, gradient(lens, x), 1.0, 0.1)).float()
+    if k % 8 == 7:
+        path.append(x)
+kernel = ProximalLangevin(1.0, max_step=0.1, bounds=box)
+walked = sample(JointEnergy(lens, shape), own_starts, kernel, 40).x
+chain_strip(torch.stack(path), [0, 8, 16, 24, 32, 40], f"Your starts, energy and steps\n({lens_name})",
+            n_chains=4)  # fmt: skip
+as_class = logits_of(judge, to_uint8(x)).argmax(1)
+say(
+    f"After forty steps the judge sees {share(int((as_class == hundred).sum()), len(x))} of them as the class whose Gaussian they began in. "
+    f"The package's chains end {(walked - x).abs().mean():.0e} a pixel away from yours."
+)
+record("own_chain_gap", (walked - x).abs().mean().item())
+
+# %% [markdown]
 # ## A loop that is one step
 #
 # JEM++ has a third idea, for speed, borrowed from adversarial training {cite}`zhang2019yopo`. A full gradient is dear, a
@@ -624,28 +755,22 @@ checks.proximal_step(proximal_step)
 # $h = W x + b$ once, freeze it, and take $N$ *inner* steps in which only the first layer is differentiated anew. The
 # published code has $N = 5$ of size 0.2.
 #
-# ```{prf:theorem} The inner loop
-# :label: thm-inner
-# Let the first layer be affine, $h = Wx + b$, and let $x_0$ be in the box. The $N$ inner steps
-# $x_{i+1} = \mathrm{clamp}_{[-1,1]}(x_i - \eta\, \mathrm{clamp}_{\pm a}(u_i))$, where $u_i$ is the gradient of $g^\top (W x + b)$ at
-# $x_i$, end where one step of size $N \eta$ ends.
+# ```{math}
+# :label: eq-inner
+# x_{i+1} = \mathrm{clamp}_{[-1,1]}\bigl(x_i - \eta\, \mathrm{clamp}_{\pm a}(u_i)\bigr),
+# \qquad u_i = \nabla_x\, g^\top (W x + b) \text{ at } x = x_i, \qquad i = 0, \dots, N - 1 .
 # ```
 #
-# ```{prf:proof}
-# The gradient of $g^\top (W x + b)$ with respect to $x$ is $W^\top g$. It does not contain $x$, so all $u_i$ are the same, and
-# so are the clamped steps $d = \eta\, \mathrm{clamp}_{\pm a}(W^\top g)$. Look at one pixel. It moves by $-d$ every time, always in
-# one direction, until it meets the wall and stays there. After $N$ steps it is at $x_0 - N d$ or at the wall, whichever
-# comes first, which is $\mathrm{clamp}_{[-1,1]}(x_0 - N d)$.
-# ```
-#
-# A convolution is affine in its input. So the inner loop computes nothing that one multiplication by $N$ would not.
+# **Where does it end?** Predict it first: no loop, no autograd.
 
 # %% [markdown]
 # ```{exercise-start} The inner loop as one step
 # :label: ex-one-step
 # ```
-# `weight` is $W$ with shape (H, D), `grad_out` is $g$ for each row. Return the state after `n_inner` inner steps of size
-# `step_size` with the gradient clipped at ±`clip`, without a loop.
+# *Goal: see what a loop computes without running it. About 15 minutes, 2 points.*
+#
+# `weight` is $W$ with shape (H, D), `grad_out` is $g$ for each row, `x` lies in $[-1, 1]$. Return $x_N$ of {eq}`eq-inner` for $\eta$ = `step_size`,
+# $a$ = `clip` and $N$ = `n_inner`.
 
 
 # %% tags=["exercise"]
@@ -680,8 +805,22 @@ def one_step(x, weight, grad_out, step_size, n_inner, clip):
 checks.one_step(one_step)
 
 # %% [markdown]
-# Now on the classifier itself: its first layer is a convolution. We freeze $g$ and loop, with autograd, and
-# compare with a single step.
+# ```{prf:theorem} The inner loop
+# :label: thm-inner
+# Let the first layer be affine, $h = Wx + b$, and let $x_0$ be in the box. The $N$ inner steps {eq}`eq-inner` end where one step of size $N \eta$ ends.
+# ```
+#
+# ```{prf:proof}
+# The gradient of $g^\top (W x + b)$ with respect to $x$ is $W^\top g$. It does not contain $x$, so all $u_i$ are the same, and
+# so are the clamped steps $d = \eta\, \mathrm{clamp}_{\pm a}(W^\top g)$. Look at one pixel. It moves by $-d$ every time, always in
+# one direction, until it meets the wall and stays there. After $N$ steps it is at $x_0 - N d$ or at the wall, whichever
+# comes first, which is $\mathrm{clamp}_{[-1,1]}(x_0 - N d)$.
+# ```
+#
+# A convolution is affine in its input, so that this holds for our networks.
+#
+# **Is the real loop where you predict it to be?** We take the first convolution of the trained joint model apart: fed with one lit pixel after the other, it shows
+# the columns of its matrix $W$. From sixteen of your starts, your function predicts where $N$ inner steps of size 0.2 end, and autograd walks them.
 
 
 # %%
@@ -694,29 +833,85 @@ def frozen_gradient(network, x):
     """∂E/∂h at the output of the first layer."""
     kept = []
     handle = first_layer(network).register_forward_hook(lambda m, i, out: kept.append(out))  # fmt: skip
-    energy = -network(x.requires_grad_()).logsumexp(1).sum()
+    energy = joint_energy(network(x.requires_grad_())).sum()
     handle.remove()
     return torch.autograd.grad(energy, kept[0])[0]
 
 
-x0 = to_float(test_images.images[:16])
-layer, g = first_layer(classifier), frozen_gradient(classifier, x0.clone())
-x_loop = x0.clone()
-for _ in range(5):
-    at = x_loop.detach().requires_grad_()
-    (u,) = torch.autograd.grad((layer(at) * g).sum(), at)
-    x_loop = (x_loop - 0.2 * u.clamp(-1, 1)).clamp(-1, 1).detach()
-at = x0.clone().requires_grad_()
-(u,) = torch.autograd.grad((layer(at) * g).sum(), at)
-x_once = (x0 - 5 * 0.2 * u.clamp(-1, 1)).clamp(-1, 1)
-inner_gap = (x_loop - x_once).abs().max().item()
-moved = (x_once - x0).abs().max().item()
-say(
-    f"Five inner steps and one large step differ by at most **{inner_gap:.1e}**, rounding error; the largest move of a "
-    f"pixel is {moved:.2f}. The speed-up that the paper reports must come from its ten outer steps in place of JEM's "
-    "twenty, and from the better starts, not from the inner loop."
-)
+def matrix_of(layer):
+    """The weight (H, D) of a convolution written as a matrix."""
+    pixels = torch.eye(math.prod(shape)).reshape(-1, *shape)
+    with torch.no_grad():
+        return (layer(pixels) - layer(torch.zeros(1, *shape))).flatten(1).T
+
+
+x0 = own_starts[:16]
+layer, g = first_layer(lens), frozen_gradient(lens, x0.clone())
+matrix = (
+    matrix_of(layer) if math.prod(shape) < 1000 else None
+)  # gigabytes for a photograph
+rows, inner_gap = [], 0.0
+for n_inner in (1, 5, 20, 100):
+    x_loop = x0.clone()
+    for _ in range(n_inner):
+        at = x_loop.detach().requires_grad_()
+        (u,) = torch.autograd.grad((layer(at) * g).sum(), at)
+        x_loop = (x_loop - 0.2 * u.clamp(-1, 1)).clamp(-1, 1).detach()
+    if matrix is not None:
+        x_once = one_step(x0.flatten(1), matrix, g.flatten(1), 0.2, n_inner, 1.0)  # fmt: skip
+        x_once = torch.as_tensor(x_once).float().reshape(x0.shape)
+    else:  # u is Wᵀg
+        x_once = (x0 - n_inner * 0.2 * u.clamp(-1, 1)).clamp(-1, 1)
+    inner_gap = max(inner_gap, (x_loop - x_once).abs().max().item())
+    rows.append(
+        {
+            "inner steps N": n_inner,
+            "mean move, predicted": f"{(x_once - x0).abs().mean():.4f}",
+            "measured": f"{(x_loop - x0).abs().mean():.4f}",
+            "on the walls, predicted": f"{(x_once.abs() == 1).double().mean():.1%}",
+            "measured ": f"{(x_loop.abs() == 1).double().mean():.1%}",
+            "largest difference of a pixel": f"{(x_loop - x_once).abs().max():.0e}",
+        }
+    )
+record("inner", rows)
 record("inner_gap", inner_gap)
+table(rows, f"N inner steps of 0.2 with the gradient frozen: your prediction and the loop ({lens_name})")  # fmt: skip
+
+say(
+    f"The clip never acts here: the largest gradient of a pixel is {u.abs().max():.2f}, the clip ±1. What stops pixels is the wall."
+    if u.abs().max() < 1
+    else f"The clip holds back {(u.abs() > 1).double().mean():.1%} of the pixels."
+)  # fmt: skip
+
+# %% [markdown]
+# Prediction and loop agree up to rounding, for every $N$: the loop computes nothing that one multiplication by $N$ would not. **Then what is a frozen gradient
+# worth?** Beside $N$ inner steps, which cost one gradient, we walk $N$ outer steps of 0.2, each with a fresh one.
+
+# %%
+with torch.no_grad():
+    e_start = joint_energy(lens(x0)).mean().item()
+rows, x_outer, n_walked = [], x0, 0
+for n_steps in (5, 20, 100):
+    for _ in range(n_steps - n_walked):
+        x_outer = (x_outer - 0.2 * gradient(lens, x_outer).clamp(-1, 1)).clamp(-1, 1)  # fmt: skip
+    n_walked = n_steps
+    x_inner = (x0 - n_steps * 0.2 * gradient(lens, x0).clamp(-1, 1)).clamp(-1, 1)  # fmt: skip
+    with torch.no_grad():
+        falls = [e_start - joint_energy(lens(x)).mean().item() for x in (x_inner, x_outer)]  # fmt: skip
+    rows.append(
+        {
+            "steps N": n_steps,
+            "E falls by, inner (1 gradient)": f"{falls[0]:.3f}",
+            "E falls by, outer (N gradients)": f"{falls[1]:.3f}",
+        }
+    )
+record("inner_outer", rows)
+table(rows, f"From your starts at a mean energy of {e_start:.2f} nats ({lens_name})")  # fmt: skip
+
+# %% [markdown]
+# For a few steps, one gradient goes nearly as far as a fresh one each time, and the further the chain walks, the more the fresh ones are worth. That says that 0.2 is a
+# small step; a single step of 1.0 would have done, and no inner loop. So the speed-up that the paper reports must come from its ten outer steps in
+# place of JEM's twenty, and from the better starts.
 
 # %% [markdown]
 # ## Joint training (D2, D3)
@@ -766,6 +961,59 @@ def train_joint(max_steps, *, name, run_seed=seed, kernel="proximal", start="cla
     )  # fmt: skip
 
 
+# %% [markdown]
+# **With your four functions it fits on a page.** Chains begin at your hundred draws and stay in a buffer of a hundred. The package trains beside it, from the
+# same classifier, with the same settings. It draws other batches, and its steps have a little noise, so the curves can run together, but not on top of each other.
+
+
+# %%
+def train_by_hand(n_steps, batch_size=settings.batch_size):
+    """Joint training by the exercises' functions alone: the network, and a row (cross-entropy, contrast) a step."""
+    stream = torch.Generator().manual_seed(seed)
+    network, chains, rows = copy.deepcopy(classifier), own_starts.clone(), []
+    optimizer = torch.optim.Adam(network.parameters(), lr=settings.lr, betas=(0.0, 0.999))  # fmt: skip
+    for step in range(n_steps):
+        index = torch.randint(len(train_images), (batch_size,), generator=stream)  # fmt: skip
+        real, labels = to_float(train_images.images[index]), train_images.labels[index]  # fmt: skip
+        real = (real + 0.03 * torch.randn(real.shape, generator=stream)).clamp(-1, 1)  # fmt: skip
+        picked = torch.randperm(len(chains), generator=stream)[:batch_size]
+        x = chains[picked]
+        fresh = torch.rand(len(x), generator=stream) < 0.05
+        x[fresh] = own_starts[picked[fresh]]
+        for _ in range(settings.chain_steps):
+            x = torch.as_tensor(proximal_step(x, gradient(network, x), 1.0, 0.1)).float()  # fmt: skip
+        chains[picked] = x
+        logits, logits_fake = network(real), network(x)
+        loss = joint_loss(logits, labels, logits_fake, 1.0)
+        optimizer.param_groups[0]["lr"] = settings.lr * min(1.0, (step + 1) / settings.warmup)  # fmt: skip
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        wrong = F.cross_entropy(logits, labels).item()
+        rows.append((wrong, loss.item() - wrong))
+    return network, rows
+
+
+by_hand, hand_rows = train_by_hand(settings.hand_steps)
+beside, _ = train_joint(settings.hand_steps, name="jem_by_hand", decay="constant", capacity=len(own_starts))  # fmt: skip
+
+# %% tags=["hide-input"]
+fig, axes = plt.subplots(1, 2, figsize=(9, 2.9))
+for ax, column, (key, title) in zip(axes, zip(*hand_rows, strict=True), (("cross_entropy", "Cross-entropy"), ("contrast", "Contrast, E(data) − E(samples)")), strict=True):  # fmt: skip
+    curves({"by hand": (range(1, len(column) + 1), column), "the package": beside.curve(key)}, title, ylabel="nats",
+           smooth=max(1, settings.hand_steps // 30), ax=ax)  # fmt: skip
+_ = fig.suptitle(f"{settings.hand_steps} steps of joint training ({train_images.title})")  # fmt: skip
+say(
+    f"After {settings.hand_steps} steps of batch {settings.batch_size}: {share(n_right(by_hand, test_images), n_test)} of the test images right by your training, "
+    f"{share(n_right(beside.module.classifier, test_images), n_test)} by the package's, {share(right_before, n_test)} before."
+)
+record("by_hand_accuracy", n_right(by_hand, test_images) / n_test)
+
+# %% [markdown]
+# From here on the package trains: longer, with a larger buffer, with logs, checkpoints and the rescue of step 6.
+
+# %%
 watch = QualityWatch(
     settings.train_steps // settings.looks, distance, settings.study_n
 )
@@ -1084,6 +1332,8 @@ record("provoked", None if wild is None else len(wild))
 # ```{exercise-start} The expected calibration error
 # :label: ex-ece
 # ```
+# *Goal: measure whether a confidence can be taken at its word. About 15 minutes, 2 points.*
+#
 # Write {eq}`eq-ece`. Its $n$ = `n_bins` bins are $[\frac{k}{n}, \frac{k+1}{n})$, the last one closed. Empty bins count nothing.
 
 
@@ -1125,6 +1375,36 @@ def ece(confidence, correct, n_bins):
 checks.ece(ece)
 
 # %% [markdown]
+# **How honest is the shipped model, and how much of the answer is the number of bins?**
+
+
+# %%
+def sure_and_right(logits):
+    """Confidences (N,) of the test images, and whether the guess is right (N,)."""
+    confidence, guess = logits.softmax(1).max(1)
+    return confidence, guess == test_images.labels
+
+
+confidence, correct = sure_and_right(logits_of(lens, test_images))
+fig, axes = plt.subplots(1, 3, figsize=(9, 3), sharey=True)
+for ax, n_bins in zip(axes, (5, 15, 60), strict=True):
+    place = (confidence * n_bins).long().clamp(max=n_bins - 1)
+    used = place.unique()
+    heights = [correct[place == k].double().mean().item() for k in used]
+    ax.bar((used + 0.5) / n_bins, heights, 1 / n_bins, alpha=0.6)
+    ax.plot([0, 1], [0, 1], color="black", lw=0.8, ls="--")
+    ax.set(title=f"{n_bins} bins: ECE {100 * float(ece(confidence, correct, n_bins)):.2f} %", xlabel="confidence", xlim=(0, 1))  # fmt: skip
+axes[0].set_ylabel("share that is right")
+_ = fig.suptitle(f"{lens_name[0].upper()}{lens_name[1:]}, on {n_test:,} test images of {test_images.title}")  # fmt: skip
+counted = {n: float(ece(confidence, correct, n)) for n in (1, 5, 15, 60, 1000)}
+say(
+    "ECE by your function: "
+    + ", ".join(f"{100 * value:.2f} % with {n} bin{'s' if n > 1 else ''}" for n, value in counted.items())
+    + ". More bins split pictures whose gaps had cancelled, and leave each bin fewer pictures, hence more chance. Figures are comparable only at one number of bins."
+)  # fmt: skip
+record("ece_by_bins", {str(n): value for n, value in counted.items()})
+
+# %% [markdown]
 # A fair comparison has two more parties: each model with its logits divided by one number, its temperature, fitted on held-out
 # images. {term}`Temperature scaling <temperature scaling>` costs nothing, changes no decision, and is the usual cure for
 # confidence on a wrong scale.
@@ -1136,31 +1416,33 @@ for name, network in (("classifier", classifier), ("JEM", joint)):
     test_logits[name] = logits_of(network, test_images)
     test_logits[f"{name}, scaled"] = test_logits[name] / temperatures[name]
 fig, axes = plt.subplots(1, 4, figsize=(9.8, 3.2), sharey=True)
-calibration_rows = []
+calibration_rows, eces = [], {}
 for ax, (name, logits) in zip(axes, test_logits.items(), strict=True):
     bins = reliability(logits, test_images.labels)
+    eces[name] = float(ece(*sure_and_right(logits), 15))
     low, high = bootstrap(lambda f, y: reliability(f, y).ece, (logits, test_images.labels), n=settings.resamples, bounds=(0, 1))  # fmt: skip
     wrong = F.cross_entropy(logits, test_images.labels).item()
     n_good = int((logits.argmax(1) == test_images.labels).sum())
     calibration_rows.append(
-        {"model": name, "ECE (%)": f"{100 * bins.ece:.2f} ({100 * low:.2f}–{100 * high:.2f})", "cross-entropy (nats)": f"{wrong:.4f}",
+        {"model": name, "ECE (%)": f"{100 * eces[name]:.2f} ({100 * low:.2f}–{100 * high:.2f})", "cross-entropy (nats)": f"{wrong:.4f}",
          "mean confidence": f"{logits.softmax(1).amax(1).mean():.3%}", "accuracy": f"{n_good / n_test:.2%}"}
     )  # fmt: skip
-    record(f"ece/{name}", bins.ece)
+    record(f"ece/{name}", eces[name])
     used = bins.count > 0
     ax.plot([0, 1], [0, 1], color="black", lw=0.8, ls="--")
     ax.plot(bins.confidence[used], bins.accuracy[used], "o-", ms=4)
     for c, a, k in zip(bins.confidence[used], bins.accuracy[used], bins.count[used], strict=True):  # fmt: skip
         low, high = wilson(round(float(a * k)), int(k))
         ax.plot([c, c], [low, high], color="gray", lw=1)
-    ax.set(title=f"{name}\nECE {100 * bins.ece:.2f} %", xlabel="confidence")
+    ax.set(title=f"{name}\nECE {100 * eces[name]:.2f} %", xlabel="confidence")
 axes[0].set_ylabel("share that is right")
 _ = fig.suptitle(f"Reliability on {test_images.title}; grey: 95 % intervals of a bin")  # fmt: skip
 
 # %% tags=["hide-input"]
-table(calibration_rows, f"Calibration on {n_test:,} test images of {test_images.title}, 15 bins")  # fmt: skip
+table(calibration_rows, f"Calibration on {n_test:,} test images of {test_images.title}, 15 bins; ECE by your function")  # fmt: skip
 record("calibration", calibration_rows)
-eces = {name: reliability(f, test_images.labels).ece for name, f in test_logits.items()}  # fmt: skip
+ece_gap = max(abs(eces[name] - reliability(f, test_images.labels).ece) for name, f in test_logits.items())  # fmt: skip
+record("ece_gap", ece_gap)
 confidence_gap = test_logits["JEM"].softmax(1).amax(1).mean().item() - right_after / n_test  # fmt: skip
 ends = {row["model"]: [float(v) for v in row["ECE (%)"].split("(")[1].rstrip(")").split("–")] for row in calibration_rows}  # fmt: skip
 apart = (

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..losses import joint_loss as _joint_loss
-from .cases import far, stream
+from .cases import Case, far, stream
 from .compare import ALL, compare
 from .core import Result, Slip, check
 
@@ -41,32 +41,48 @@ def joint_energy(student: Callable) -> Result:
 
 
 @check
-def conditional_energy(student: Callable) -> Result:
-    """Check ``conditional_energy(logits (B, K), labels (B,)) -> (B,)``: -f(x)[y]."""
-    name = "conditional_energy"
+def with_energies(student: Callable) -> Result:
+    """Check ``with_energies(logits (B, K), energies (B,)) -> (B, K)``: log p(y|x) - E(x), the same answers with other energies."""
     numbers = stream(1)
-    square = (torch.randn(5, 5, generator=numbers), torch.tensor([2, 0, 4, 4, 1]))
+    small = torch.randn(6, 4, generator=numbers) * 2
+    square = torch.randn(5, 5, generator=numbers).double()
     cases = [
-        (torch.randn(6, 4, generator=numbers) * 2, torch.tensor([3, 0, 2, 2, 1, 3])),
-        square,
-        far(square[0] * 300, square[1].flip(0)),
+        (small, torch.randn(6, generator=numbers) * 3),
+        (torch.randn(3, 10, generator=numbers) * 3 + 20, torch.tensor([5.0, 0.0, -40.0])),
+        far(
+            square * 300,
+            torch.randn(5, generator=numbers).double() * 200,
+            about="the logits are hundreds of nats apart",
+        ),
     ]
 
-    def at(f: Tensor, y: Tensor) -> Tensor:
-        return f.gather(1, y[:, None]).squeeze(1)
+    def lse(f: Tensor) -> Tensor:
+        return f.logsumexp(1, keepdim=True)
 
-    columns = "logits[:, labels] takes all the labels' columns of every picture; one entry a row is wanted: gather."
+    both = "the energies are the wanted ones, but p(y|x) is not the old one any more"
     slips = [
-        Slip("all columns", columns, lambda f, y: -f[:, y]),
-        Slip("all columns", columns, lambda f, y: f[:, y]),
-        Slip("sign", "the sign is missing: E(x, y) is minus the logit.", at),
-        Slip("cross-entropy", "that is −log p(y|x): it has been divided by Σ exp f(x)[y], and what it lost is p(x).", lambda f, y: -at(f.log_softmax(1), y)),
-        Slip("probability", "that is minus a probability; energies are logits, before any softmax.", lambda f, y: -at(f.softmax(1), y)),
-        Slip("own guess", "you took the classifier's favourite class; the label asked for may be another one.", lambda f, y: -f.amax(1)),
-        Slip("marginal", "that is E(x), which does not know the label.", lambda f, y: -f.logsumexp(1)),
-        Slip("diagonal", "you counted the labels along the rows: entry y of row y. Entry y_b of row b is wanted.", lambda f, y: -f[y % len(f), y]),
+        Slip("old energy left in", "p(y|x) is right, but each picture's energy is the wanted one plus the one that it had before.", lambda f, e: f - e[:, None]),
+        Slip("old energy left in", "p(y|x) is right, but each picture's energy is the old one minus the wanted one.", lambda f, e: f + e[:, None]),
+        Slip("sign", "p(y|x) is right, and each picture's energy is minus the wanted one.", lambda f, e: f - lse(f) + e[:, None]),
+        Slip("old energy twice", "p(y|x) is right, but each picture's energy still knows its old one, now twice.", lambda f, e: f + lse(f) - e[:, None]),
+        Slip("no energy", "p(y|x) is right, and every picture has the energy 0: nothing of the wanted ones is in your logits.", lambda f, e: f.log_softmax(1)),
+        Slip("maximum", "p(y|x) is right, but the energies are a little too low: your largest logit stands for all of them.", lambda f, e: f - f.amax(1, keepdim=True) - e[:, None]),
+        Slip("mean of logits", "p(y|x) is right, but taking away the mean of the logits does not take away the old energy.", lambda f, e: f - f.mean(1, keepdim=True) - e[:, None]),
+        Slip("mean for sum", "p(y|x) is right, but every energy is off by log K: the energy is that of a sum over the classes.", lambda f, e: f - lse(f) + math.log(f.shape[1]) - e[:, None]),
+        Slip("probabilities", "your logits are probabilities minus energies; exp of a logit is what is proportional to p(y|x).", lambda f, e: f.softmax(1) - e[:, None]),
+        Slip("not logits", "you return p(y|x) times exp(−E), which is exp of the logits that are wanted.", lambda f, e: f.softmax(1) * (-e[:, None]).exp()),
+        Slip("scaled", f"{both}: you multiply the logits, which makes the classifier surer or less sure.", lambda f, e: f * (-e[:, None] / lse(f))),
+        Slip("one class", f"{both}: only one logit of each picture has changed.", lambda f, e: torch.cat((f[:, :1] - lse(f) - e[:, None], f[:, 1:]), 1)),
+        Slip("one energy for all", "every picture got the mean of the wanted energies; each has its own.", lambda f, e: f.log_softmax(1) - e.mean()),
+        Slip("dimension", "you normalised over the pictures of the batch, not over the classes.", lambda f, e: f.log_softmax(0) - e[:, None]),
+        Slip("overflow", "right on small logits; on logits that are far apart a probability becomes 0, and its logarithm infinite.", lambda f, e: f.softmax(1).log() - e[:, None]),
+        Slip("overflow", "right on small logits, but exp(f) overflows on large ones.", lambda f, e: f - f.exp().sum(1, keepdim=True).log() - e[:, None]),
     ]  # fmt: skip
-    return compare(name, student, lambda logits, labels: -at(logits, labels), cases, slips, gradient=ALL)
+
+    def right(logits: Tensor, energies: Tensor) -> Tensor:
+        return logits.log_softmax(1) - energies[:, None]
+
+    return compare("with_energies", student, right, cases, slips)
 
 
 @check
@@ -172,12 +188,17 @@ def gaussian_starts(student: Callable) -> Result:
 
 @check
 def proximal_step(student: Callable) -> Result:
-    """Check ``proximal_step(x, grad, step_size, max_step) -> x`` in the box [-1, 1]: clamp(x - clamp(η g, ±max_step))."""
+    """Check ``proximal_step(x, grad, step_size, max_step) -> x``: the minimiser in the box, clamp(x - clamp(η g, ±max_step))."""
     numbers = stream(4)
     x = torch.rand((4, 1, 5, 5), generator=numbers) * 2 - 1
     grad = torch.randn(x.shape, generator=numbers)
-    # Nothing is bounded; the step is; the box is reached as well.
-    cases = [(x * 0.5, grad, 0.02, 5.0), (x * 0.5, grad, 2.0, 0.3), (x, grad, 0.7, 0.6)]
+    colour = torch.rand((3, 2, 4, 3), generator=numbers) * 2 - 1
+    cases = [
+        Case((x * 0.5, grad, 0.02, 5.0), "neither condition binds"),
+        Case((x * 0.5, grad, 2.0, 0.3), "max_step binds"),
+        Case((x, grad, 0.7, 0.6), "both conditions bind"),
+        Case((colour, torch.randn(colour.shape, generator=numbers) * 1e4, 1.0, 0.1), "the energy is a cliff"),
+    ]
 
     def step(x, g, eta, bound, *, sign=-1.0, limit="step", box=True) -> Tensor:
         if limit == "step":
@@ -194,13 +215,17 @@ def proximal_step(student: Callable) -> Result:
         return new.clamp(-1, 1) if box else new
 
     slips = [
-        Slip("sign", "the step climbs: go down the energy.", lambda *a: step(*a, sign=1.0)),
-        Slip("gradient bounded", "you bounded the gradient and multiplied afterwards: the step may then be as long as step_size · max_step. Bound the step.", lambda *a: step(*a, limit="gradient")),
-        Slip("no bound", "the bound on the step is missing.", lambda *a: step(*a, limit="none")),
-        Slip("box", "the box is missing: clamp the new state to [−1, 1].", lambda *a: step(*a, box=False)),
-        Slip("norm", "you bounded the length of the whole step; the bound is on each element.", lambda *a: step(*a, limit="norm")),
-        Slip("sign step", "every pixel moves by max_step; small steps should stay small. Clamp, do not take the sign.", lambda *a: step(*a, limit="sign")),
-        Slip("no box, no bound", "this is the plain gradient step: bound it, then clamp to the box.", lambda *a: step(*a, limit="none", box=False)),
+        Slip("sign", "the step climbs: your state has a higher value than x itself.", lambda *a: step(*a, sign=1.0)),
+        Slip("gradient bounded", "some of your pixels move by more or by less than they may: it is the move that max_step bounds, not the gradient.", lambda *a: step(*a, limit="gradient")),
+        Slip("no bound", "some of your pixels move further than max_step.", lambda *a: step(*a, limit="none")),
+        Slip("box", "some of your pixels end outside [−1, 1].", lambda *a: step(*a, box=False)),
+        Slip("norm", "you bounded the length of the whole step; each pixel has a bound of its own.", lambda *a: step(*a, limit="norm")),
+        Slip("sign step", "every pixel moves by max_step, as if only the slope counted. The second term makes a long move dear: where the slope is gentle, a short one is better.", lambda *a: step(*a, limit="sign")),
+        Slip("no box, no bound", "that is the plain gradient step, the minimiser without the two conditions.", lambda *a: step(*a, limit="none", box=False)),
+        Slip("factor 2", "differentiate the square once more: your moves are half as long as they should be where nothing binds.", lambda x, g, eta, c: step(x, g, eta / 2, c)),
+        Slip("factor 2", "differentiate the square once more: your moves are twice as long as they should be where nothing binds.", lambda x, g, eta, c: step(x, g, eta * 2, c)),
+        Slip("step size turned round", "a large η lets the state move far; yours moves less the larger η is.", lambda x, g, eta, c: step(x, g, 1 / eta, c)),
+        Slip("move without state", "you return the move; the new state is wanted.", lambda x, g, eta, c: (-eta * g).clamp(-c, c)),
     ]  # fmt: skip
     return compare(
         "proximal_step", student, lambda x, grad, step_size, max_step: step(x, grad, step_size, max_step), cases, slips
@@ -235,12 +260,12 @@ def one_step(student: Callable) -> Result:
         return new.clamp(-1, 1) if box else new
 
     slips = [
-        Slip("one inner step", "that is one of the n_inner steps; all of them go the same way, so the step is n_inner times as long.", lambda *a: once(*a, times=lambda n: 1)),
-        Slip("sign", "the step climbs.", lambda *a: once(*a, sign=1.0)),
-        Slip("clipped together", "you clipped the sum of the gradients; each inner step clips its own: clip first, then multiply by n_inner.", lambda *a: once(*a, inside=True)),
+        Slip("one inner step", "that is where the first inner step ends; the others go on from there.", lambda *a: once(*a, times=lambda n: 1)),
+        Slip("sign", "your steps climb.", lambda *a: once(*a, sign=1.0)),
+        Slip("clipped together", "you clip all inner steps together, so that they end too near; each of them clips its own gradient.", lambda *a: once(*a, inside=True)),
         Slip("no clip", "the clip of the gradient is missing.", lambda *a: once(*a, clipped=False)),
-        Slip("no box", "the box is missing: clamp to [−1, 1].", lambda *a: once(*a, box=False)),
-        Slip("root", "√n_inner is for independent noises; equal steps add up to n_inner of them.", lambda *a: once(*a, times=math.sqrt)),
+        Slip("no box", "some of your pixels end outside [−1, 1].", lambda *a: once(*a, box=False)),
+        Slip("root", "√n_inner is for independent noises; these steps know of each other.", lambda *a: once(*a, times=math.sqrt)),
         Slip("one too many", "you count one step too many.", lambda *a: once(*a, times=lambda n: n + 1)),
     ]  # fmt: skip
     return compare("one_step", student, loop, cases, slips)

@@ -26,6 +26,22 @@ def proximal(x, grad, step_size, max_step):
     return (x - (step_size * grad).clamp(-max_step, max_step)).clamp(-1, 1)
 
 
+def proximal_by_intervals(x, grad, step_size, max_step):
+    low, high = (x - max_step).clamp(min=-1), (x + max_step).clamp(max=1)
+    return torch.minimum(torch.maximum(x - step_size * grad, low), high)
+
+
+def proximal_by_search(x, grad, step_size, max_step):
+    """The parabola of each pixel on its interval, by halving it where its slope changes its sign."""
+    x, grad = x.double(), grad.double()
+    low, high = (x - max_step).clamp(min=-1), (x + max_step).clamp(max=1)
+    for _ in range(60):
+        middle = (low + high) / 2
+        down = grad + (middle - x) / step_size < 0
+        low, high = torch.where(down, middle, low), torch.where(down, high, middle)
+    return (low + high) / 2
+
+
 def large(x, weight, grad_out, step_size, n_inner, clip):
     return (x - n_inner * step_size * (grad_out @ weight).clamp(-clip, clip)).clamp(-1, 1)
 
@@ -118,15 +134,14 @@ RIGHT = {
         lambda logits: torch.stack([-row.logsumexp(0) for row in logits]),
         lambda logits: logits.log_softmax(1)[:, 0] - logits[:, 0],
     ],
-    "conditional_energy": [
-        lambda logits, labels: -logits[torch.arange(len(labels)), labels],
-        lambda logits, labels: -logits.gather(1, labels[:, None]).squeeze(1),
-        lambda logits, labels: -(F.one_hot(labels, logits.shape[1]) * logits).sum(1),
-        lambda logits, labels: torch.stack([-row[k] for row, k in zip(logits, labels, strict=True)]),
-        lambda logits, labels: F.nll_loss(logits.double(), labels, reduction="none"),
-        lambda logits, labels: (
-            F.cross_entropy(logits.double(), labels, reduction="none") - logits.double().logsumexp(1)
-        ),
+    "with_energies": [
+        lambda f, e: f.log_softmax(1) - e[:, None],
+        lambda f, e: f - (lse(f) + e)[:, None],
+        lambda f, e: torch.stack([row - row.logsumexp(0) - energy for row, energy in zip(f, e, strict=True)]),
+        lambda f, e: (f.double().T - lse(f.double()) - e).T,
+        lambda f, e: f.numpy() - logsumexp(f.numpy(), axis=1, keepdims=True) - e.numpy()[:, None],
+        lambda f, e: torch.distributions.Categorical(logits=f).logits - e.unsqueeze(1),
+        lambda f, e: f.log_softmax(1).sub_(e[:, None]),
     ],
     "joint_loss": [
         losses.joint_loss,
@@ -149,6 +164,8 @@ RIGHT = {
     ],
     "proximal_step": [
         proximal,
+        proximal_by_intervals,
+        proximal_by_search,
         lambda x, g, s, m: torch.clip(x - torch.clip(s * g, -m, m), -1, 1),
         lambda x, g, s, m: np.clip(x.numpy() - np.clip(s * g.numpy(), -m, m), -1, 1),
         lambda x, g, s, m: proximal(x.double(), g.double(), s, m),
@@ -194,20 +211,31 @@ WRONG = {
         ),
         "gradient overflow": lambda f: -torch.where(f.amax(1) > 50, lse(f), f.exp().sum(1).log()),
     },
-    "conditional_energy": {
-        "sign": lambda f, y: f.gather(1, y[:, None])[:, 0],
-        "all columns": lambda f, y: -f[:, y],
-        "cross-entropy": lambda f, y: F.cross_entropy(f, y, reduction="none"),
-        "probability": lambda f, y: -f.softmax(1).gather(1, y[:, None])[:, 0],
-        "own guess": lambda f, y: -f.max(1).values,
-        "marginal": lambda f, y: -lse(f),
-        "diagonal": lambda f, y: -f[y, y],
-        "no gradient": [
-            lambda f, y: [-float(r[k]) for r, k in zip(f, y, strict=True)],
-            lambda f, y: -at(f.detach(), y),
+    "with_energies": {
+        "old energy left in": [lambda f, e: f - e[:, None], lambda f, e: f + e[:, None]],
+        "sign": lambda f, e: f.log_softmax(1) + e[:, None],
+        "old energy twice": lambda f, e: f + (lse(f) - e)[:, None],
+        "no energy": lambda f, e: f.log_softmax(1),
+        "maximum": lambda f, e: f - (f.max(1).values + e)[:, None],
+        "mean of logits": lambda f, e: f - (f.mean(1) + e)[:, None],
+        "mean for sum": lambda f, e: (
+            f - (f.exp().mean(1).log() + e)[:, None]
+            if f.abs().max() < 80
+            else f.double() - (lse(f) - math.log(f.shape[1]) + e)[:, None]
+        ),
+        "probabilities": lambda f, e: f.softmax(1) - e[:, None],
+        "not logits": lambda f, e: (f - (lse(f) + e)[:, None]).exp(),
+        "scaled": lambda f, e: f * (-e / lse(f))[:, None],
+        "one class": lambda f, e: torch.cat(((f[:, 0] - lse(f) - e)[:, None], f[:, 1:]), 1),
+        "one energy for all": lambda f, e: f.log_softmax(1) - e.mean(),
+        "dimension": lambda f, e: f - f.logsumexp(0) - e[:, None],
+        "overflow": [
+            lambda f, e: torch.log(f.softmax(1)) - e[:, None],
+            lambda f, e: f - torch.log(f.exp().sum(1, keepdim=True)) - e[:, None],
         ],
-        "input changed": lambda f, y: f.neg_().gather(1, y[:, None])[:, 0],
-        "shape": lambda f, y: -f.gather(1, y[:, None]),
+        "input changed": lambda f, e: f.sub_(lse(f)[:, None]) - e[:, None],
+        "shape": lambda f, e: f.log_softmax(1).mean(1) - e,
+        "differs": lambda f, e: f.log_softmax(1) - 2 * e[:, None],
     },
     "joint_loss": {
         "sign": lambda r, y, f, w: ce(r, y) + w * (lse(r).mean() - lse(f).mean()),
@@ -247,6 +275,9 @@ WRONG = {
         "norm": lambda x, g, s, m: (x - torch.renorm(s * g, 2, 0, m)).clamp(-1, 1),
         "sign step": lambda x, g, s, m: (x - m * g.sign()).clamp(-1, 1),
         "no box, no bound": lambda x, g, s, m: x - s * g,
+        "factor 2": [lambda x, g, s, m: proximal(x, g, s / 2, m), lambda x, g, s, m: proximal(x, g, 2 * s, m)],
+        "step size turned round": lambda x, g, s, m: proximal(x, g, 1 / s, m),
+        "move without state": lambda x, g, s, m: -(s * g).clamp(-m, m),
         "input changed": lambda x, g, s, m: x.sub_((s * g).clamp(-m, m)).clamp_(-1, 1),
         "differs": [
             lambda x, g, s, m: (x - (s * g).clamp(max=m)).clamp(-1, 1),
