@@ -12,7 +12,6 @@ from torch.nn import functional as F
 from ..evaluation import clustering
 from ..models.quantizer import ema_update as right_ema
 from ..models.quantizer import nearest_code as right_nearest
-from ..models.vqvae import gumbel_softmax as right_gumbel
 from ..training.vqvae import perplexity as right_perplexity
 from .cases import Case, far, stream
 from .compare import ALL, compare
@@ -172,41 +171,174 @@ def perplexity(student: Callable) -> Result:
 
 
 @check
-def gumbel_softmax(student: Callable) -> Result:
-    """Check ``gumbel_softmax(logits (..., K), temperature, uniform (..., K)) -> (..., K)``."""
+def mended_codebook_step(student: Callable) -> Result:
+    """Check ``mended_codebook_step(codebook, counts, sums, vectors, picks, decay, threshold)``: (codebook, counts, sums)."""
+    numbers = stream(6)
+
+    def case(counts: list[float], n_dims: int, n: int, decay: float, threshold: float) -> tuple:
+        """The vectors lie around the first codes, and the last ones are chosen by none."""
+        k = len(counts)
+        book = torch.randn(k, n_dims, generator=numbers) * 0.3
+        book[k // 2 :] += 9 + torch.arange(k - k // 2)[:, None]
+        count = torch.tensor(counts)
+        vectors = torch.randn(n, n_dims, generator=numbers) * 0.3
+        return book, count, book * count[:, None], vectors, torch.randperm(n, generator=numbers)[:k], decay, threshold
+
+    cases = [
+        Case(case([3.0, 2.0, 4.0, 0.4, 1.5, 0.3], 3, 20, 0.9, 0.5), "two codes die"),
+        Case(case([5.0, 6.0, 2.0, 3.0], 2, 30, 0.99, 0.5), "no code dies"),
+        Case(
+            case([1.0, 1.0, 0.6, 0.8, 1.0], 4, 12, 0.5, 0.5),
+            "a count ends exactly at the threshold and others below it",
+        ),
+        Case(case([2.0, 2.0, 0.1, 0.1], 2, 15, 0.8, 0.0), "the threshold is 0, and no code is revived"),
+    ]
+
+    def step(
+        e, n, s, v, p, d, threshold, *, moved=True, count="one", total="code", which="order", first=False, eps=1e-5
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        dead = n < threshold if first else None
+        e, n, s = right_ema(n, s, v, right_nearest(v, e), d, eps)
+        dead = n < threshold if dead is None else dead
+        if which == "all" and dead.any():
+            dead = torch.ones_like(dead)
+        if which == "not below":
+            dead = n <= threshold
+        rows = {"code": v[p][dead], "same": v[p[:1]].expand(int(dead.sum()), -1)}.get(which, v[p[: int(dead.sum())]])
+        before = n[dead]
+        if moved:
+            e[dead] = rows
+        if count == "one":
+            n[dead] = 1.0
+        s[dead] = {"kept": s[dead], "code": rows, "zero": 0 * rows, "count": rows * before[:, None]}[total]
+        return e, n, s
+
+    stays = (
+        "it stands on a vector for one step, and the next ema_update puts it somewhere else, where hardly anybody is."
+    )
+    slips = [
+        Slip("as given", f"follow a code that was just revived: {stays} That is still the given step.", lambda *a: step(*a, total="kept")),
+        Slip("worse than given", "a revived code is now back where it died after the next ema_update, and dies again.", lambda *a: step(*a, count="kept", total="kept")),
+        Slip("count forgotten", "after the next ema_update a revived code is now far beyond the vector it was put on.", lambda *a: step(*a, count="kept")),
+        Slip("dies again", "a revived code now stays where it was put, but it is as dead as before: in the next step it is put elsewhere, and so on.", lambda *a: step(*a, count="kept", total="count")),
+        Slip("sums of the old count", "after the next ema_update a revived code falls short of its vector: half of it is missing.", lambda *a: step(*a, total="count")),
+        Slip("sums zero", "after the next ema_update every revived code is near the origin.", lambda *a: step(*a, total="zero")),
+        Slip("codebook left", "the codes themselves do not move at once: in this step they are still where they died.", lambda *a: step(*a, moved=False)),
+        Slip("no revival", "now no code is revived at all.", lambda *a: step(*a, moved=False, count="kept", total="kept")),
+        Slip("all codes moved", "codes that are alive are put elsewhere, too.", lambda *a: step(*a, which="all")),
+        Slip("one vector for all", "all dead codes are put on one and the same vector, where only one of them can be chosen.", lambda *a: step(*a, which="same")),
+        Slip("picks by code", "the first dead code goes to the first of picks, the second to the second: you count the living ones in.", lambda *a: step(*a, which="code")),
+        Slip("not below", "a code whose count is exactly the threshold is not dead yet.", lambda *a: step(*a, which="not below")),
+        Slip("old counts", "you look at the counts before the step: a code that dies in this step stays dead until the next.", lambda *a: step(*a, first=True)),
+    ]  # fmt: skip
+
+    def right(codebook, counts, sums, vectors, picks, decay, threshold) -> tuple:
+        return step(codebook, counts, sums, vectors, picks, decay, threshold)
+
+    return compare(
+        "mended_codebook_step",
+        student,
+        right,
+        cases,
+        slips,
+        outputs=("the codebook", "the counts", "the sums"),
+        right=f"right, in {len(cases)} cases: a revived code stays where it is put.",
+    )
+
+
+@check
+def gumbel_draw(student: Callable) -> Result:
+    """Check ``gumbel_draw(logits (..., K), temperature, uniform (..., K)) -> choices (...), weights (..., K)``."""
     numbers = stream(3)
     logits, uniform = torch.randn(5, 4, generator=numbers), torch.rand(5, 4, generator=numbers) * 0.98 + 0.01
+    with_zeros = uniform.clone()
+    with_zeros[0, 1], with_zeros[3] = 0.0, 0.0
     cases = [
         (logits, 0.5, uniform),
         (logits[:, None] * 2, 1.7, uniform[:, None]),
         far(logits * 100, 0.7, uniform, about="the logits are hundreds of nats apart"),
+        Case(
+            (logits.flip(0), 0.8, with_zeros),
+            "some uniform numbers are exactly 0",
+            "zero uniform",
+            "the logarithm of 0 is infinite. Raise the uniform numbers to 1e-30 before you take it.",
+        ),
     ]
 
     def noise(u: Tensor) -> Tensor:
-        return -torch.log(-torch.log(u))
+        return -torch.log(-torch.log(u.clamp(min=1e-30)))
 
+    def draw(a, t, u, *, g=noise, scale=lambda a, g, t: (a + g) / t, soft=lambda s: s.softmax(-1), pick=None) -> tuple:
+        total = scale(a, g(u), t)
+        return (total if pick is None else pick(a, g(u))).argmax(-1), soft(total)
+
+    def slip(name: str, hint: str, **how) -> Slip:
+        return Slip(name, hint, lambda *a: draw(*a, **how))
+
+    both = "the temperature divides logits *and* noise: (logits + g) / τ."
     slips = [
-        Slip("no noise", "that is the softmax itself: the Gumbel noise −log(−log u) is missing.", lambda a, t, u: (a / t).softmax(-1)),
-        Slip("sign of the noise", "the noise has the wrong sign; Gumbel noise is −log(−log u).", lambda a, t, u: ((a - noise(u)) / t).softmax(-1)),
-        Slip("one logarithm", "−log u is exponential, not Gumbel; take −log of it once more.", lambda a, t, u: ((a - u.log()) / t).softmax(-1)),
-        Slip("uniform noise", "you added the uniform numbers themselves; turn them into Gumbel noise, −log(−log u).", lambda a, t, u: ((a + u) / t).softmax(-1)),
-        Slip("noise not divided", "the temperature divides logits *and* noise: (logits + g) / τ.", lambda a, t, u: (a / t + noise(u)).softmax(-1)),
-        Slip("logits not divided", "the temperature divides logits *and* noise: (logits + g) / τ.", lambda a, t, u: (a + noise(u) / t).softmax(-1)),
-        Slip("temperature multiplied", "divide by the temperature: a small τ must sharpen.", lambda a, t, u: ((a + noise(u)) * t).softmax(-1)),
-        Slip("no temperature", "the temperature is missing.", lambda a, t, u: (a + noise(u)).softmax(-1)),
-        Slip("axis", "the softmax runs along the first axis; it belongs to the last, over the codes.", lambda a, t, u: ((a + noise(u)) / t).softmax(0)),
-        Slip("hard", "that is a hard one-hot sample; the relaxed one is the softmax before the argmax.",
-             lambda a, t, u: F.one_hot((a + noise(u)).argmax(-1), a.shape[-1]).float()),
-        Slip("logarithm", "those are logarithms; return the weights, which sum to one.", lambda a, t, u: ((a + noise(u)) / t).log_softmax(-1)),
+        slip("no noise", "without the Gumbel noise −log(−log u), every choice is the likeliest, and the weights are the softmax itself.", g=torch.zeros_like),
+        slip("choice without noise", "the weights are right, but your choice is always the likeliest code: nothing is drawn.", pick=lambda a, g: a),
+        slip("choice of the noise", "the weights are right, but your choice does not know the logits.", pick=lambda a, g: g),
+        slip("sign of the noise", "the noise has the wrong sign; Gumbel noise is −log(−log u).", g=lambda u: -noise(u)),
+        slip("one logarithm", "−log u is exponential, not Gumbel; take −log of it once more.", g=lambda u: -u.clamp(min=1e-30).log()),
+        slip("uniform noise", "you added the uniform numbers themselves; turn them into Gumbel noise, −log(−log u).", g=lambda u: u),
+        slip("noise not divided", both, scale=lambda a, g, t: a / t + g, pick=torch.add),
+        slip("noise not divided", f"{both} Your choice has other odds than the softmax, too.", scale=lambda a, g, t: a / t + g),
+        slip("logits not divided", both, scale=lambda a, g, t: a + g / t, pick=torch.add),
+        slip("logits not divided", f"{both} Your choice has other odds than the softmax, too.", scale=lambda a, g, t: a + g / t),
+        slip("temperature multiplied", "divide by the temperature: a small τ must sharpen.", scale=lambda a, g, t: (a + g) * t),
+        slip("no temperature", "the temperature is missing.", scale=lambda a, g, t: a + g),
+        slip("axis", "the softmax runs along the first axis; it belongs to the last, over the codes.", soft=lambda s: s.softmax(0)),
+        slip("hard", "your weights are the hard choice over again; the relaxed ones are the softmax before the argmax.", soft=lambda s: F.one_hot(s.argmax(-1), s.shape[-1]).float()),
+        slip("logarithm", "those are logarithms; return the weights, which sum to one.", soft=lambda s: s.log_softmax(-1)),
     ]  # fmt: skip
+
+    def right(logits: Tensor, temperature: float, uniform: Tensor) -> tuple[Tensor, Tensor]:
+        return draw(logits, temperature, uniform)
+
     return compare(
-        "gumbel_softmax",
+        "gumbel_draw",
         student,
-        lambda logits, temperature, uniform: right_gumbel(logits, temperature, uniform),
+        right,
         cases,
         slips,
+        outputs=("the choice", "the weights"),
         gradient=("logits",),
     )
+
+
+@check
+def choice_gradient(student: Callable) -> Result:
+    """Check ``choice_gradient(logits (..., K), values (..., K)) -> (..., K)``: the gradient of Σ softmax(a)ₖ fₖ."""
+    numbers = stream(7)
+    wide = torch.randn(2, 3, 6, generator=numbers) * 2
+    cases = [
+        (torch.randn(5, 4, generator=numbers), torch.randn(5, 4, generator=numbers)),
+        (torch.randn(3, generator=numbers), torch.randn(3, generator=numbers).exp()),
+        (wide, torch.randn(wide.shape, generator=numbers) * 3 + 1),
+        far(wide.flip(0) * 300 + 100, torch.randn(wide.shape, generator=numbers), about="the logits are hundreds of nats apart"),
+    ]  # fmt: skip
+
+    def mean(a: Tensor, f: Tensor) -> Tensor:
+        return (a.softmax(-1) * f).sum(-1, keepdim=True)
+
+    def right(logits: Tensor, values: Tensor) -> Tensor:
+        return logits.softmax(-1) * (values - mean(logits, values))
+
+    slips = [
+        Slip("other probabilities forgotten", "your numbers do not sum to zero: adding the same to all logits changes nothing, so it must. A logit changes the other probabilities, too.", lambda a, f: a.softmax(-1) * f),
+        Slip("other probabilities forgotten", "your numbers do not sum to zero: p(1 − p) is the derivative of a code's own probability; the others fall at the same time.", lambda a, f: a.softmax(-1) * (1 - a.softmax(-1)) * f),
+        Slip("plain average", "your numbers do not sum to zero: the codes are not equally likely, so the average of the losses is not the plain one.", lambda a, f: a.softmax(-1) * (f - f.mean(-1, keepdim=True))),
+        Slip("sign", "that is the direction in which the loss falls; the gradient points to where it rises.", lambda a, f: -right(a, f)),
+        Slip("no probability", "a code that is never chosen cannot be pushed as much as one that always is.", lambda a, f: f - mean(a, f)),
+        Slip("with respect to p", "that is the derivative with respect to the probabilities; go on to the logits.", lambda a, f: f),
+        Slip("expected loss", "that is the expected loss itself; its gradient has a number for each logit.", lambda a, f: mean(a, f)[..., 0]),
+        Slip("axis", "your softmax runs along the first axis; it belongs to the last, over the codes.", lambda a, f: a.softmax(0) * (f - (a.softmax(0) * f).sum(0))),
+        Slip("logits for probabilities", "the logits are not the probabilities; the softmax is missing.", lambda a, f: a * (f - (a * f).sum(-1, keepdim=True))),
+        Slip("overflow", "right on small logits, but exp(a) overflows on large ones: let torch.softmax do it.", lambda a, f: a.exp() / a.exp().sum(-1, keepdim=True) * (f - (a.exp() * f).sum(-1, keepdim=True) / a.exp().sum(-1, keepdim=True))),
+    ]  # fmt: skip
+    return compare("choice_gradient", student, right, cases, slips)
 
 
 @check
@@ -255,35 +387,3 @@ def hungarian_accuracy(student: Callable) -> Result:
         Slip("per cent", "a share is wanted, between 0 and 1.", lambda c, y: right(c, y) * 100),
     ]  # fmt: skip
     return compare("hungarian_accuracy", student, right, cases, slips)
-
-
-@check
-def percentages(student: Callable) -> Result:
-    """Check ``percentages(clusters (N,), labels (N,), n_clusters, n_classes) -> (n_clusters, n_classes)``."""
-    numbers = stream(5)
-    first = (torch.randint(3, (50,), generator=numbers), torch.randint(3, (50,), generator=numbers).square() // 2, 3, 3)
-    empty = (
-        torch.tensor([0, 0, 0, 2, 2, 3]),
-        torch.tensor([0, 1, 0, 1, 1, 1]),
-        4,
-        3,
-    )  # cluster 1 and class 2 are empty
-    wide = (torch.randint(2, (30,), generator=numbers), torch.randint(5, (30,), generator=numbers), 4, 5)
-    cases = [first, Case(empty, "a cluster is empty"), wide]
-
-    def table(c: Tensor, y: Tensor, k: int, n: int) -> Tensor:
-        return torch.from_numpy(clustering.contingency(c, y, k, n)).float()
-
-    def right(clusters: Tensor, labels: Tensor, n_clusters: int, n_classes: int) -> Tensor:
-        return torch.from_numpy(clustering.percentages(clusters, labels, n_clusters, n_classes)).float()
-
-    slips = [
-        Slip("columns", "your *columns* sum to 100: that is where each class went. Asked for is what each cluster is made of, so its row sums to 100.",
-             lambda *a: table(*a) / table(*a).sum(0, keepdim=True).clamp(min=1) * 100),
-        Slip("transposed", "rows are clusters and columns are classes; yours are turned round.", lambda *a: right(*a).T),
-        Slip("whole table", "you divided by all points; each row has its own total.", lambda *a: table(*a) / len(a[0]) * 100),
-        Slip("fractions", "your rows sum to 1; per cent are wanted.", lambda *a: right(*a) / 100),
-        Slip("counts", "those are counts; divide each row by its sum.", table),
-        Slip("empty cluster", "an empty cluster gives 0/0 = NaN; its row should be zero.", lambda *a: table(*a) / table(*a).sum(1, keepdim=True) * 100),
-    ]  # fmt: skip
-    return compare("percentages", student, right, cases, slips)

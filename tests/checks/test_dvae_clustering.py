@@ -34,8 +34,29 @@ def perplexity(counts):
     return torch.exp(-torch.special.xlogy(share, share).sum())
 
 
+def codebook_step(codebook, counts, sums, vectors, picks, decay, threshold):
+    codebook, counts, sums = ema(counts, sums, vectors, nearest(vectors, codebook), decay, 1e-5)
+    dead = (counts < threshold).nonzero().flatten()
+    fresh = vectors[picks[: len(dead)]]
+    return (
+        codebook.index_copy(0, dead, fresh),
+        counts.index_fill(0, dead, 1.0),
+        sums.index_copy(0, dead, fresh),
+    )
+
+
+def noise(u):
+    return -torch.log(-torch.log(u.clamp(min=1e-30)))
+
+
 def gumbel(logits, temperature, uniform):
-    return torch.softmax((logits - torch.log(-torch.log(uniform))) / temperature, -1)
+    noisy = logits + noise(uniform)
+    return noisy.argmax(-1), torch.softmax(noisy / temperature, -1)
+
+
+def pushed(logits, values):
+    p = logits.softmax(-1)
+    return p * (values - (p * values).sum(-1, keepdim=True))
 
 
 def table(clusters, labels, n_clusters=None, n_classes=None):
@@ -49,11 +70,6 @@ def table(clusters, labels, n_clusters=None, n_classes=None):
 def hungarian(clusters, labels, maximize=True):
     counts = table(clusters, labels).numpy()
     return float(counts[linear_sum_assignment(counts, maximize=maximize)].sum() / len(labels))
-
-
-def percentages(clusters, labels, n_clusters, n_classes):
-    counts = table(clusters, labels, n_clusters, n_classes)
-    return 100 * counts / counts.sum(1, keepdim=True).clamp(min=1)
 
 
 NEAREST_SLIPS = {
@@ -136,25 +152,125 @@ PERPLEXITY_SLIPS = {
 }
 
 
-def noise(u):
-    return -torch.log(-torch.log(u))
+def revived(moved=True, count="one", total="code", which="order", first=False):
+    """The step with one thing wrong."""
+
+    def variant(codebook, counts, sums, vectors, picks, decay, threshold):
+        early = counts < threshold
+        codebook, counts, sums = ema(counts, sums, vectors, nearest(vectors, codebook), decay, 1e-5)
+        place = 0
+        for k in range(len(counts)):
+            dead = bool(early[k] if first else counts[k] < threshold)
+            if which == "not below":
+                dead = bool(counts[k] <= threshold)
+            if dead:
+                pick = {"code": k, "same": 0}.get(which, place)
+                fresh, old, place = vectors[picks[pick]], counts[k].clone(), place + 1
+                if moved:
+                    codebook[k] = fresh
+                if count == "one":
+                    counts[k] = 1
+                if total != "kept":
+                    sums[k] = {"code": fresh, "zero": 0 * fresh, "count": old * fresh}[total]
+        return codebook, counts, sums
+
+    return variant
+
+
+def all_revived(codebook, counts, sums, vectors, picks, decay, threshold):
+    codebook, counts, sums = ema(counts, sums, vectors, nearest(vectors, codebook), decay, 1e-5)
+    if (counts < threshold).any():
+        codebook, counts, sums = vectors[picks], torch.ones_like(counts), vectors[picks]
+    return codebook, counts, sums
+
+
+def step_in_place(codebook, counts, sums, vectors, picks, decay, threshold):
+    found = codebook_step(codebook, counts, sums, vectors, picks, decay, threshold)
+    for old, new in zip((codebook, counts, sums), found, strict=True):
+        old.copy_(new)
+    return codebook, counts, sums
+
+
+STEP_SLIPS = {
+    "as given": revived(total="kept"),
+    "worse than given": revived(count="kept", total="kept"),
+    "count forgotten": revived(count="kept"),
+    "dies again": revived(count="kept", total="count"),
+    "sums of the old count": revived(total="count"),
+    "sums zero": revived(total="zero"),
+    "codebook left": revived(moved=False),
+    "no revival": revived(moved=False, count="kept", total="kept"),
+    "all codes moved": all_revived,
+    "one vector for all": revived(which="same"),
+    "picks by code": revived(which="code"),
+    "not below": revived(which="not below"),
+    "old counts": revived(first=True),
+    "the sums is wrong|the sums are wrong": lambda *a: (*codebook_step(*a)[:2], 2 * codebook_step(*a)[2]),
+    "the codebook is wrong .the counts and the sums right": lambda *a: (
+        2 * codebook_step(*a)[0],
+        *codebook_step(*a)[1:],
+    ),
+    "input changed": step_in_place,
+    "random state": lambda e, n, s, v, p, d, t: codebook_step(e, n, s, v, p + 0 * torch.randint(3, p.shape), d, t),
+    "three things are wanted": lambda *a: codebook_step(*a)[0],
+}
+
+
+def soft(scale=lambda a, g, t: (a + g) / t, g=noise, weights=lambda s: torch.softmax(s, -1), pick=None):
+    """The draw with one thing wrong."""
+
+    def variant(a, t, u):
+        total = scale(a, g(u), t)
+        return (total if pick is None else pick(a, g(u))).argmax(-1), weights(total)
+
+    return variant
 
 
 GUMBEL_SLIPS = {
-    "no noise": lambda a, t, u: torch.softmax(a / t, -1),
-    "sign of the noise": lambda a, t, u: torch.softmax((a - noise(u)) / t, -1),
-    "one logarithm": lambda a, t, u: torch.softmax((a - torch.log(u)) / t, -1),
-    "uniform noise": lambda a, t, u: torch.softmax((a + u) / t, -1),
-    "noise not divided": lambda a, t, u: torch.softmax(a / t + noise(u), -1),
-    "logits not divided": lambda a, t, u: torch.softmax(a + noise(u) / t, -1),
-    "temperature multiplied": lambda a, t, u: torch.softmax((a + noise(u)) * t, -1),
-    "no temperature": lambda a, t, u: torch.softmax(a + noise(u), -1),
-    "axis": lambda a, t, u: torch.softmax((a + noise(u)) / t, 0),
-    "hard": lambda a, t, u: F.one_hot((a + noise(u)).argmax(-1), a.shape[-1]).float(),
-    "logarithm": lambda a, t, u: torch.log_softmax((a + noise(u)) / t, -1),
-    "no gradient": [torch.no_grad()(gumbel), lambda a, t, u: gumbel(a, t, u).tolist()],
-    "overflow": lambda a, t, u: torch.exp((a + noise(u)) / t) / torch.exp((a + noise(u)) / t).sum(-1, keepdim=True),
-    "gradient": lambda a, t, u: gumbel(a, t, u).detach() + 0 * a,
+    "no noise": soft(g=lambda u: 0 * u),
+    "choice without noise": soft(pick=lambda a, g: a),
+    "choice of the noise": soft(pick=lambda a, g: g + 0 * a),
+    "sign of the noise": soft(g=lambda u: -noise(u)),
+    "one logarithm": soft(g=lambda u: -torch.log(u.clamp(min=1e-30))),
+    "uniform noise": soft(g=lambda u: u),
+    "noise not divided": [soft(lambda a, g, t: a / t + g), soft(lambda a, g, t: a / t + g, pick=lambda a, g: a + g)],
+    "logits not divided": [soft(lambda a, g, t: a + g / t), soft(lambda a, g, t: a + g / t, pick=lambda a, g: a + g)],
+    "temperature multiplied": soft(lambda a, g, t: (a + g) * t),
+    "no temperature": soft(lambda a, g, t: a + g),
+    "axis": soft(weights=lambda s: torch.softmax(s, 0)),
+    "hard": soft(weights=lambda s: F.one_hot(s.argmax(-1), s.shape[-1]).float()),
+    "logarithm": soft(weights=lambda s: torch.log_softmax(s, -1)),
+    "zero uniform": [soft(g=lambda u: -torch.log(-torch.log(u))), soft(g=lambda u: -torch.log(-torch.log(u + 1e-20)))],
+    "no gradient": [torch.no_grad()(gumbel), lambda a, t, u: (gumbel(a, t, u)[0], gumbel(a, t, u)[1].tolist())],
+    "overflow": soft(weights=lambda s: s.exp() / s.exp().sum(-1, keepdim=True)),
+    "gradient": lambda a, t, u: (gumbel(a, t, u)[0], gumbel(a, t, u)[1].detach() + 0 * a),
+    "two things are wanted": lambda a, t, u: gumbel(a, t, u)[1],
+    "not whole": lambda a, t, u: (gumbel(a, t, u)[0].float(), gumbel(a, t, u)[1]),
+    "input changed": lambda a, t, u: gumbel(a, t, u.clamp_(min=1e-30)),
+}
+
+
+def naive(a, f):
+    p = a.exp() / a.exp().sum(-1, keepdim=True)
+    return p * (f - (p * f).sum(-1, keepdim=True))
+
+
+CHOICE_SLIPS = {
+    "other probabilities forgotten": [
+        lambda a, f: a.softmax(-1) * f,
+        lambda a, f: a.softmax(-1) * f - a.softmax(-1) ** 2 * f,
+    ],
+    "plain average": lambda a, f: a.softmax(-1) * (f - f.mean(-1, keepdim=True)),
+    "sign": lambda a, f: -pushed(a, f),
+    "no probability": lambda a, f: f - (a.softmax(-1) * f).sum(-1, keepdim=True),
+    "with respect to p": lambda a, f: f.clone(),
+    "expected loss": lambda a, f: (a.softmax(-1) * f).sum(-1),
+    "axis": lambda a, f: a.softmax(0) * (f - (a.softmax(0) * f).sum(0)),
+    "logits for probabilities": lambda a, f: a * (f - (a * f).sum(-1, keepdim=True)),
+    "overflow": naive,
+    "shape": lambda a, f: pushed(a, f)[None],
+    "input changed": lambda a, f: pushed(a, f) + 0 * f.mul_(2),
+    "differs": lambda a, f: pushed(2 * a, f),
 }
 
 
@@ -179,16 +295,6 @@ HUNGARIAN_SLIPS = {
     "differs": lambda c, y: hungarian(c, y) * 0.9,
     "shape": lambda c, y: [hungarian(c, y)],
     "input changed": lambda c, y: hungarian(c.mul_(2), y),
-}
-PERCENTAGE_SLIPS = {
-    "columns": lambda c, y, k, n: 100 * table(c, y, k, n) / table(c, y, k, n).sum(0).clamp(min=1),
-    "transposed": lambda c, y, k, n: percentages(c, y, k, n).T,
-    "whole table": lambda c, y, k, n: 100 * table(c, y, k, n) / len(y),
-    "fractions": lambda c, y, k, n: percentages(c, y, k, n) / 100,
-    "counts": table,
-    "shape": lambda c, y, k, n: percentages(c, y, k, n).flatten(),
-    "input changed": lambda c, y, k, n: percentages(c, y, k, n) + 0 * c.add_(1).sum(),
-    "empty cluster": lambda c, y, k, n: 100 * table(c, y, k, n) / table(c, y, k, n).sum(1, keepdim=True),
 }
 
 
@@ -230,6 +336,41 @@ def ema_in_numpy(counts, sums, vectors, tokens, decay, eps):
     counts = decay * counts.numpy() + (1 - decay) * chosen.sum(0)
     sums = decay * sums.numpy() + (1 - decay) * chosen.T @ vectors.numpy()
     return sums / ((counts + eps) * counts.sum() / (counts.sum() + len(counts) * eps))[:, None], counts, sums
+
+
+def step_by_library(codebook, counts, sums, vectors, picks, decay, threshold):
+    """The quantiser's own rule, its random places replaced."""
+    codebook, counts, sums = ema_by_index(counts, sums, vectors, nearest(vectors, codebook), decay, 1e-5)
+    dead = counts < threshold
+    if dead.any():
+        fresh = vectors[picks[: int(dead.sum())]]
+        codebook[dead], counts[dead], sums[dead] = fresh, 1.0, fresh
+    return codebook, counts, sums
+
+
+def step_in_numpy(codebook, counts, sums, vectors, picks, decay, threshold):
+    codebook, counts, sums = ema_in_numpy(counts, sums, vectors, nearest(vectors, codebook), decay, 1e-5)
+    for place, k in enumerate(np.flatnonzero(counts < threshold - 1e-9)):
+        codebook[k] = sums[k] = vectors[picks[place]].numpy()
+        counts[k] = 1
+    return codebook, counts, sums
+
+
+def pushed_by_autograd(logits, values):
+    a = logits.detach().clone().requires_grad_()
+    return torch.autograd.grad((a.softmax(-1) * values).sum(), a)[0]
+
+
+def pushed_by_jacobian(logits, values):
+    p = logits.softmax(-1)
+    return torch.einsum("...kj,...k->...j", torch.diag_embed(p) - p[..., :, None] * p[..., None, :], values)
+
+
+def pushed_in_numpy(logits, values):
+    a, f = logits.double().numpy(), values.double().numpy()
+    p = np.exp(a - a.max(-1, keepdims=True))
+    p /= p.sum(-1, keepdims=True)
+    return p * (f - (p * f).sum(-1, keepdims=True))
 
 
 def perplexity_in_loops(counts):
@@ -277,13 +418,33 @@ RIGHT = {
         lambda c: torch.special.entr(c.double().sum(0) / c.sum()).sum().exp(),
         lambda c: np.exp(-sum(p * np.log(p) for p in (c.sum(0) / c.sum()).numpy() if p > 0)),
     ],
-    "gumbel_softmax": [
+    "mended_codebook_step": [
+        codebook_step,
+        revived(),
+        step_by_library,
+        step_in_numpy,
+        lambda e, n, s, v, p, d, t: codebook_step(e.double(), n.double(), s.double(), v.double(), p, d, t),
+        lambda *a: list(codebook_step(*a)),
+    ],
+    "gumbel_draw": [
         gumbel,
-        lambda a, t, u: ((a + noise(u)) / t).softmax(-1),
-        lambda a, t, u: ((a + noise(u)) / t).log_softmax(-1).exp(),
+        soft(),
+        lambda a, t, u: (torch.argmax(a + noise(u), -1), ((a + noise(u)) / t).log_softmax(-1).exp()),
         lambda a, t, u: gumbel(a.double(), t, u.double()),
-        lambda a, t, u: torch.exp((a + noise(u)) / t - torch.logsumexp((a + noise(u)) / t, -1, keepdim=True)),
-        lambda a, t, u: torch.stack([((k + noise(v)) / t).softmax(-1) for k, v in zip(a, u, strict=True)]),
+        lambda a, t, u: soft(weights=lambda s: torch.exp(s - torch.logsumexp(s, -1, keepdim=True)))(a, t, u),
+        lambda a, t, u: (gumbel(a, t, u)[1].argmax(-1), gumbel(a, t, u)[1]),
+        lambda a, t, u: [
+            torch.stack(part) for part in zip(*(gumbel(k, t, v) for k, v in zip(a, u, strict=True)), strict=True)
+        ],
+    ],
+    "choice_gradient": [
+        pushed,
+        pushed_by_autograd,
+        pushed_by_jacobian,
+        pushed_in_numpy,
+        lambda a, f: pushed(a.double(), f.double()),
+        lambda a, f: a.softmax(-1) * f - a.softmax(-1) * (a.softmax(-1) * f).sum(-1, keepdim=True),
+        lambda a, f: pushed(a, f).tolist(),
     ],
     "hungarian_accuracy": [
         hungarian,
@@ -295,18 +456,6 @@ RIGHT = {
         ),
         lambda c, y: np.float64(hungarian(c, y)),
     ],
-    "percentages": [
-        percentages,
-        lambda *a: percentages(*a).double().numpy(),
-        lambda *a: percentages(*a).tolist(),
-        lambda c, y, k, n: torch.nan_to_num(100 * table(c, y, k, n) / table(c, y, k, n).sum(1, keepdim=True)),
-        lambda c, y, k, n: 100 * F.normalize(table(c, y, k, n), p=1, dim=1),
-        lambda c, y, k, n: (
-            np.histogram2d(c, y, [range(k + 1), range(n + 1)])[0]
-            / np.maximum(np.bincount(c, minlength=k), 1)[:, None]
-            * 100
-        ),
-    ],
 }
 
 
@@ -315,9 +464,10 @@ WRONG = {
     "straight_through": THROUGH_SLIPS,
     "ema_update": EMA_SLIPS,
     "perplexity": PERPLEXITY_SLIPS,
-    "gumbel_softmax": GUMBEL_SLIPS,
+    "mended_codebook_step": STEP_SLIPS,
+    "gumbel_draw": GUMBEL_SLIPS,
+    "choice_gradient": CHOICE_SLIPS,
     "hungarian_accuracy": HUNGARIAN_SLIPS,
-    "percentages": PERCENTAGE_SLIPS,
 }
 
 test_table, test_right, test_wrong = exercise_table.tests(checks, RIGHT, WRONG)

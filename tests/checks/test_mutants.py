@@ -21,7 +21,7 @@ WITH_GRADIENT = {
     "joint_energy",
     "joint_loss",
     "straight_through",
-    "gumbel_softmax",
+    "gumbel_draw",
     "discriminator_loss",
     "generator_loss",
     "gradient_penalty",
