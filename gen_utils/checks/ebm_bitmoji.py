@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -217,52 +218,60 @@ def predicted_mean(student: Callable) -> Result:
         Case((_pinned_network(3, numbers).train(),)),
     ]
 
-    def head_of(feature: Callable[[nn.Module], Tensor], *, bias: float = 1.0) -> Callable[[nn.Module], Tensor]:
-        """The linear layer on some feature (D,) of the last norm."""
-        return lambda network: network.net[-1].weight[0] @ feature(network.net[-3]) + bias * network.net[-1].bias[0]
+    def mean(energy: Callable[[_LastLayers], Tensor]) -> Callable[[nn.Module], Tensor]:
+        return lambda network: energy(_last_layers(network))
 
-    right = head_of(lambda norm: norm.bias)
     gamma = "γ scales features whose batch mean is zero, so it cannot move the mean"
     running = "the averages that a batch norm has stored belong to evaluation mode; in training mode it takes the batch's own."
     slips = [
-        Slip("scale for shift", f"{gamma}; which parameter does?", head_of(lambda norm: norm.weight)),
-        Slip("scale for shift", f"{gamma}; and the bias of the linear layer is missing.", head_of(lambda norm: norm.weight, bias=0)),
-        Slip("no bias", "the bias of the linear layer is missing.", head_of(lambda norm: norm.bias, bias=0)),
-        Slip("bias subtracted", "the sign of the linear layer's bias is wrong.", head_of(lambda norm: norm.bias, bias=-1)),
-        Slip("scale times shift", "β is added after the scaling, so γ does not multiply it.", head_of(lambda norm: norm.weight * norm.bias)),
-        Slip("scale stays", f"{gamma}: it drops out.", head_of(lambda norm: norm.weight + norm.bias)),
-        Slip("no shift", "that would be right without the shift: β moves the mean of every feature.", lambda network: network.net[-1].bias[0]),
-        Slip("mean for sum", "a linear layer sums over the features; you averaged.", lambda network: (network.net[-1].weight[0] * network.net[-3].bias).mean() + network.net[-1].bias[0]),
-        Slip("no weight", "the linear layer weighs the features before it sums them.", lambda network: network.net[-3].bias.sum() + network.net[-1].bias[0]),
-        Slip("no weight", "the linear layer weighs the features before it sums them.", lambda network: network.net[-3].bias.mean() + network.net[-1].bias[0]),
-        Slip("stored averages", running, head_of(lambda norm: norm.running_mean)),
-        Slip("stored averages", running, head_of(_at_zero)),
-        Slip("stored averages", running, head_of(lambda norm: norm.bias + norm.running_mean)),
-        Slip("minus the energy", "that is the score, minus the energy; the network's output is the energy itself.", lambda network: -right(network)),
+        Slip("scale for shift", f"{gamma}; which parameter does?", mean(lambda at: at.weight @ at.gamma + at.bias)),
+        Slip("scale for shift", f"{gamma}; and the bias of the linear layer is missing.", mean(lambda at: at.weight @ at.gamma)),
+        Slip("no bias", "the bias of the linear layer is missing.", mean(lambda at: at.weight @ at.beta)),
+        Slip("bias subtracted", "the sign of the linear layer's bias is wrong.", mean(lambda at: at.weight @ at.beta - at.bias)),
+        Slip("scale times shift", "β is added after the scaling, so γ does not multiply it.", mean(lambda at: at.weight @ (at.gamma * at.beta) + at.bias)),
+        Slip("scale stays", f"{gamma}: it drops out.", mean(lambda at: at.weight @ (at.gamma + at.beta) + at.bias)),
+        Slip("no shift", "that would be right without the shift: β moves the mean of every feature.", mean(lambda at: at.bias)),
+        Slip("mean for sum", "a linear layer sums over the features; you averaged.", mean(lambda at: (at.weight * at.beta).mean() + at.bias)),
+        Slip("no weight", "the linear layer weighs the features before it sums them.", mean(lambda at: at.beta.sum() + at.bias)),
+        Slip("no weight", "the linear layer weighs the features before it sums them.", mean(lambda at: at.beta.mean() + at.bias)),
+        Slip("stored averages", running, mean(lambda at: at.weight @ at.stored_mean + at.bias)),
+        Slip("stored averages", running, mean(lambda at: at.weight @ (at.beta + at.stored_mean) + at.bias)),
+        Slip("stored averages", running, mean(lambda at: at.weight @ (at.beta - at.gamma * at.stored_mean / at.stored_scale) + at.bias)),
+        Slip("minus the energy", "that is the score, minus the energy; the network's output is the energy itself.", mean(lambda at: -(at.weight @ at.beta + at.bias))),
     ]  # fmt: skip
 
-    def reference(network) -> Tensor:
-        return right(network)
+    def reference(network: nn.Module) -> Tensor:
+        at = _last_layers(network)
+        return at.weight @ at.beta + at.bias
 
     return compare("predicted_mean", student, reference, cases, slips)
 
 
-def _at_zero(norm: nn.BatchNorm2d) -> Tensor:
-    """What the norm makes of zeros in evaluation mode."""
-    return norm.bias - norm.weight * norm.running_mean / (norm.running_var + norm.eps).sqrt()
+class _LastLayers(NamedTuple):
+    """Of a ten-layer energy: its last batch norm, all (D,), and its linear layer, (D,) and ()."""
+
+    gamma: Tensor
+    beta: Tensor
+    stored_mean: Tensor
+    stored_scale: Tensor
+    weight: Tensor
+    bias: Tensor
+
+
+def _last_layers(network: nn.Module) -> _LastLayers:
+    state = [tensor.detach() for tensor in network.state_dict().values()]
+    gamma, beta, stored_mean, stored_variance, _, weight, bias = state[-7:]
+    return _LastLayers(gamma, beta, stored_mean, (stored_variance + 1e-5).sqrt(), weight[0], bias[0])
 
 
 def _pinned_network(width: int, numbers: torch.Generator) -> TenLayerEnergy:
     """A small ten-layer energy with batch norms that have been somewhere, which must not be run."""
     network = TenLayerEnergy(size=16, width=width)
-    with torch.no_grad():
-        for tensor in network.state_dict().values():
-            if tensor.is_floating_point():
-                tensor.copy_(torch.randn(tensor.shape, generator=numbers))
-        for module in network.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.weight += 2
-                module.running_var.square_().add_(0.5)
+    for name, tensor in network.state_dict().items():
+        if name.endswith("running_var"):
+            tensor.copy_(0.5 + torch.rand(tensor.shape, generator=numbers))
+        elif tensor.is_floating_point():
+            tensor.copy_(0.5 + torch.randn(tensor.shape, generator=numbers))
     for module in network.net:
         if isinstance(module, nn.Conv2d):
             module.register_forward_pre_hook(_not_run)
