@@ -186,7 +186,9 @@ def wgan_critic_step(student: Callable) -> Result:
     name = "wgan_critic_step"
     first_optimiser()
     numbers = stream(2)
-    critic, generator = _line(torch.randn(4, generator=numbers) * 0.3), _flat_generator()
+    weights = torch.randn(4, generator=numbers) * 0.3
+    weights[3] += 0.5 * weights[3].sign()  # a bias has no gradient here: it must be too large to begin with
+    critic, generator = _line(weights), _flat_generator()
     real, z = torch.randn(5, 3, generator=numbers) + 1, torch.randn(5, 2, generator=numbers)
     # Some weights are clipped and some are not; then none is; then the bound is tight.
     cases = [(critic, generator, real, z, clip) for clip in (0.35, 10.0, 0.02)]
@@ -292,7 +294,11 @@ def gradient_penalty(student: Callable) -> Result:
     """Check ``gradient_penalty(critic, real, fake, u (B,)) -> scalar`` at x̂ = u·real + (1 - u)·fake, and its graph."""
     name = "gradient_penalty"
     numbers = stream(3)
-    cases = [(*_tiny(3), torch.rand(4, generator=numbers)), (*_tiny(4, 6), torch.rand(6, generator=numbers))]
+    cases = [
+        (*_tiny(3), torch.rand(4, generator=numbers)),
+        (*_tiny(4, 6), torch.rand(6, generator=numbers)),
+        (*_tiny(15, 5, scale=0.2), torch.rand(5, generator=numbers)),
+    ]  # steep slopes, and flat ones
 
     def penalty(
         critic, real, fake, u, *, place="own", graph=True, norm="each", target=1.0, power=2, mean=True, sided=2

@@ -29,8 +29,9 @@ def toys(number: int, n: int = 6, *, norm: bool = False) -> tuple[nn.Module, nn.
         torch.manual_seed(seed)
         middle = [nn.BatchNorm1d(4), nn.BatchNorm1d(5)] if norm else [nn.Identity(), nn.Identity()]
         generator = nn.Sequential(nn.Linear(3, 4), middle[0], nn.Tanh())
-        # Its norm comes after the bend: right behind a dense layer it would hide the scale of what comes in.
-        critic = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), middle[1], nn.Linear(5, 1), nn.Flatten(0))
+        # Its norm stands between two bends. Behind the first layer it would hide the scale of what comes in, and before
+        # the last one it would give data and fakes the same mean logit.
+        critic = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), middle[1], nn.Tanh(), nn.Linear(5, 1), nn.Flatten(0))
         real, z = torch.randn(n, 4) + 1, torch.randn(n, 3)
     return generator, critic, real, z
 
