@@ -8,11 +8,16 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-import gen_utils  # noqa: F401  (before torch: it sets how threads wait)
-
-import torch  # isort: skip
-
 ROOT = Path(__file__).resolve().parent.parent
+if sys.dont_write_bytecode:  # else each of the many processes that tests start would compile torch and lightning anew
+    sys.dont_write_bytecode, sys.pycache_prefix = False, str(ROOT / ".pytest_cache" / "bytecode")
+    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+import gen_utils  # noqa: E402, F401  (before torch: it sets how threads wait)
+
+import torch  # noqa: E402  # isort: skip
+
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ["GEN_HEADLESS"] = "1"
 if "PYTEST_XDIST_WORKER" in os.environ:  # test processes side by side, one thread each
