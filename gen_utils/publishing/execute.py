@@ -85,6 +85,7 @@ def _execute(
             kernel_manager_class=ThisPythonKernel,
             start_timeout=300,  # a busy machine takes its time to start a kernel
             progress_bar=False,
+            request_save_on_cell_execute=False,  # it would write the whole notebook twice a cell
             extra_arguments=["--IPKernelApp.log_level=ERROR", *_leave_with_this_process()],
         )
     except papermill.PapermillExecutionError:
