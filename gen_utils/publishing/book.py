@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from ..base.places import BOOK, BUILD, CHECKPOINTS, ROOT
-from . import editions
+from . import editions, unchanged
 from .dataset_page import write_page
 from .links import link_chapters
 from .pages import fill
@@ -41,24 +41,29 @@ def build_book(
     """Build the HTML from executed notebooks (part -> file); returns the page to open.
 
     Each profile has its own stage under ``_build/PROFILE``, so building one never undoes another, and so has the
-    students' edition. The notebooks are expected in ``_build/PROFILE/notebooks/``.
+    students' edition. The notebooks are expected in ``_build/PROFILE/notebooks/``. HTML is left alone while nothing
+    changed that it is made from.
     """
     out = (out or BUILD).resolve()  # Jupyter Book runs in a folder of its own
     suffix = "" if edition == editions.INSTRUCTOR else f"-{edition}"
-    stage = out / f"{profile}{suffix}"
+    stage, html = out / f"{profile}{suffix}", out / f"html{suffix}"
     write_stage(stage, executed, data_root, edition)
+    key = unchanged.made_from(stage)
+    if unchanged.still_there(html, key):
+        return html / "index.html"
+    unchanged.forget(html)
     jupyter_book = "from jupyter_book.cli.main import main; main()"  # it has no __main__
     command = [sys.executable, "-c", jupyter_book, "build", str(stage), "-W", "-n", "--keep-going", "-q"]
     variables = {**os.environ, "PYTHONUTF8": "1", "PYTHONPATH": str(ROOT)}  # for the extension of ours
     answer = subprocess.run(command, cwd=stage, env=variables, capture_output=True, encoding="utf-8", errors="replace")
     if answer.returncode:
         raise RuntimeError(f"the book did not build cleanly:\n{answer.stdout[-4000:]}\n{answer.stderr[-4000:]}")
-    html = out / f"html{suffix}"
     shutil.copytree(stage / "_build" / "html", html, dirs_exist_ok=True)
     for page in html.rglob("*.html"):
         text = _THEBE.sub("", page.read_text(encoding="utf-8")).replace(_ARROW, _NAMED_ARROW)
         _write_if_changed(text.encode(), page)
     link_chapters(html, executed)
+    unchanged.remember(html, key)
     return html / "index.html"
 
 
