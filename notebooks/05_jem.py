@@ -132,8 +132,8 @@ settings = choose(
         n_eval=10_000, per_class=500, sample_steps=60, n_outliers=5000, n_attack=1000, attack_steps=40, resamples=200,
     ),
     smoke=dict(  # in tests: every line runs, nothing is learnt
-        classifier_steps=20, train_steps=12, hand_steps=3, study_steps=3, rescue_steps=8, n_eval=80, per_class=4,
-        sample_steps=5, n_outliers=40, n_attack=10, attack_steps=3, resamples=5,
+        classifier_steps=10, train_steps=8, looks=2, hand_steps=3, study_steps=2, study_looks=1, study_n=20, rescue_steps=8, n_eval=60,
+        per_class=2, sample_steps=3, n_outliers=40, n_attack=10, attack_steps=2, resamples=5,
     ),
 )  # fmt: skip
 use_style()
@@ -550,7 +550,7 @@ checks.joint_loss(joint_loss)
 # ```
 # *Goal: draw from a Gaussian whose pixels know of each other. About 15 minutes, 2 points.*
 #
-# Row $b$ of the result is $\mu_y + L_y z_b$ for $y$ = `wanted[b]`, where $L_y L_y^\top = \Sigma_y + \text{jitter} \cdot I$
+# Return draws from the Gaussians of the wanted classes. Row $b$ of the result is $\mu_y + L_y z_b$ for $y$ = `wanted[b]`, where $L_y L_y^\top = \Sigma_y + \text{jitter} \cdot I$
 # is a Cholesky factorisation and $\Sigma_y$ the covariance of the class's images as `torch.cov` computes it.
 
 
@@ -769,8 +769,8 @@ record("own_chain_gap", (walked - x).abs().mean().item())
 # ```
 # *Goal: see what a loop computes without running it. About 15 minutes, 2 points.*
 #
-# `weight` is $W$ with shape (H, D), `grad_out` is $g$ for each row, `x` lies in $[-1, 1]$. Return $x_N$ of {eq}`eq-inner` for $\eta$ = `step_size`,
-# $a$ = `clip` and $N$ = `n_inner`.
+# Return $x_N$ of {eq}`eq-inner` without a loop, for $\eta$ = `step_size`, $a$ = `clip` and $N$ = `n_inner`. `weight` is $W$ with shape (H, D),
+# `grad_out` is $g$ for each row, and `x` lies in $[-1, 1]$.
 
 
 # %% tags=["exercise"]
@@ -996,7 +996,7 @@ def train_by_hand(n_steps, batch_size=settings.batch_size):
 
 
 by_hand, hand_rows = train_by_hand(settings.hand_steps)
-beside, _ = train_joint(settings.hand_steps, name="jem_by_hand", decay="constant", capacity=len(own_starts))  # fmt: skip
+beside, _ = train_joint(settings.hand_steps, name="jem_by_hand", decay="constant", capacity=100)  # fmt: skip
 
 # %% tags=["hide-input"]
 fig, axes = plt.subplots(1, 2, figsize=(9, 2.9))
@@ -1316,7 +1316,7 @@ record("provoked", None if wild is None else len(wild))
 # ### Calibration
 #
 # **When it says 90 %, is it right nine times in ten?** Sort the test images by confidence into bins, and compare in each
-# bin the mean confidence with the share that is right {cite}`guo2017calibration`. The expected calibration error, {term}`ECE`, is
+# bin the mean confidence with the share that is right {cite}`guo2017calibration`. The expected calibration error, ECE, is
 # the mean size of this gap over the bins, each weighted by its share of the $N$ pictures:
 #
 # ```{math}

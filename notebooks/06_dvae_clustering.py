@@ -120,6 +120,7 @@ settings = choose(
     profile,
     quick=dict(
         data=("digits", "garments"),
+        limit=None,  # images of each, training and held out
         n_codes=64,
         width=24,
         vq_steps=80,
@@ -141,6 +142,7 @@ settings = choose(
     ),
     laptop=dict(
         data=("mnist", "fashion_mnist"),
+        limit=None,
         n_codes=256,
         width=32,
         vq_steps=1500,
@@ -162,6 +164,7 @@ settings = choose(
     ),
     full=dict(
         data=("mnist", "fashion_mnist"),
+        limit=None,
         n_codes=256,
         width=128,
         vq_steps=20_000,
@@ -182,13 +185,14 @@ settings = choose(
         n_samples=5000,
     ),
     smoke=dict(  # in tests: every line runs, nothing is learnt
-        vq_steps=8,
-        gumbel_steps=6,
+        limit=300,
+        vq_steps=3,
+        gumbel_steps=3,
         revival_steps=4,
-        ablation_steps=3,
+        ablation_steps=1,
         n_draws=100,
-        classifier_steps=6,
-        prior_steps=6,
+        classifier_steps=2,
+        prior_steps=2,
         ks=(2, 10),
         n_cluster=200,
         n_silhouette=100,
@@ -235,8 +239,12 @@ else:
 # %%
 data, held_out, titles = {}, {}, {}
 for name in settings.data:
-    data[name] = load_images(name, "train", root=data_root)
-    held_out[name] = load_images(name, "test", root=data_root)
+    data[name] = load_images(
+        name, "train", limit=settings.limit, root=data_root
+    )
+    held_out[name] = load_images(
+        name, "test", limit=settings.limit, root=data_root
+    )
     titles[name] = data[name].title
 record("data", list(titles.values()))
 
@@ -483,7 +491,7 @@ record("unused_code", {str(count): far for count, far in moved.items()})
 # ```
 # *Goal: count the codes that matter. About 10 minutes, 1 point.*
 #
-# `counts[b, k]` says how often batch $b$ used code $k$. Return the perplexity of the whole epoch. Beware of codes that were never
+# Return the perplexity of a whole epoch. `counts[b, k]` says how often its batch $b$ used code $k$. Beware of codes that were never
 # used.
 
 
@@ -608,7 +616,7 @@ def suspect_codebook_step(
 # ```
 # *Goal: find the fault in a training step that runs, and even helps. About 15 minutes, 2 points.*
 #
-# Hand in the mended step. It gets the same arguments and returns the same three things; leave the arguments as they were. A single step looks
+# Hand in the mended codebook step. It gets the same arguments and returns the same three things; leave the arguments as they were. A single step looks
 # right: follow a code that was just revived through the next one.
 
 
@@ -695,7 +703,7 @@ followed = {
 fig, axes = plt.subplots(1, 2, figsize=(9, 2.8), sharey=True)
 for ax, column, what in zip(axes, (1, 0), ("alive by their own count", "chosen by some vector"), strict=True):  # fmt: skip
     for name, found in followed.items():
-        ax.plot(found[column], label=name)
+        ax.plot(found[column], "--" if name == "mended" else "-", label=name)
     ax.set(title=f"Codes {what}, of 32", xlabel="step of the codebook")
 axes[1].legend()
 table(
@@ -917,7 +925,7 @@ say(
 # ```
 # *Goal: draw from a softmax by adding noise, and make the draw soft. About 15 minutes, 2 points.*
 #
-# Along the last axis, return two things: the choice of {eq}`eq-gumbel-max`, whole numbers of shape (...), and the weights of {eq}`eq-gumbel-softmax`.
+# Return two things, along the last axis: the choice of {eq}`eq-gumbel-max`, whole numbers of shape (...), and the weights of {eq}`eq-gumbel-softmax`.
 # `uniform` holds the $u_k$, so that the check can be exact. `torch.rand` gives an exact 0 now and then, whose logarithm is infinite: raise every $u_k$ to at least
 # $10^{-30}$ first. A gradient must flow from the weights to the logits.
 
@@ -1088,6 +1096,13 @@ def vector(v):
     return "(" + ", ".join(f"{x:.2f}" for x in v.tolist()) + ")"
 
 
+def draws_needed(row):
+    """So many that the error of their mean is no larger than the bias, as far as our draws can tell."""
+    n = max(1.0, (row["spread"] / row["bias"]) ** 2)
+    most = settings.n_draws // 4  # beyond, the bias cannot be told from chance
+    return f"{n:,.0f}" if n < most else f"more than {most:,}"
+
+
 table(
     [
         {
@@ -1097,7 +1112,9 @@ table(
                 f"mean, {kind}": vector(found[kind, tau]["mean"])
                 for kind in ("relaxed", "straight through")
             },
-            "relaxed: draws until noise = bias": f"{(found['relaxed', tau]['spread'] / found['relaxed', tau]['bias']) ** 2:,.0f}",
+            "relaxed: draws until noise = bias": draws_needed(
+                found["relaxed", tau]
+            ),
             "draws with hardly any gradient": f"{found['relaxed', tau]['silent']:.0%}",
         }
         for tau in taus

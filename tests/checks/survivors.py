@@ -73,6 +73,8 @@ SURVIVORS = {
         "counts is doubled": "shares do not depend on the unit",
     },
     "06_dvae_clustering gumbel_draw": {
+        "noisy.argmax(-1) -> noisy.detach().argmax(-1)": "a whole number has no gradient",
+        "return (noisy.argmax(-1), torch.softmax(noisy / temperature, dim=-1)) -> return (noisy.argmax(-1).detach(), torch.softmax(noisy / temperature, dim=-1))": "a whole number has no gradient",
         "uniform is detached": "the noise is given: nobody asks for its gradient",
         "uniform.clamp(min=1e-30) -> uniform.detach().clamp(min=1e-30)": "the noise is given: nobody asks for its gradient",
     },
