@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import json
 from collections.abc import Iterator
@@ -35,7 +36,7 @@ def depends_on(part: str, profile: str, data_root: str, seed: int) -> dict:
     modules = imported_files([path])
     tree = ast.parse(source)
     own = set(_strings(tree, profile))
-    named = own.union(*(_strings(ast.parse(m.read_text(encoding="utf-8")), profile) for m in modules))
+    named = own.union(*(_strings_of(module, module.stat().st_mtime_ns, profile) for module in modules))
     data = {}
     for name in sorted(own & CATALOG.keys()):
         found = None if CATALOG[name].stand_in is None else find(CATALOG[name], Path(data_root))
@@ -62,6 +63,11 @@ def _inception() -> list | None:
 
 def _hash(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
+
+
+@functools.lru_cache(maxsize=1024)  # a module of the package is read once, not once a part
+def _strings_of(path: Path, _changed: int, profile: str) -> frozenset[str]:
+    return frozenset(_strings(ast.parse(path.read_text(encoding="utf-8")), profile))
 
 
 def _strings(node: ast.AST, profile: str) -> Iterator[str]:
