@@ -119,7 +119,9 @@ settings = choose(
     quick=dict(
         n_chains=1000,  # for moments and histograms
         n_steps=250,  # the same
+        film=400,  # slopes in the first film
         mode_budget=1200,  # gradient calls a chain, hopping between modes
+        warmup=(150, 200, 60),  # steps: down into valleys, tuning MALA, HMC
         budget=500,  # gradient calls a chain, in the table of kernels
         table_chains=200,
         scan=9,  # step sizes in the scan over acceptance
@@ -131,7 +133,9 @@ settings = choose(
     laptop=dict(
         n_chains=4000,
         n_steps=1000,
+        film=400,
         mode_budget=10_000,
+        warmup=(150, 200, 60),
         budget=6000,
         table_chains=200,
         scan=15,
@@ -143,7 +147,9 @@ settings = choose(
     full=dict(
         n_chains=20_000,
         n_steps=4000,
+        film=400,
         mode_budget=100_000,
+        warmup=(150, 200, 60),
         budget=50_000,
         table_chains=400,
         scan=25,
@@ -153,14 +159,16 @@ settings = choose(
         ais_groups=1000,
     ),
     smoke=dict(  # in tests: every line runs, nothing is learnt
-        n_chains=200,
-        n_steps=60,
-        mode_budget=240,
-        budget=120,
+        n_chains=100,
+        n_steps=50,
+        film=100,
+        mode_budget=120,
+        warmup=(20, 20, 8),
+        budget=80,
         table_chains=40,
-        scan=5,
+        scan=3,
         lengths=(3, 9, 20),
-        scan_draws=30,
+        scan_draws=24,
         temperatures=(1, 3, 10),
         ais_groups=20,
     ),
@@ -193,14 +201,14 @@ def stream(number):
 
 # %% tags=["hide-input"]
 banana = targets["banana"]
-frames = list(range(0, 401, 10))
+frames = list(range(0, settings.film + 1, 10))
 films = {}
 for name in ("Langevin", "MALA", "HMC"):
     cost = 10 if name == "HMC" else 1
     path, _ = run_chains(
         banana,
         make_kernel(name, 0.01),
-        400 // cost,
+        settings.film // cost,
         n_chains=200,
         start=(2.0, 2.1),
         seed=seed,
@@ -212,7 +220,7 @@ arrived = {
     for name, path in films.items()
 }
 say(
-    "Half of the valley lies left of the middle. After 400 slopes, "
+    f"Half of the valley lies left of the middle. After {settings.film} slopes, "
     f"{arrived['Langevin']:.0%} of the Langevin walkers, "
     f"{arrived['MALA']:.0%} of MALA's and {arrived['HMC']:.0%} of HMC's are "
     "there; it should be 50%. The contour lines are the exact density."
@@ -1374,16 +1382,17 @@ def spread_start(target, n, noise):
     box = 2.5 * target.covariance.diagonal().sqrt().float()
     x0 = box * (2 * torch.rand((n, 2), generator=noise) - 1)
     gently = ProximalLangevin(0.01, max_step=0.1, noise=0.1)
-    return sample(target, x0, gently, 150, generator=noise).x
+    return sample(target, x0, gently, settings.warmup[0], generator=noise).x
 
 
 def tuned(target, number):
     """The four kernels, and starts; MALA's and HMC's steps by dual averaging."""
+    _, mala_steps, hmc_steps = settings.warmup
     noise = stream(number)
     x0 = spread_start(target, settings.table_chains, noise)
-    mala, x0 = warm_up(target, x0, MALA(0.05), 200, generator=noise)
+    mala, x0 = warm_up(target, x0, MALA(0.05), mala_steps, generator=noise)
     guess = HMC(0.3, 10, jitter=0.5)
-    hmc, _ = warm_up(target, x0, guess, 60, generator=noise)
+    hmc, _ = warm_up(target, x0, guess, hmc_steps, generator=noise)
     eta = mala.step_size / 4
     sigma = math.sqrt(2 * eta)
     kernels = {

@@ -106,9 +106,12 @@ settings = choose(
         data="digits",
         train_steps=160,
         width=16,
+        short_steps=10,
         ablation_steps=5,
+        written_steps=10,  # Part B as written, whose chains are longer
         seeds=1,
         n_eval=150,
+        final_chain=256,
         looks=4,
         n_outliers=200,
     ),
@@ -116,9 +119,12 @@ settings = choose(
         data="mnist",
         train_steps=5000,
         width=16,
+        short_steps=250,
         ablation_steps=500,
+        written_steps=166,
         seeds=1,
         n_eval=2000,
+        final_chain=256,
         looks=10,
         n_outliers=1000,
     ),
@@ -126,16 +132,22 @@ settings = choose(
         data="mnist",
         train_steps=56_000,
         width=32,
+        short_steps=2800,
         ablation_steps=3000,
+        written_steps=1000,
         seeds=3,
         n_eval=5000,
+        final_chain=256,
         looks=10,
         n_outliers=5000,
     ),
     smoke=dict(  # in tests: every line runs, nothing is learnt
-        train_steps=10,
+        train_steps=4,
+        short_steps=2,
         ablation_steps=1,
-        n_eval=80,
+        written_steps=1,
+        n_eval=40,
+        final_chain=16,
         looks=2,
         n_outliers=50,
     ),
@@ -183,10 +195,17 @@ else:
 if shipped is not None:
     stream = torch.Generator().manual_seed(seed + 2)
     start = UniformStart((1, 28, 28)).draw(100, generator=stream)
-    digits = sample(shipped, start, descent, 256, generator=stream, fast=True).x
+    digits = sample(
+        shipped,
+        start,
+        descent,
+        settings.final_chain,
+        generator=stream,
+        fast=True,
+    ).x
     image_grid(
         digits,
-        f"Shipped model ({shipped.card['data']}): 100 chains from uniform noise, 256 steps, not selected",
+        f"Shipped model ({shipped.card['data']}): 100 chains from uniform noise, {settings.final_chain} steps, not selected",
         columns=20,
     )
     classes = judge(digits).argmax(1)
@@ -449,7 +468,9 @@ if shipped is not None:
     stream = torch.Generator().manual_seed(seed + 3)
     x = UniformStart((1, 28, 28)).draw(8, generator=stream)
     kept = []
-    for k in range(256):
+    shown_steps = [1, 4, 8, 16, 32, 64, 128, 256]
+    shown_steps = [step for step in shown_steps if step <= settings.final_chain]
+    for k in range(shown_steps[-1]):
         x = langevin_step(
             shipped,
             x,
@@ -458,11 +479,11 @@ if shipped is not None:
             0.03,
             torch.randn(x.shape, generator=stream),
         )
-        if k + 1 in (1, 4, 8, 16, 32, 64, 128, 256):
+        if k + 1 in shown_steps:
             kept.append(x)
     chain_strip(
         torch.stack(kept),
-        (1, 4, 8, 16, 32, 64, 128, 256),
+        shown_steps,
         "Your Langevin step on the shipped model's energy (MNIST)",
     )
 
@@ -726,7 +747,11 @@ def train_energy(max_steps, *, name="ebm_mnist", watch_every=None, **changes):
     """Train one energy by the recipe with some settings changed; an unfinished run goes on, a finished one is loaded."""
     config = EBMConfig(**{**recipe, **changes})
     torch.manual_seed(config.seed)
-    watch = EBMWatch(watch_every, probes, n_chains=6) if watch_every else None
+    watch = (
+        EBMWatch(watch_every, probes, n_chains=6, n_steps=settings.final_chain)
+        if watch_every
+        else None
+    )
     run = fit(
         EBMTraining(SmallEnergy(width=settings.width), config),
         train_images,
@@ -813,9 +838,17 @@ chain_strip(
 )
 # %% tags=["hide-input"]
 shown_steps = [1, 2, 4, 8, 16, 32, 64, 128, 256]
+shown_steps = [step for step in shown_steps if step <= settings.final_chain]
 stream = torch.Generator().manual_seed(seed + 4)
 start = UniformStart((1, 28, 28)).draw(6, generator=stream)
-path = sample(energy, start, descent, 256, keep_every=1, generator=stream).path
+path = sample(
+    energy,
+    start,
+    descent,
+    settings.final_chain,
+    keep_every=1,
+    generator=stream,
+).path
 chain_strip(
     path[[step - 1 for step in shown_steps]],
     shown_steps,
@@ -877,7 +910,11 @@ n_real = len(real_features)
 
 
 def draw(
-    model, n=settings.n_eval, n_steps=256, kernel=descent, stream_seed=seed + 10
+    model,
+    n=settings.n_eval,
+    n_steps=settings.final_chain,
+    kernel=descent,
+    stream_seed=seed + 10,
 ):
     """Fresh chains from uniform noise, as uint8."""
     stream = torch.Generator().manual_seed(stream_seed)
@@ -917,7 +954,7 @@ record("frechet_n", settings.n_eval)
 # %% tags=["hide-input"]
 image_grid(
     ours[:100],
-    f"This run ({profile}, {train_images.title}): 100 fresh chains, 256 steps, not selected",
+    f"This run ({profile}, {train_images.title}): 100 fresh chains, {settings.final_chain} steps, not selected",
     columns=20,
 )
 # %% [markdown]
@@ -954,10 +991,10 @@ record("class_shares", in_samples.tolist())
 # %% tags=["hide-input"]
 if ship:
     card = {
-        "part": "02_ebm_mnist", "profile": profile, "seed": seed, **card_facts(run, kernel=descent, steps=256, start="uniform noise"),
+        "part": "02_ebm_mnist", "profile": profile, "seed": seed, **card_facts(run, kernel=descent, steps=settings.final_chain, start="uniform noise"),
         "metrics": {
             "frechet_distance": {"value": round(quality["this run, fresh chains"], 2), "features": "digit_classifier",
-                                 "images": settings.n_eval, "chain_steps": 256, "start": "uniform noise"},
+                                 "images": settings.n_eval, "chain_steps": settings.final_chain, "start": "uniform noise"},
         },
         "known_faults": fault,
     }  # fmt: skip
@@ -970,9 +1007,7 @@ if ship:
 # short run has a twentieth of the long one's steps (and its own, complete, learning-rate schedule).
 
 # %%
-short_run, _ = train_energy(
-    max(10, settings.train_steps // 20), name="ebm_mnist_short"
-)
+short_run, _ = train_energy(settings.short_steps, name="ebm_mnist_short")
 short = draw(short_run.module.energy)
 fig, axes = plt.subplots(1, 2, figsize=(9, 4.4))
 image_grid(
@@ -1030,7 +1065,7 @@ rows, contrasts, pictures = [], {}, {}
 for name, changes in variants.items():
     distances, largest, seconds = [], [], []
     for s in range(seed, seed + settings.seeds):
-        n = max(10, steps // 3) if name == "B3, B4 as written" else steps
+        n = settings.written_steps if name == "B3, B4 as written" else steps
         try:
             trial, _ = train_energy(
                 n, name="ebm_mnist_ablation", **{**changes, "seed": s}
@@ -1066,7 +1101,7 @@ for name, changes in variants.items():
 record("ablation", rows)
 table(
     rows,
-    f"{steps} steps each (the last row: {max(10, steps // 3)} longer ones) on {train_images.title}, {settings.n_eval} fresh chains of 256 steps",
+    f"{steps} steps each (the last row: {settings.written_steps} longer ones) on {train_images.title}, {settings.n_eval} fresh chains of {settings.final_chain} steps",
 )
 
 # %% tags=["hide-input"]
@@ -1076,7 +1111,7 @@ for ax, (name, images) in zip(axes.flat, pictures.items(), strict=False):
 for ax in axes.flat[len(pictures) :]:
     ax.axis("off")
 _ = fig.suptitle(
-    f"After {steps} steps (as written: {max(10, steps // 3)} longer ones) on {train_images.title}: fresh chains"
+    f"After {steps} steps (as written: {settings.written_steps} longer ones) on {train_images.title}: fresh chains"
 )
 # %% [markdown]
 # A row that equals the recipe's in every digit names a part that never came into play: no gradient was large enough for

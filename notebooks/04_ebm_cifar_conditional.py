@@ -92,29 +92,30 @@ ship = False  # True writes the trained models to checkpoints/
 settings = choose(
     profile,
     quick=dict(
-        photos="shapes", digits="digits", batch_size=16,
+        photos="shapes", digits="digits", limit=None, batch_size=16, shipped_chain=400, shipped_digit_chain=256,
         width=8, stem_stride=2, train_steps=30, chain_steps=8, looks=2, n_shown=15,
         study_width=8, study_blocks=1, study_steps=3, study_epsilons=(0.0025, 0.01), study_lengths=(4, 8), seeds=1,
         n_eval=48, n_study=32, final_chain=40, study_chain=20,
         digit_width=16, digit_steps=140, label_steps=12, per_class=8, digit_chain=128,
     ),
     laptop=dict(
-        photos="cifar10", digits="mnist", batch_size=64,
+        photos="cifar10", digits="mnist", limit=None, batch_size=64, shipped_chain=400, shipped_digit_chain=256,
         width=32, stem_stride=2, train_steps=800, chain_steps=30, looks=8, n_shown=60,
         study_width=16, study_blocks=1, study_steps=150, study_epsilons=(0.0025, 0.005, 0.01), study_lengths=(5, 10, 20), seeds=3,
         n_eval=1000, n_study=128, final_chain=400, study_chain=200,
         digit_width=16, digit_steps=3000, label_steps=250, per_class=100, digit_chain=256,
     ),
     full=dict(
-        photos="cifar10", digits="mnist", batch_size=64,
+        photos="cifar10", digits="mnist", limit=None, batch_size=64, shipped_chain=400, shipped_digit_chain=256,
         width=128, stem_stride=1, train_steps=100_000, chain_steps=60, looks=10, n_shown=60,
         study_width=64, study_blocks=3, study_steps=3000, study_epsilons=(0.0025, 0.005, 0.01), study_lengths=(10, 20, 40, 80), seeds=3,
         n_eval=10_000, n_study=1000, final_chain=1000, study_chain=400,
         digit_width=32, digit_steps=40_000, label_steps=4000, per_class=500, digit_chain=512,
     ),
     smoke=dict(  # in tests: every line runs, nothing is learnt
-        train_steps=4, chain_steps=3, n_shown=10, study_steps=1, n_eval=32, n_study=16, final_chain=30,
-        study_chain=10, digit_steps=6, label_steps=2, per_class=4, digit_chain=32,
+        limit=300, shipped_chain=8, shipped_digit_chain=8, train_steps=4, chain_steps=3, n_shown=10,
+        study_steps=1, n_eval=32, n_study=16, final_chain=12, study_chain=4,
+        digit_steps=4, label_steps=1, per_class=4, digit_chain=8,
     ),
 )  # fmt: skip
 use_style()
@@ -153,10 +154,10 @@ if on_request is None:
         "*No trained models are here yet: run this notebook with `ship = True` to make them. The chapter goes on without them.*"
     )
 else:
-    asked, _ = draw_digits(on_request, 10, 256)
+    asked, _ = draw_digits(on_request, 10, settings.shipped_digit_chain)
     image_grid(
         asked,
-        f"Shipped conditional energy ({on_request.card['data']}): column k was asked for class k, 256 steps, not selected",
+        f"Shipped conditional energy ({on_request.card['data']}): column k was asked for class k, {settings.shipped_digit_chain} steps, not selected",
         columns=10,
         width=6,
     )
@@ -165,10 +166,10 @@ else:
 if photo_energy is not None:
     stream = torch.Generator().manual_seed(seed)
     start = UniformStart((3, 32, 32)).draw(settings.n_shown, generator=stream)  # fmt: skip
-    pictures = sample(photo_energy, start, descent, 400, generator=stream, fast=True).x  # fmt: skip
+    pictures = sample(photo_energy, start, descent, settings.shipped_chain, generator=stream, fast=True).x  # fmt: skip
     image_grid(
         pictures,
-        f"Shipped energy of photographs ({photo_energy.card['data']}): {settings.n_shown} chains from noise, 400 steps, not selected",
+        f"Shipped energy of photographs ({photo_energy.card['data']}): {settings.n_shown} chains from noise, {settings.shipped_chain} steps, not selected",
         columns=15,
     )
 
@@ -181,15 +182,15 @@ if photo_energy is not None:
 # ## The data
 
 # %%
-photos = load_images(settings.photos, "train", size=32, root=data_root)
-photos_test = load_images(settings.photos, "test", size=32, root=data_root)
+photos = load_images(settings.photos, "train", size=32, limit=settings.limit, root=data_root)  # fmt: skip
+photos_test = load_images(settings.photos, "test", size=32, limit=settings.limit, root=data_root)  # fmt: skip
 image_grid(
     photos.images[torch.randperm(len(photos), generator=torch.Generator().manual_seed(seed))[:45]],
     f"{photos.title}: training images",
     columns=15,
 )  # fmt: skip
-digits = load_images(settings.digits, "train", root=data_root)
-digits_test = load_images(settings.digits, "test", root=data_root)
+digits = load_images(settings.digits, "train", limit=settings.limit, root=data_root)  # fmt: skip
+digits_test = load_images(settings.digits, "test", limit=settings.limit, root=data_root)  # fmt: skip
 image_grid(digits.images[:45], f"{digits.title}: training images", columns=15)
 record("photos", photos.title)
 record("digits", digits.title)

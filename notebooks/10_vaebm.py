@@ -131,7 +131,7 @@ ship = False  # True writes the trained models to checkpoints/
 settings = choose(
     profile,
     quick=dict(
-        digits="digits", faces="avatars", stacks="stacked_digits", sprites="sprites", seeds=1, looks=3, batch_size=32,
+        digits="digits", faces="avatars", stacks="stacked_digits", sprites="sprites", limit=None, seeds=1, looks=3, batch_size=32,
         hidden=[128, 64], latent=8, vae_steps=400, energy_width=8, energy_steps=80, chain_steps=6, eta=0.01, lr=1e-3,
         face_widths=[8, 16, 32, 32], face_latent=16, face_vae_steps=400, face_energy=[8, 16, 32], face_steps=40, face_eta=0.01, face_lr=3e-3,
         n_eval=200, toy_chains=1000, budget=128, n_chains=4, leapfrog=6, warmup=25, study_steps=12, rescue_steps=24,
@@ -139,7 +139,7 @@ settings = choose(
         sprite_steps=250, sprite_energy=[4, 8, 16, 16], sprite_energy_steps=12, n_factors=500, trees=6,
     ),
     laptop=dict(
-        digits="mnist", faces="celeba", stacks="stacked_mnist", sprites="dsprites", seeds=3, looks=6, batch_size=64,
+        digits="mnist", faces="celeba", stacks="stacked_mnist", sprites="dsprites", limit=None, seeds=3, looks=6, batch_size=64,
         hidden=[512, 256], latent=16, vae_steps=3000, energy_width=16, energy_steps=1000, chain_steps=10, eta=0.01, lr=1e-3,
         face_widths=[16, 32, 64, 128], face_latent=64, face_vae_steps=2500, face_energy=[24, 48, 96, 96], face_steps=600, face_eta=0.01, face_lr=1e-3,
         n_eval=2000, toy_chains=8000, budget=2400, n_chains=8, leapfrog=12, warmup=100, study_steps=300, rescue_steps=200,
@@ -147,7 +147,7 @@ settings = choose(
         sprite_steps=1500, sprite_energy=[16, 32, 32, 64], sprite_energy_steps=200, n_factors=2000, trees=30,
     ),
     full=dict(
-        digits="mnist", faces="cifar10", stacks="stacked_mnist", sprites="dsprites", seeds=3, looks=8, batch_size=64,
+        digits="mnist", faces="cifar10", stacks="stacked_mnist", sprites="dsprites", limit=None, seeds=3, looks=8, batch_size=64,
         hidden=[512, 256], latent=32, vae_steps=60_000, energy_width=32, energy_steps=20_000, chain_steps=15, eta=0.005, lr=4e-4,
         face_widths=[64, 128, 256, 512], face_latent=128, face_vae_steps=60_000, face_energy=[64, 128, 256, 256], face_steps=30_000, face_eta=0.005, face_lr=4e-4,
         n_eval=10_000, toy_chains=20_000, budget=20_000, n_chains=16, leapfrog=15, warmup=200, study_steps=2000, rescue_steps=1000,
@@ -155,9 +155,9 @@ settings = choose(
         sprite_steps=40_000, sprite_energy=[32, 64, 64, 128], sprite_energy_steps=5000, n_factors=10_000, trees=50,
     ),
     smoke=dict(  # in tests: every line runs, nothing is learnt
-        vae_steps=16, energy_steps=4, chain_steps=3, face_vae_steps=12, face_steps=3, n_eval=80, toy_chains=200,
-        budget=64, n_chains=2, warmup=4, study_steps=3, rescue_steps=8, stack_vae_steps=12, stack_steps=3,
-        gan_steps=3, n_modes=100, sprite_steps=10, sprite_energy_steps=3, n_factors=200, trees=3,
+        limit=200, looks=1, vae_steps=4, energy_steps=3, chain_steps=2, face_vae_steps=3, face_steps=2, n_eval=40,
+        toy_chains=100, budget=48, n_chains=2, warmup=3, study_steps=2, rescue_steps=8, stack_vae_steps=3,
+        stack_steps=2, gan_steps=2, n_modes=40, sprite_steps=3, sprite_energy_steps=2, n_factors=100, trees=2,
     ),
 )  # fmt: skip
 use_style()
@@ -191,12 +191,12 @@ for name, model in shipped.items():
 # ## The data
 
 # %%
-digits, digits_test = (load_images(settings.digits, split, root=data_root) for split in ("train", "test"))  # fmt: skip
+digits, digits_test = (load_images(settings.digits, split, limit=settings.limit, root=data_root) for split in ("train", "test"))  # fmt: skip
 
 
 def load_faces(split):
     """The faces; the drawn avatars stand in for CelebA here, not for Bitmoji."""
-    found = load_images(settings.faces, split, size=32, root=data_root)
+    found = load_images(settings.faces, split, size=32, limit=settings.limit, root=data_root)  # fmt: skip
     return replace(found, title=found.title.replace("Bitmoji", "CelebA")) if settings.faces == "avatars" else found  # fmt: skip
 
 
@@ -207,7 +207,7 @@ record("data", {"digits": digits.title, "faces": faces.title})
 record("data_names", f"{digits.title}; {faces.title}")
 judges = {"digits": "digit_classifier", "faces": "cifar_classifier"}
 networks = {name: checkpoints.load(judge) for name, judge in judges.items()}
-stacks, stacks_test = (load_images(settings.stacks, split, root=data_root) for split in ("train", "test"))  # fmt: skip
+stacks, stacks_test = (load_images(settings.stacks, split, limit=settings.limit, root=data_root) for split in ("train", "test"))  # fmt: skip
 sets = {"digits": (digits, digits_test), "faces": (faces, faces_test), "stacks": (stacks, stacks_test)}  # fmt: skip
 # Few faces are held out, so that their distances are taken to the training faces.
 reference = {
@@ -1207,7 +1207,7 @@ say(
 # often. It shows which sprites the energy would favour, and whether that choice is along the factors.
 
 # %%
-sprites, sprites_test = (load_images(settings.sprites, split, root=data_root) for split in ("train", "test"))  # fmt: skip
+sprites, sprites_test = (load_images(settings.sprites, split, limit=settings.limit, root=data_root) for split in ("train", "test"))  # fmt: skip
 torch.manual_seed(seed)
 sprite_model = MLPVAE(sprites.shape, 6, tuple(settings.hidden), "gaussian", "calibrated")  # fmt: skip
 sprite_fit = fit(
