@@ -22,7 +22,7 @@
 #
 # ```{admonition} What you will learn
 # - how to prepare a binary data set for networks that need gradients (F1), and why the generator is not binary (F2);
-# - the two losses of a GAN, and the form of the generator's that lets it learn when it is still bad (F2);
+# - the two losses of a GAN, what its best discriminator says, and the generator's loss that works while fakes are bad (F2);
 # - what a critic estimates in WGAN, what clipping its weights does to it, and two cures: WGAN-GP and R3GAN (F3);
 # - a discriminator that *is* an energy: EBGAN, its margin and its pulling-away term (F5);
 # - how to see that a generator leaves something out, and how to compare five of them at equal cost (F4).
@@ -135,7 +135,7 @@ settings = choose(
         ring_steps=1000, ring_batch=256, ring_seeds=5, slope_steps=2000, line_steps=800, n_match=500, margin_steps=400,
     ),
     smoke=dict(  # in tests: every line runs, nothing is learnt
-        budget=160, headline_budget=320, looks=2, look_n=60, n_eval=100, ring_steps=10, slope_steps=6,
+        budget=80, headline_budget=120, looks=2, look_n=40, n_eval=80, ring_steps=10, slope_steps=6,
         line_steps=12, n_match=40, margin_steps=4,
     ),
 )  # fmt: skip

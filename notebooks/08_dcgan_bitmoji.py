@@ -175,9 +175,9 @@ say(
 # ```
 # *Goal: predict the size of every layer of a generator before it is built. About 10 minutes, 1 point.*
 #
-# A map has `side` pixels a side. Transposed convolutions follow each other. In each every place paints a patch of side `kernel`, patches are `stride`
-# apart, `padding` pixels are cut off on each side, and `output_padding` are added at the end. Return the list of the sides that
-# come out, one for each layer.
+# Return the list of the sides that come out of transposed convolutions, one after another, from a map of `side` pixels a side. In each
+# layer every place paints a patch of side `kernel`, patches are `stride` apart, `padding` pixels are cut off on each side, and
+# `output_padding` are added at the end.
 
 
 # %% tags=["exercise"]
@@ -689,7 +689,7 @@ record("damage_in_order", ordered)
 
 # %%
 pool = extract_features(judge, train_images.images[order])
-sizes = [n for n in (70, 100, 150, 250, 500, 1000, 1500) if 2 * n <= len(pool)]
+sizes = [n for n in (70, 100, 150, 250, 500, 1000, 1500) if 2 * n <= len(pool)] or [len(pool) // 2]
 floor = [float(frechet(pool[:n], pool[n : 2 * n])) for n in sizes]
 off_by = max(abs(f - frechet_distance(pool[:n], pool[n : 2 * n])) / f for f, n in zip(floor, sizes, strict=True))
 fig, ax = plt.subplots(figsize=(6, 3))
@@ -1017,9 +1017,9 @@ say(
 # ```
 # *Goal: keep everything that the next training step reads. About 10 minutes, 2 points.*
 #
-# `game` has the attributes `generator`, `critic`, `generator_optimiser`, `critic_optimiser`, `step` (a number that the learning rate
-# depends on) and `noise` (a `torch.Generator`, from which data and vectors are drawn). Return a dictionary with these six
-# keys from which a new game can take up where this one stands now, whatever happens to this one later.
+# Return a dictionary from which a new game can take up where `game` stands now, whatever happens to this one later. `game` has the six
+# attributes `generator`, `critic`, `generator_optimiser`, `critic_optimiser`, `step` (a number that the learning rate depends on) and
+# `noise` (a `torch.Generator`, from which data and vectors are drawn); these are the dictionary's keys. It holds states, not the objects.
 
 
 # %% tags=["exercise"]
