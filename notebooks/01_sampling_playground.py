@@ -852,7 +852,7 @@ say(
 # ### A chain that looks healthy (S3)
 #
 # A sampler keeps the energy and the gradient of its state from one step to the next, so that a step costs one gradient and not two.
-# Here is MALA, {prf:ref}`alg-s-mala`, written that way, with the random numbers as arguments. It runs, it accepts about as
+# Here is {term}`MALA`, {prf:ref}`alg-s-mala`, written that way, with the random numbers as arguments. It runs, it accepts about as
 # often as it should, its ratio is the right one. **It has one bug.**
 
 
@@ -1087,7 +1087,7 @@ say(
 # ```
 #
 # The leapfrog is reversible (turn $p$ round and it leads back) and keeps volume, so no proposal densities appear in the test. With $L = 1$ it
-# *is* {term}`MALA`, with $\eta = \varepsilon^2/2$.
+# *is* MALA, with $\eta = \varepsilon^2/2$.
 
 # %% [markdown]
 # ```{exercise-start} One leapfrog trajectory
