@@ -20,6 +20,7 @@ import torch
 
 from gen_utils.base.places import NOTEBOOKS
 from gen_utils.base.sources import global_names
+from gen_utils.data.stand_ins import BUILT_IN
 from gen_utils.experiments import kept
 from gen_utils.experiments.kept import Cell, Study
 from gen_utils.profiles import Settings
@@ -96,6 +97,15 @@ class Plans:
         return found
 
 
+_DRAWS = dict(BUILT_IN)
+
+
+@functools.cache
+def _drawn(name: str, split: str):
+    """A stand-in, drawn once for all parts and limits."""
+    return _DRAWS[name](split)
+
+
 @contextlib.contextmanager
 def planning(monkeypatch) -> Iterator[Plans]:
     """``fit`` and ``sweep`` replaced everywhere a notebook or a trainer finds them; data and judges are read once."""
@@ -114,6 +124,8 @@ def planning(monkeypatch) -> Iterator[Plans]:
     for module in ("training", "training.fit", "training.rescue", "training.gan", "experiments.train_test"):
         monkeypatch.setattr(sys.modules[f"gen_utils.{module}"], "fit", plans.fit)
     monkeypatch.setattr(sys.modules["gen_utils.experiments.sweep"], "sweep", plans.sweep)
+    for name in BUILT_IN:
+        monkeypatch.setitem(BUILT_IN, name, functools.partial(_drawn, name))
     load = datasets.load_images
 
     @functools.cache
@@ -173,16 +185,15 @@ class Slice:
                     needed |= self.reach(i)
         return keep[::-1]
 
-    def run(self, statements: list[int], bodies: dict[int, ast.stmt] | None = None) -> dict[int, list[str]]:
+    def run(self, statements: list[int]) -> dict[int, list[str]]:
         """Execute statements; the identities that each asked for."""
-        asked = {}
-        for i in statements:
-            self.plans.keys = []
-            node = (bodies or {}).get(i, self.body[i])
-            exec(compile(ast.Module([node], []), f"statement {i}", "exec"), self.space)
-            if self.plans.keys:
-                asked[i] = self.plans.keys
-        return asked
+        asked = {i: self._execute(i, self.body[i]) for i in statements}
+        return {i: keys for i, keys in asked.items() if keys}
+
+    def _execute(self, i: int, node: ast.stmt) -> list[str]:
+        self.plans.keys = []
+        exec(compile(ast.Module([node], []), f"statement {i}", "exec"), self.space)
+        return self.plans.keys
 
     def after(self, changed: int, names: set[str]) -> list[int]:
         """The statements of the slice from ``changed`` on that depend on it, or on ``names``."""
@@ -201,13 +212,16 @@ class Slice:
         """Is another run asked for anywhere when statement i is ``node``, or when ``space`` holds other values?"""
         before = dict(self.space)
         self.space.update(space or {})
-        statements = self.after(i, self.stores[i] | names)
+        statements = [s for s in self.after(i, self.stores[i] | names) if s != i or node is not None]
         try:
-            asked = self.run(statements if node is not None else [s for s in statements if s != i], {i: node})
+            for s in statements:
+                keys = self._execute(s, node if s == i else self.body[s])
+                if keys and keys != self.keys[s]:
+                    return True
+            return False
         finally:
             self.space.clear()
             self.space.update(before)
-        return any(asked[s] != self.keys[s] for s in asked)
 
     # --- what can be changed -----------------------------------------------------------------------------------------
 
