@@ -102,29 +102,30 @@ ship = False  # True writes the trained model to checkpoints/
 settings = choose(
     profile,
     quick=dict(
-        data="avatars", size=32, batch_size=16,
+        data="avatars", limit=None, size=32, batch_size=16, shipped_chain=400,
         widths=(16, 32, 64, 64), stem=16, train_steps=40, chain_steps=10, looks=2,
         written_steps=8, written_width=8, pretrained=False, variation_steps=3, ablation_steps=3,
         seeds=1, ablation_seeds=1, n_eval=40, n_small=24, final_chain=60, short_chain=30, n_shown=16,
         test_steps=150, reach_decades=4, trace_steps=120,
     ),
     laptop=dict(
-        data="bitmoji", size=32, batch_size=64,
+        data="bitmoji", limit=None, size=32, batch_size=64, shipped_chain=400,
         widths=(48, 96, 192, 192), stem=48, train_steps=800, chain_steps=30, looks=8,
         written_steps=80, written_width=32, pretrained=True, variation_steps=40, ablation_steps=100,
         seeds=3, ablation_seeds=1, n_eval=350, n_small=64, final_chain=400, short_chain=100, n_shown=100,
         test_steps=300, reach_decades=5, trace_steps=200,
     ),
     full=dict(
-        data="bitmoji", size=64, batch_size=64,
+        data="bitmoji", limit=None, size=64, batch_size=64, shipped_chain=400,
         widths=(64, 128, 256, 256, 512), stem=64, train_steps=20_000, chain_steps=60, looks=10,
         written_steps=2000, written_width=64, pretrained=True, variation_steps=1000, ablation_steps=2000,
         seeds=3, ablation_seeds=3, n_eval=350, n_small=350, final_chain=800, short_chain=100, n_shown=100,
         test_steps=300, reach_decades=5, trace_steps=200,
     ),
     smoke=dict(  # in tests: every line runs, nothing is learnt
-        train_steps=4, chain_steps=3, written_steps=2, variation_steps=1, ablation_steps=1, n_eval=24,
-        final_chain=32, short_chain=8, test_steps=30, reach_decades=2, trace_steps=16,
+        limit=200, batch_size=8, shipped_chain=40, train_steps=4, chain_steps=2, written_steps=2, variation_steps=1,
+        ablation_steps=1, n_eval=24, n_small=16, final_chain=16, short_chain=4, test_steps=30, reach_decades=2,
+        trace_steps=16,
     ),
 )  # fmt: skip
 use_style()
@@ -161,7 +162,7 @@ else:
         shipped,
         noise,
         descent,
-        400,
+        settings.shipped_chain,
         keep_every=20,
         generator=stream,
         fast=True,
@@ -170,7 +171,7 @@ else:
     display_html(
         animate_chain(
             torch.stack([noise, *film.path])[:, :25],
-            range(0, 401, 20),
+            range(0, settings.shipped_chain + 1, 20),
             shipped_title,
         )
     )
@@ -179,15 +180,15 @@ else:
 if shipped is not None:
     image_grid(
         film.x,
-        f"{shipped_title}: {settings.n_shown} chains from uniform noise, 400 steps, not selected",
+        f"{shipped_title}: {settings.n_shown} chains from uniform noise, {settings.shipped_chain} steps, not selected",
     )
 
 # %% [markdown]
 # ## The data
 
 # %%
-everything = load_images(settings.data, "train", size=settings.size, root=data_root)  # fmt: skip
-test_images = load_images(settings.data, "test", size=settings.size, root=data_root)  # fmt: skip
+everything = load_images(settings.data, "train", size=settings.size, limit=settings.limit, root=data_root)  # fmt: skip
+test_images = load_images(settings.data, "test", size=settings.size, limit=settings.limit, root=data_root)  # fmt: skip
 train_images, validation_images = everything.split(0.95, 0.05, seed=seed)
 data_title = train_images.title
 image_grid(

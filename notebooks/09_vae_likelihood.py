@@ -103,27 +103,28 @@ ship = False  # True writes the trained models to checkpoints/
 settings = choose(
     profile,
     quick=dict(
-        faces="avatars", sprites="sprites", digits="digits", side=32, batch_size=32,
+        faces="avatars", sprites="sprites", digits="digits", limit=None, side=32, batch_size=32,
         study_steps=24, main_latent=32, main_steps=120, draw_steps=40, n_draws=120, sprite_steps=30, digit_steps=150, long_steps=100, looks=3, n_held=100, n_bound=8,
         n_images=3, n_digits=8, n_long=16, k=120, k_long=200, draws=48, warmup=10, leapfrog=3, chains=4, face_temperatures=4, temperatures=10,
-        anneal_all=False, n_factors=500, trees=6, oracle_draws=200,
+        anneal_all=False, n_factors=500, trees=6, oracle_draws=200, harmonic_draws=152, harmonic_leapfrog=8,
     ),
     laptop=dict(
-        faces="celeba", sprites="dsprites", digits="mnist", side=64, batch_size=64,
+        faces="celeba", sprites="dsprites", digits="mnist", limit=None, side=64, batch_size=64,
         study_steps=500, main_latent=128, main_steps=2500, draw_steps=4000, n_draws=1000, sprite_steps=1500, digit_steps=8000, long_steps=40_000, looks=8, n_held=500, n_bound=50,
         n_images=8, n_digits=80, n_long=500, k=2000, k_long=5000, draws=200, warmup=80, leapfrog=6, chains=8, face_temperatures=50, temperatures=300,
-        anneal_all=False, n_factors=2000, trees=30, oracle_draws=4000,
+        anneal_all=False, n_factors=2000, trees=30, oracle_draws=4000, harmonic_draws=1000, harmonic_leapfrog=8,
     ),
     full=dict(
-        faces="celeba", sprites="dsprites", digits="mnist", side=64, batch_size=128,
+        faces="celeba", sprites="dsprites", digits="mnist", limit=None, side=64, batch_size=128,
         study_steps=12_000, main_latent=512, main_steps=60_000, draw_steps=60_000, n_draws=1000, sprite_steps=40_000, digit_steps=100_000, long_steps=500_000, looks=8, n_held=500, n_bound=200,
         n_images=64, n_digits=500, n_long=10_000, k=20_000, k_long=5000, draws=2000, warmup=300, leapfrog=10, chains=16, face_temperatures=3000,
-        temperatures=5000, anneal_all=True, n_factors=10_000, trees=50, oracle_draws=20_000,
+        temperatures=5000, anneal_all=True, n_factors=10_000, trees=50, oracle_draws=20_000, harmonic_draws=5000, harmonic_leapfrog=8,
     ),
     smoke=dict(  # in tests: every line runs, nothing is learnt
-        study_steps=3, main_steps=6, draw_steps=4, n_draws=60, sprite_steps=4, digit_steps=8, long_steps=6,
-        n_held=40, n_bound=4, n_images=2, n_digits=4, n_long=6, k=20, k_long=30, draws=24, warmup=3, chains=2,
-        face_temperatures=2, temperatures=4, n_factors=200, trees=3, oracle_draws=50,
+        limit=200, study_steps=1, main_steps=2, draw_steps=1, n_draws=40, sprite_steps=1, digit_steps=3, long_steps=2,
+        looks=1, n_held=16, n_bound=4, n_images=2, n_digits=4, n_long=6, k=8, k_long=12, draws=24, warmup=2, leapfrog=1,
+        chains=2, face_temperatures=2, temperatures=3, n_factors=100, trees=2, oracle_draws=50, harmonic_draws=56,
+        harmonic_leapfrog=1,
     ),
 )  # fmt: skip
 betas = (0.25, 0.025, 0.0025, 0.00025)
@@ -158,13 +159,13 @@ else:
 # %%
 def load_faces(split):
     """The faces; the drawn avatars stand in for CelebA here, not for Bitmoji."""
-    found = load_images(settings.faces, split, size=settings.side, root=data_root)  # fmt: skip
+    found = load_images(settings.faces, split, size=settings.side, limit=settings.limit, root=data_root)  # fmt: skip
     return replace(found, title=found.title.replace("Bitmoji", "CelebA"))
 
 
 faces, faces_test = load_faces("train"), load_faces("test")
-sprites = load_images(settings.sprites, "train", root=data_root)
-sprites_test = load_images(settings.sprites, "test", root=data_root)
+sprites = load_images(settings.sprites, "train", limit=settings.limit, root=data_root)  # fmt: skip
+sprites_test = load_images(settings.sprites, "test", limit=settings.limit, root=data_root)  # fmt: skip
 n_dims = math.prod(faces.shape)
 image_grid(faces.images[:45], f"{faces.title}: training images", columns=15)
 image_grid(sprites.images[:30], f"{sprites.title}: training images", columns=15)
@@ -836,15 +837,14 @@ for d in (2, 10, 50):
             rows["ELBO, q × 0.9"] = summarise(log_w.mean(0), log_w.std(0) / len(log_w) ** 0.5, exact)  # fmt: skip
     log_w = annealed_log_weights(model, x, settings.chains, 2 * settings.temperatures, generator=stream)  # fmt: skip
     rows["annealed, from the prior"] = weighted(log_w, exact)
-    draws = max(
-        152, settings.oracle_draws // 4
-    )  # a multiple of the four chains
     for label, options in {
         "appendix D, q × 0.9": dict(shrink=0.9),
         "appendix D, q × 1.1": dict(shrink=1.1),
         "appendix D, fitted draws reused": dict(fresh=False),
     }.items():
-        log_r = posterior_log_ratios(model, x, draws, n_warmup=2 * settings.warmup, generator=stream, **options)  # fmt: skip
+        log_r = posterior_log_ratios(
+            model, x, settings.harmonic_draws, n_warmup=2 * settings.warmup, n_leapfrog=settings.harmonic_leapfrog, generator=stream, **options,
+        )  # fmt: skip
         rows[label] = harmonic(log_r, exact)
     oracle_rows += [{"latent": d, "estimate": k, "error": e, "standard error": s} for k, (e, s) in rows.items()]  # fmt: skip
 record("oracle", oracle_rows)
@@ -876,7 +876,7 @@ broken = [d for d, row in zip((2, 10, 50), (r for r in oracle_rows if r["estimat
           if row["error"] < -2 * row["standard error"]]  # fmt: skip
 say(
     f"Reusing the fitted draws for the estimate, which step 3 forbids, leaves it **{reuse[0]:+.2f}, {reuse[1]:+.2f} and {reuse[2]:+.2f} nats** "
-    f"from the answer at 2, 10 and 50 latent dimensions with {draws} draws: $q$ is too high exactly where it was fitted. "
+    f"from the answer at 2, 10 and 50 latent dimensions with {settings.harmonic_draws} draws: $q$ is too high exactly where it was fitted. "
     + (f"Below the answer by more than two errors, and so no upper bound any more: {', '.join(map(str, broken))} dimensions." if broken else "With so few draws that is within the errors.")
 )  # fmt: skip
 
@@ -1558,8 +1558,8 @@ say(
 # layer, published models have about −87 nats {cite}`burda2016iwae`.
 
 # %%
-digits = load_images(settings.digits, "train", root=data_root)
-digits_test = load_images(settings.digits, "test", root=data_root)
+digits = load_images(settings.digits, "train", limit=settings.limit, root=data_root)  # fmt: skip
+digits_test = load_images(settings.digits, "test", limit=settings.limit, root=data_root)  # fmt: skip
 
 
 def binarised(images, stream_seed):
