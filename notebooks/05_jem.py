@@ -962,30 +962,32 @@ def train_joint(max_steps, *, name, run_seed=seed, kernel="proximal", start="cla
 
 
 # %% [markdown]
-# **With your four functions it fits on a page.** Chains begin at your hundred draws and stay in a buffer of a hundred. The package trains beside it, from the
-# same classifier, with the same settings. It draws other batches, and its steps have a little noise, so the curves can run together, but not on top of each other.
+# **With your four functions it fits on a page.** Fresh chains begin at your hundred draws, and a buffer keeps the newest ends. The package trains beside it, from
+# the same classifier, with the same settings, at a quarter of the learning rate that follows: a buffer that is still filling holds few chains, and these are easily led astray. It draws other batches, so the curves can run together, but not on top of each other.
 
 
 # %%
 def train_by_hand(n_steps, batch_size=settings.batch_size):
     """Joint training by the exercises' functions alone: the network, and a row (cross-entropy, contrast) a step."""
     stream = torch.Generator().manual_seed(seed)
-    network, chains, rows = copy.deepcopy(classifier), own_starts.clone(), []
-    optimizer = torch.optim.Adam(network.parameters(), lr=settings.lr, betas=(0.0, 0.999))  # fmt: skip
+    network, chains, rows = copy.deepcopy(classifier), own_starts[:0], []
+    optimizer = torch.optim.Adam(network.parameters(), betas=(0.0, 0.999))  # fmt: skip
     for step in range(n_steps):
         index = torch.randint(len(train_images), (batch_size,), generator=stream)  # fmt: skip
         real, labels = to_float(train_images.images[index]), train_images.labels[index]  # fmt: skip
         real = (real + 0.03 * torch.randn(real.shape, generator=stream)).clamp(-1, 1)  # fmt: skip
-        picked = torch.randperm(len(chains), generator=stream)[:batch_size]
-        x = chains[picked]
-        fresh = torch.rand(len(x), generator=stream) < 0.05
-        x[fresh] = own_starts[picked[fresh]]
+        begun = chains if len(chains) else own_starts
+        x = begun[torch.randint(len(begun), (batch_size,), generator=stream)]
+        other = torch.randint(len(own_starts), (batch_size,), generator=stream)
+        fresh = torch.rand(batch_size, generator=stream) < 0.05
+        x[fresh] = own_starts[other[fresh]]
         for _ in range(settings.chain_steps):
             x = torch.as_tensor(proximal_step(x, gradient(network, x), 1.0, 0.1)).float()  # fmt: skip
-        chains[picked] = x
+            x = (x + 0.01 * torch.randn(x.shape, generator=stream)).clamp(-1, 1)  # fmt: skip
+        chains = torch.cat((chains, x))[-settings.capacity :]
         logits, logits_fake = network(real), network(x)
         loss = joint_loss(logits, labels, logits_fake, 1.0)
-        optimizer.param_groups[0]["lr"] = settings.lr * min(1.0, (step + 1) / settings.warmup)  # fmt: skip
+        optimizer.param_groups[0]["lr"] = settings.lr / 4 * min(1.0, (step + 1) / settings.warmup)  # fmt: skip
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -996,7 +998,7 @@ def train_by_hand(n_steps, batch_size=settings.batch_size):
 
 
 by_hand, hand_rows = train_by_hand(settings.hand_steps)
-beside, _ = train_joint(settings.hand_steps, name="jem_by_hand", decay="constant", capacity=100)  # fmt: skip
+beside, _ = train_joint(settings.hand_steps, name="jem_by_hand", decay="constant", lr=settings.lr / 4)  # fmt: skip
 
 # %% tags=["hide-input"]
 fig, axes = plt.subplots(1, 2, figsize=(9, 2.9))
