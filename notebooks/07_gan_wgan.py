@@ -135,7 +135,7 @@ settings = choose(
         ring_steps=1000, ring_batch=256, ring_seeds=5, slope_steps=2000, line_steps=800, n_match=500, margin_steps=400,
     ),
     smoke=dict(  # in tests: every line runs, nothing is learnt
-        budget=80, headline_budget=120, looks=2, look_n=40, n_eval=80, ring_steps=10, slope_steps=6,
+        budget=80, headline_budget=120, looks=2, look_n=40, n_eval=100, ring_steps=10, slope_steps=6,
         line_steps=12, n_match=40, margin_steps=4,
     ),
 )  # fmt: skip
@@ -451,7 +451,7 @@ say(
 # ```
 # *Goal: write the loss that keeps its slope where fakes are bad. About 5 minutes, 1 point.*
 #
-# Return the {term}`non-saturating loss`, the mean of $-\log D(G(z))$. The argument is a batch of *logits* $f(G(z))$. A gradient must be
+# Return the non-saturating loss, the mean of $-\log D(G(z))$. The argument is a batch of *logits* $f(G(z))$. A gradient must be
 # able to flow back into it, on its way to the generator.
 
 

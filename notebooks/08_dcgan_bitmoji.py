@@ -120,7 +120,7 @@ settings = choose(
         study_epochs=25, study_n=1000, seeds=3, resume_steps=25, film=31, n_damage=350, bug_steps=40,
     ),
     smoke=dict(  # in tests: every line runs, nothing is learnt
-        limit=160, epochs=2, looks=2, n_eval=70, resamples=5, study_n=70, resume_steps=4, film=5, n_damage=70, bug_steps=3,
+        limit=160, width=6, epochs=2, looks=2, n_eval=66, resamples=5, study_n=20, resume_steps=2, film=5, n_damage=20, bug_steps=3,
     ),
 )  # fmt: skip
 use_style()
@@ -416,7 +416,7 @@ say(
 #
 # Here is the algorithm's inner part without the average, as it was handed in once. It raises no error, both losses move, and both networks' weights
 # do. We take some steps with it and watch three things: the discriminator's loss, how much a pixel changes with $z$, and the first running
-# variance in the generator's {term}`batch norm`. It begins at 1, and in training mode each batch pulls it a tenth of the way to the batch's own.
+# variance in the generator's batch norm. It begins at 1, and in training mode each batch pulls it a tenth of the way to the batch's own.
 
 
 # %%
