@@ -623,7 +623,7 @@ image_grid(to_uint8(own_starts[: 5 * n_classes]), f"Your class Gaussians, no net
 stream = torch.Generator().manual_seed(seed + 1)
 theirs = gaussians.draw(len(hundred), labels=hundred, generator=stream)
 say(
-    f"Your draws and the package's differ by {(own_starts - theirs).abs().max():.0e} at most: rounding. `GaussianStart` goes on from here; your hundred "
+    f"Your draws and the package's differ by {(own_starts - theirs).abs().max():.0e} at most: single precision rounds, in double it is 1e-6. `GaussianStart` goes on from here; your hundred "
     "draws will be the first chains of a training further down."
 )
 record("starts_gap", (own_starts - theirs).abs().max().item())
