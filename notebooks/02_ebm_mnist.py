@@ -58,6 +58,7 @@ sys.path.insert(0, str(root))
 _ = importlib.import_module("gen_utils")  # before torch: sets how threads wait
 
 # %% tags=["hide-input"]
+import math
 import time
 
 import torch
@@ -66,6 +67,7 @@ from gen_utils import checkpoints, report
 from gen_utils.checks import ebm_mnist as checks
 from gen_utils.data import load_images, to_float, to_uint8
 from gen_utils.evaluation import outliers
+from gen_utils.evaluation.chains import split_rhat
 from gen_utils.evaluation.corruptions import corruptions
 from gen_utils.evaluation.frechet import extract_features, frechet_distance
 from gen_utils.models import SmallEnergy
@@ -112,6 +114,7 @@ settings = choose(
         seeds=1,
         n_eval=150,
         final_chain=256,
+        trace_lengths=(128, 512),  # the usual chain, and a long one
         looks=4,
         n_outliers=200,
     ),
@@ -125,6 +128,7 @@ settings = choose(
         seeds=1,
         n_eval=2000,
         final_chain=256,
+        trace_lengths=(256, 4096),
         looks=10,
         n_outliers=1000,
     ),
@@ -138,6 +142,7 @@ settings = choose(
         seeds=3,
         n_eval=5000,
         final_chain=256,
+        trace_lengths=(256, 16_384),
         looks=10,
         n_outliers=5000,
     ),
@@ -148,6 +153,7 @@ settings = choose(
         written_steps=1,
         n_eval=40,
         final_chain=16,
+        trace_lengths=(8, 16),
         looks=2,
         n_outliers=50,
     ),
@@ -261,6 +267,8 @@ say(
 # ```{exercise-start} From energies to a density
 # :label: ex-density
 # ```
+# *Goal: turn energies into probabilities that never overflow. About 10 minutes, 2 points.*
+#
 # `energy` holds $E$ at the centres of the cells of a grid, each of area `cell_area`. Return the density
 # at the same places, so that `density.sum() * cell_area` is 1. It must also work when the energies are
 # around −900, where a plain `exp` overflows.
@@ -420,6 +428,8 @@ record("identity_gap", abs(float(exact) - float(tug_of_war)))
 # ```{exercise-start} One Langevin step
 # :label: ex-langevin
 # ```
+# *Goal: write the step that draws pictures from an energy. About 15 minutes, 2 points.*
+#
 # Write the inside of {prf:ref}`alg-langevin`. `energy` maps $(B, C, H, W)$ to $(B,)$; `noise` is the number $\sigma$,
 # `grad_clip` is $c$, and `xi` is the standard normal noise $\xi$, given so that the check can be exact. The result
 # must carry no graph, the gradients stored on the network's parameters must stay as they are, and so must the arguments.
@@ -488,46 +498,9 @@ if shipped is not None:
     )
 
 # %% [markdown]
-# **How hot are the published samplers?** Image models use $\eta = 10$ with $\sigma = 0.005$. Look at
-# that pair with {eq}`eq-temperature` in mind.
-
-# %% [markdown]
-# ```{exercise-start} The temperature of a sampler
-# :label: ex-temperature
-# ```
-# Return $T$ for a step size $\eta$ and a noise scale $\sigma$, both plain numbers.
-
-
-# %% tags=["exercise"]
-def temperature(step_size, noise):
-    """The temperature at which x - step_size ∇E + noise ξ samples."""
-    raise NotImplementedError
-
-
-# %% [markdown]
-# ```{exercise-end}
-# ```
-
-# %% [markdown] tags=["solution"]
-# ```{solution-start} ex-temperature
-# :class: dropdown
-# ```
-# Divide the energy by $T$ and take a Langevin step of size $\eta T$: the drift is unchanged and the noise
-# of temperature 1 is $\sqrt{2 \eta T}$. Set it equal to $\sigma$.
-
-
-# %% tags=["solution"]
-def temperature(step_size, noise):
-    """The temperature at which x - step_size ∇E + noise ξ samples."""
-    return noise**2 / (2 * step_size)
-
-
-# %% [markdown] tags=["solution"]
-# ```{solution-end}
-# ```
-
-# %% tags=["check"]
-checks.temperature(temperature)
+# **How hot are the published samplers?** Why is $T$ in {eq}`eq-temperature` a temperature? Divide the energy by $T$ and take a Langevin step of size
+# $\eta T$. The drift, $\eta T\, \nabla E / T$, is what it was, and the noise that belongs to this step is $\sqrt{2 \eta T}$. Set it equal to $\sigma$. Image
+# models use $\eta = 10$ with $\sigma = 0.005$:
 
 # %% tags=["hide-input"]
 published = [
@@ -543,7 +516,7 @@ table(
             "step η": eta,
             "noise σ": f"{sigma:.3g}",
             "steps": steps,
-            "temperature T": f"{temperature(eta, sigma):.2g}",
+            "temperature T": f"{sigma**2 / (2 * eta):.2g}",
         }
         for name, eta, sigma, steps in published
     ],
@@ -551,12 +524,240 @@ table(
 )
 
 # %% [markdown]
-# So the image samplers run at temperatures between $10^{-6}$ and $10^{-4}$: they are almost pure descent, with
-# the gradient clamped besides. **They do not sample $p_\theta$.** They find low valleys, and the noise
+# The image samplers run at temperatures between $10^{-6}$ and $10^{-4}$. **What does a chain miss that is so cold?** To get from one valley of the energy to the
+# next it has to cross the wall between them. At temperature $T$ the density is proportional to $e^{-E/T}$. So the top of a wall of $h$ nats is less likely than the
+# valley's floor by the factor
+#
+# ```{math}
+# :label: eq-wall
+# \frac{p_T(\text{top of the wall})}{p_T(\text{floor})} = e^{-h/T} .
+# ```
+#
+# A chain of $K$ steps looks at $K$ places. Say, as a rule of thumb, that it *can cross* the wall when the top is at least $1/K$ times as likely as the floor: it then
+# finds itself up there about once. (The rule forgets how far the top is, and how narrow the pass.)
+
+# %% [markdown]
+# ```{exercise-start} How much noise crosses a wall?
+# :label: ex-wall
+# ```
+# *Goal: choose the noise of a chain from what it has to overcome. About 10 minutes, 2 points.*
+#
+# Return the smallest noise $\sigma$ with which a chain of `n_steps` steps of size $\eta$ (`step_size`) can cross a wall of `height` nats, by the rule above. All three are
+# plain numbers, and `n_steps` is at least 2. Put {eq}`eq-temperature` and {eq}`eq-wall` together. Walls may be hundreds of nats high.
+
+
+# %% tags=["exercise"]
+def noise_for_wall(height, step_size, n_steps):
+    """Height in nats, step size η, length of the chain -> the noise σ."""
+    raise NotImplementedError
+
+
+# %% [markdown]
+# ```{exercise-end}
+# ```
+
+# %% [markdown] tags=["solution"]
+# ```{solution-start} ex-wall
+# :class: dropdown
+# ```
+# The rule $e^{-h/T} = 1/K$ gives $T = h / \ln K$: twice the wall takes twice the temperature, and a longer chain helps, but only by its logarithm. The noise is then
+# $\sigma = \sqrt{2 \eta T}$.
+
+
+# %% tags=["solution"]
+def noise_for_wall(height, step_size, n_steps):
+    """Height in nats, step size η, length of the chain -> the noise σ."""
+    temperature = height / math.log(n_steps)
+    return math.sqrt(2 * step_size * temperature)
+
+
+# %% [markdown] tags=["solution"]
+# ```{solution-end}
+# ```
+
+# %% tags=["check"]
+checks.noise_for_wall(noise_for_wall)
+
+# %% [markdown]
+# **How high are the walls between two digits?** Blend the last picture of one of your chains into that of the next, in forty parts, and look at the shipped energy along the way. The straight
+# way need not be the lowest, so this is the most that the wall can be. Then run your step again, from the same start, with the noise that your function asks for.
+
+# %% tags=["hide-input"]
+if shipped is not None:
+    ends = kept[-1]
+    part = torch.linspace(0, 1, 41).reshape(-1, 1, 1, 1, 1)
+    way = (1 - part) * ends + part * ends.roll(-1, 0)
+    with torch.no_grad():
+        heights = shipped(way.flatten(0, 1)).reshape(41, -1)
+    walls = heights.amax(0) - heights[0]
+    wall = float(walls.median())
+    needed = float(noise_for_wall(wall, 10.0, shown_steps[-1]))
+    stream = torch.Generator().manual_seed(seed + 3)
+    x = UniformStart((1, 28, 28)).draw(8, generator=stream)
+    for _ in range(shown_steps[-1]):
+        xi = torch.randn(x.shape, generator=stream)
+        x = langevin_step(shipped, x, 10.0, needed, 0.03, xi)
+    fig, axes = plt.subplots(1, 3, figsize=(9, 2.6), width_ratios=(1.3, 1, 1))
+    axes[0].plot(part.flatten(), heights - heights[0], lw=1)
+    axes[0].set(
+        title="along the way to another digit",
+        xlabel="share of the other",
+        ylabel="energy above the start (nats)",
+    )
+    image_grid(ends, "σ = 0.005", columns=4, ax=axes[1])
+    image_grid(x, f"σ = {needed:.2g}, enough to cross", columns=4, ax=axes[2])
+    _ = fig.suptitle(
+        f"Your Langevin step, {shown_steps[-1]} steps, with little noise and with enough",
+        fontsize=10,
+    )
+    with torch.no_grad():
+        shaken = float((shipped(x) - shipped(ends)).mean())
+    say(
+        f"The median wall is {wall:.2g} nats high. To cross it in {shown_steps[-1]} steps the noise would have to be **{needed:.2g}**, "
+        f"{needed / 0.005:.0f} times the sampler's 0.005, which crosses walls of {0.005**2 / 20 * math.log(shown_steps[-1]):.0e} nats. But noise that lifts a chain over one wall shakes all 784 pixels as well: "
+        f"the energy is then {shaken:.2g} nats higher than with the sampler's own noise."
+    )
+    record("wall", wall)
+    record("noise_for_wall", needed)
+
+# %% [markdown]
+# So at the published temperature no chain climbs out of the valley that it has come to, and at a temperature where it would, no digit survives. The image samplers
+# are almost pure descent, with the gradient clamped besides. **They do not sample $p_\theta$.** They find low valleys, and the noise
 # only keeps chains from falling into exactly the same place. Training works all the same, because
 # the energy is shaped *together with* this particular sampler: what is learnt is a landscape on which the
 # clipped, cold, short walk ends at digits {cite}`nijkamp2020anatomy`. Part S measures what honest
 # sampling costs; here we use what works and know what it is.
+#
+# ### Has this chain converged? (B3)
+#
+# A chain has **converged** when it no longer matters where it began: its states are then draws from one density, the same for every chain and at every time. Nobody can see
+# that from the states. But one can see when it is *not* so. Write down one number of every state, here the energy. The list of these numbers, one after each step, is the chain's **trace**. Two things give an
+# unfinished chain away:
+#
+# - **Its trace drifts.** A trace is *stationary* when its mean and its spread are the same early and late. One that is still going down is not.
+# - **The chains disagree.** Chains that began at different places, and each keep to a level of their own, have not seen each other's valleys.
+#
+# Split {term}`R-hat` {cite}`vehtari2021rhat` asks both questions at once. Take the traces of $B$ chains, drop the first half of each, where it comes from its start, and cut the rest in the middle. That gives
+# $2B$ pieces of $n$ steps. Let $W$ be the mean of the variances within the pieces, and $V$ the variance of the $2B$ means:
+#
+# ```{math}
+# :label: eq-split-rhat
+# \hat R = \sqrt{\frac{\frac{n-1}{n}\, W + V}{W}} .
+# ```
+#
+# (Variances are divided by one less than the number of values: by $n - 1$ within a piece, by $2B - 1$ between the means.) If all pieces come from one density, their means differ by little, $V$ is small, and
+# $\hat R$ is about 1. If a trace drifts, its two pieces have different means; if chains stay apart, so do theirs. Then $V$ is large. Above 1.05 a chain has not converged. Near 1 means only that
+# nothing was found: chains that all sit in the same valley agree with each other.
+
+# %% [markdown]
+# ```{exercise-start} Split R-hat of a few traces
+# :label: ex-rhat
+# ```
+# *Goal: measure whether chains have settled and agree. About 15 minutes, 3 points.*
+#
+# Return {eq}`eq-split-rhat` for `traces`, which has a row for each of $B$ chains and a column for each of $K \ge 8$ steps. Keep the last $K // 2$ steps. If that is an odd number, leave out the step in their
+# middle, so that both pieces are equally long. Where no piece moves, $W$ is zero: return infinity if the pieces stand at different places, and NaN (not a number) if nothing ever
+# moved. A division of tensors gives just that. Leave the traces as they were.
+
+
+# %% tags=["exercise"]
+def rhat_of_halves(traces):
+    """Traces (B, K) -> split R-hat of their second half, a scalar."""
+    raise NotImplementedError
+
+
+# %% [markdown]
+# ```{exercise-end}
+# ```
+
+# %% [markdown] tags=["solution"]
+# ```{solution-start} ex-rhat
+# :class: dropdown
+# ```
+# The first $n$ and the last $n$ of the steps that are kept leave out the middle one when their number is odd. From there on a piece is a piece, whichever chain it is from. Compare
+# `gen_utils.evaluation.chains.split_rhat`, which replaces the numbers by their ranks first, so that a few wild values cannot hide a difference.
+
+
+# %% tags=["solution"]
+def rhat_of_halves(traces):
+    """Traces (B, K) -> split R-hat of their second half, a scalar."""
+    kept = traces[:, -(traces.shape[1] // 2) :]
+    n = kept.shape[1] // 2
+    pieces = torch.cat((kept[:, :n], kept[:, -n:]))
+    within = pieces.var(1).mean()
+    between = pieces.mean(1).var()
+    return (((n - 1) / n * within + between) / within).sqrt()
+
+
+# %% [markdown] tags=["solution"]
+# ```{solution-end}
+# ```
+
+# %% tags=["check"]
+checks.rhat_of_halves(rhat_of_halves)
+
+# %% [markdown]
+# **Have the chains of the shipped energy converged?** Eight chains from noise, and your number for their energies: for the length at which the model is used, and for a much longer one.
+
+# %% tags=["hide-input"]
+if shipped is not None:
+    usual, longest = settings.trace_lengths
+    stream = torch.Generator().manual_seed(seed + 5)
+    start = UniformStart((1, 28, 28)).draw(8, generator=stream)
+    walk = sample(
+        shipped, start, descent, longest, keep_every=usual, generator=stream
+    )
+    traces = walk.energy.T  # (8, longest)
+    pictures = {usual: walk.path[0], longest: walk.path[-1]}
+    rows = []
+    for length, images in pictures.items():
+        trace = traces[:, :length]
+        late = trace[:, length // 2 :]
+        early, last = (half.mean(1) for half in late.chunk(2, dim=1))
+        rhat = float(rhat_of_halves(trace))
+        rows.append(
+            {
+                "steps": length,
+                "your split R-hat": f"{rhat:.2f}",
+                "… of ranks (the library)": f"{float(split_rhat(late.T)):.2f}",
+                "chains still going down": f"{int((last < early).sum())} of 8",
+                "spread of one chain (nats)": f"{float(late.std(1).mean()):.4f}",
+                "spread of the chains' means": f"{float(late.mean(1).std()):.4f}",
+                "different digits": len(judge(images).argmax(1).unique()),
+            }
+        )
+        record(f"rhat_{'usual' if length == usual else 'longest'}", rhat)
+    fig, axes = plt.subplots(1, 3, figsize=(9, 2.6), width_ratios=(1.3, 1, 1))
+    axes[0].plot(range(1, longest + 1), traces.T, lw=0.7)
+    axes[0].axvline(usual, color="black", lw=0.8, ls=":")
+    axes[0].set(
+        xscale="log",
+        xlabel="step of the chain",
+        ylabel="energy (nats)",
+        title="eight traces",
+        ylim=(float(traces.min()) - 0.05, float(traces[:, 15].max())),
+    )
+    for ax, (length, images) in zip(axes[1:], pictures.items(), strict=True):
+        image_grid(images, f"after {length:,} steps", columns=4, ax=ax)
+    table(rows, "Eight chains of the shipped energy (MNIST), from noise")
+    unfinished = [
+        row["steps"] for row in rows if float(row["your split R-hat"]) > 1.05
+    ]
+    say(
+        f"Above 1.05 after {' and '.join(f'{n:,}' for n in unfinished)} steps: **these chains have not converged**. "
+        f"In the second half of {longest:,} steps {rows[-1]['chains still going down']} chains still go down, and the chains' means lie "
+        f"{float(late.mean(1).std() / late.std(1).mean()):.1f} times as far apart as one chain spreads. "
+        f"A separate classifier sees {rows[0]['different digits']} different digits after {usual:,} steps and {rows[-1]['different digits']} after {longest:,}."
+        if unfinished
+        else "Nothing was found. With eight chains that is weak evidence: look at the digits they show."
+    )  # fmt: skip
+    record("trace_rows", rows)
+
+# %% [markdown]
+# Both signs are there: traces that drift, and chains that keep to levels of their own. Patience is no cure. A cold chain goes on as long as there is a way down, and where several valleys
+# join, several digits become one; compare the two rows of pictures, best in the kept `laptop` run, whose long chain has 4,096 steps. The pictures at the usual length are good because
+# the chain is *stopped* there, and because training has shaped the energy for chains of about that age. Such a model is a **short-run generator**. Its energy, its start, its step and its length belong together, and none
+# of them is to be changed alone.
 #
 # ### The replay buffer (B3)
 #
@@ -569,6 +770,8 @@ table(
 # ```{exercise-start} Drawing starts from the buffer
 # :label: ex-buffer
 # ```
+# *Goal: let chains go on from where earlier ones stopped, and begin some afresh. About 10 minutes, 2 points.*
+#
 # Return `n` starts. Each is, independently, a fresh picture of uniform noise in $[-1, 1]$ with
 # probability `restart`, else a copy of a randomly chosen row of `buffer`. All randomness comes from
 # `generator`. `n` may be larger than the buffer: a row may be chosen more than once.
@@ -625,7 +828,9 @@ checks.draw_starts(draw_starts)
 # ```{exercise-start} The contrastive loss
 # :label: ex-loss
 # ```
-# Write {eq}`eq-loss` for two batches of energies.
+# *Goal: write the loss that trains the energy. About 5 minutes, 1 point.*
+#
+# Write {eq}`eq-loss` for two batches of energies. Training differentiates it, so a gradient must reach both batches. Leave the arguments as they were.
 
 
 # %% tags=["exercise"]

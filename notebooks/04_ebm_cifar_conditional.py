@@ -21,10 +21,10 @@
 # digit a picture shows and it answers, and both with the same network.
 #
 # ```{admonition} What you will learn
-# - the ε-form of Langevin dynamics, and how step, noise and temperature hang together in it (C2);
+# - the ε-form of Langevin dynamics, how step, noise and temperature hang together in it, and how far its chains can get (C2);
 # - what chain length and step size buy, in a study with error bars (C2, C5);
 # - noise against replay buffer as the start of training chains (C3), constant against annealed ε (C4);
-# - how a label enters an energy, and what training must compare so that $\arg\min_y E(x, y)$ classifies (C6).
+# - how a label enters an energy, what training must compare so that $\arg\min_y E(x, y)$ classifies, and what a prior adds (C6).
 # ```
 #
 # **Before you start.** Part B: {term}`contrastive divergence`, {term}`replay buffer`, {term}`temperature`.
@@ -97,6 +97,7 @@ settings = choose(
         study_width=8, study_blocks=1, study_steps=3, study_epsilons=(0.0025, 0.01), study_lengths=(4, 8), seeds=1,
         n_eval=48, n_study=32, final_chain=40, study_chain=20,
         digit_width=16, digit_steps=140, label_steps=12, per_class=8, digit_chain=128,
+        annealed_chain=24, rounds=10, round_steps=5,
     ),
     laptop=dict(
         photos="cifar10", digits="mnist", limit=None, batch_size=64, shipped_chain=400, shipped_digit_chain=256,
@@ -104,6 +105,7 @@ settings = choose(
         study_width=16, study_blocks=1, study_steps=150, study_epsilons=(0.0025, 0.005, 0.01), study_lengths=(5, 10, 20), seeds=3,
         n_eval=1000, n_study=128, final_chain=400, study_chain=200,
         digit_width=16, digit_steps=3000, label_steps=250, per_class=100, digit_chain=256,
+        annealed_chain=64, rounds=30, round_steps=5,
     ),
     full=dict(
         photos="cifar10", digits="mnist", limit=None, batch_size=64, shipped_chain=400, shipped_digit_chain=256,
@@ -111,11 +113,13 @@ settings = choose(
         study_width=64, study_blocks=3, study_steps=3000, study_epsilons=(0.0025, 0.005, 0.01), study_lengths=(10, 20, 40, 80), seeds=3,
         n_eval=10_000, n_study=1000, final_chain=1000, study_chain=400,
         digit_width=32, digit_steps=40_000, label_steps=4000, per_class=500, digit_chain=512,
+        annealed_chain=64, rounds=30, round_steps=5,
     ),
     smoke=dict(  # in tests: every line runs, nothing is learnt
         limit=300, shipped_chain=8, shipped_digit_chain=8, train_steps=4, chain_steps=3, n_shown=10,
         study_steps=1, n_eval=32, n_study=16, final_chain=12, study_chain=4,
         digit_steps=4, label_steps=1, per_class=4, digit_chain=8,
+        annealed_chain=4, rounds=2, round_steps=1,
     ),
 )  # fmt: skip
 use_style()
@@ -208,47 +212,8 @@ say(
 # x_{t+1} = x_t - \frac{\varepsilon^2}{2}\,\nabla E(x_t) + \varepsilon\, \xi_t, \qquad \xi_t \sim \mathcal N(0, I),
 # ```
 #
-# while this workbook's kernels take a step $\eta$ and a noise $\sigma$.
-
-# %% [markdown]
-# ```{exercise-start} From ε to step and noise
-# :label: ex-epsilon
-# ```
-# Return the pair $(\eta, \sigma)$ for which $x - \eta \nabla E + \sigma \xi$ is {eq}`eq-epsilon-form`.
-
-
-# %% tags=["exercise"]
-def epsilon_form(epsilon):
-    """Step size and noise of the ε-form."""
-    raise NotImplementedError
-
-
-# %% [markdown]
-# ```{exercise-end}
-# ```
-
-# %% [markdown] tags=["solution"]
-# ```{solution-start} ex-epsilon
-# :class: dropdown
-# ```
-# Read them off. Since $\sigma^2 = 2\eta$, the temperature $\sigma^2 / 2\eta$ of the ε-form is always one.
-
-
-# %% tags=["solution"]
-def epsilon_form(epsilon):
-    """Step size and noise of the ε-form."""
-    return epsilon**2 / 2, epsilon
-
-
-# %% [markdown] tags=["solution"]
-# ```{solution-end}
-# ```
-
-# %% tags=["check"]
-checks.epsilon_form(epsilon_form)
-
-# %% [markdown]
-# So the ε-form has temperature one, whatever ε. But a network's output $f$ has slopes near one, and against those the
+# while this workbook's kernels take a step $\eta$ and a noise $\sigma$. So $\eta = \varepsilon^2/2$ and $\sigma = \varepsilon$, and the temperature
+# $\sigma^2 / 2\eta$ is one, whatever ε. But a network's output $f$ has slopes near one, and against those the
 # noise of temperature one wins by far: with $\varepsilon = 0.005$ the drift would be $10^{-5}$ of a slope. The way out is
 # a scale. Let the energy be $E(x) = f(x) / \tau$ with a small fixed $\tau$. Then the ε-form of $E$ is
 #
@@ -258,26 +223,112 @@ checks.epsilon_form(epsilon_form)
 # ```
 #
 # and with $\tau = 1.25 \cdot 10^{-6}$, $\varepsilon = 0.005$ its step is $\varepsilon^2 / 2\tau = 10$ and its noise
-# 0.005: **exactly the sampler of Part B**. The "cold" sampler of $f$ is an honest sampler of the steep energy $f/\tau$,
-# up to the clamp on the gradient. In this chapter $\tau$ is fixed, and ε is what we vary.
+# 0.005: **exactly the sampler of Part B**. On paper, the "cold" sampler of $f$ is one of temperature one for the steep energy $f/\tau$. But a step of 10 is far too long for so steep an energy, the
+# gradient is clamped, and Part B has shown that its chains do not converge. In this chapter $\tau$ is fixed, and ε is what we vary.
 
 # %%
 tau = 1.25e-6
+grad_clip = 0.03
 
 
 def epsilon_kernel(epsilon):
     """Langevin in the ε-form for E = f/τ; ε is a number or a schedule."""
     if callable(epsilon):
         return Langevin(
-            lambda t, n: epsilon_form(epsilon(t, n))[0] / tau, noise=epsilon, grad_clip=0.03, bounds=box,
+            lambda t, n: epsilon(t, n) ** 2 / (2 * tau), noise=epsilon, grad_clip=grad_clip, bounds=box,
         )  # fmt: skip
-    step_size, noise = epsilon_form(epsilon)
-    return Langevin(step_size / tau, noise=noise, grad_clip=0.03, bounds=box)
+    return Langevin(epsilon**2 / (2 * tau), noise=epsilon, grad_clip=grad_clip, bounds=box)  # fmt: skip
 
 
 say(
     f"ε = 0.005 and τ = {tau:g} give step {epsilon_kernel(0.005).step_size:g} and noise {epsilon_kernel(0.005).noise:g}."
 )
+
+# %% [markdown]
+# ### How far does a chain get?
+#
+# Before we compare samplers: can their chains reach anything at all? Every element of $\nabla f$ is clamped to $[-c, c]$, and so a pixel that is pushed the same way in every step has a longest way that can
+# be computed. The noise of the steps is independent, so it adds up by its variances.
+
+# %% [markdown]
+# ```{exercise-start} Predict, then run: the reach of a chain
+# :label: ex-reach
+# ```
+# *Goal: say how far a chain can carry a pixel, before running it. About 10 minutes, 2 points.*
+#
+# `epsilons` holds $\varepsilon_t$ of each step, which need not be equal. Return two numbers for a chain with the steps of {eq}`eq-epsilon-scaled`, the gradient of $f$ clamped to $\pm c$ (`grad_clip`): the
+# farthest that all drifts together can carry a pixel, and the standard deviation of all noises together. Forget the box here.
+
+
+# %% tags=["exercise"]
+def reach(epsilons, tau, grad_clip):
+    """ε of each step (T,), the scale τ, the clamp c -> the farthest drift, the noise's standard deviation."""
+    raise NotImplementedError
+
+
+# %% [markdown]
+# ```{exercise-end}
+# ```
+
+# %% [markdown] tags=["solution"]
+# ```{solution-start} ex-reach
+# :class: dropdown
+# ```
+# One step drifts by $\varepsilon_t^2 c / 2\tau$ at most, and these add up. The variances $\varepsilon_t^2$ add up as well, and the root comes last. So the two are tied: the drift is $c / 2\tau$ times the *square* of the
+# noise. Neither can be had without the other, and along a chain the drift outgrows the noise.
+
+
+# %% tags=["solution"]
+def reach(epsilons, tau, grad_clip):
+    """ε of each step (T,), the scale τ, the clamp c -> the farthest drift, the noise's standard deviation."""
+    variance = epsilons.square().sum()
+    return variance * grad_clip / (2 * tau), variance.sqrt()
+
+
+# %% [markdown] tags=["solution"]
+# ```{solution-end}
+# ```
+
+# %% tags=["check"]
+checks.reach(reach)
+
+# %% [markdown]
+# **Now run.** The study further down trains with chains of these ε and $T$. What can they reach, and what do they? Eight chains from noise on the shipped energy of photographs; each pixel
+# of them may move by 2 before it meets a wall.
+
+# %% tags=["hide-input"]
+if photo_energy is not None:
+    stream = torch.Generator().manual_seed(seed + 1)
+    start = UniformStart((3, 32, 32)).draw(8, generator=stream)
+    reach_rows = []
+    for epsilon in settings.study_epsilons:
+        for length in settings.study_lengths:
+            drift, spread = reach(
+                torch.full((length,), epsilon), tau, grad_clip
+            )
+            end = sample(photo_energy, start, epsilon_kernel(epsilon), length, generator=stream).x  # fmt: skip
+            moved = (end - start).abs()
+            reach_rows.append(
+                {
+                    "ε": epsilon,
+                    "T": length,
+                    "drift, at most": f"{float(drift):.2f}",
+                    "noise": f"{float(spread):.3f}",
+                    "the farthest pixel": f"{float(moved.max()):.2f}",
+                    "a pixel on average": f"{float(moved.mean()):.2f}",
+                }
+            )
+    table(reach_rows, f"Predicted by your function, and measured ({photo_energy.card['data']})")  # fmt: skip
+    record("reach", reach_rows)
+    short = [f"ε = {r['ε']:g}, T = {r['T']}" for r in reach_rows if float(r["drift, at most"]) < 1]  # fmt: skip
+    say(
+        f"Too short to carry a pixel even half-way across the box: {', '.join(short) or 'none'}. Where the bound is small, the farthest pixel "
+        "comes close to it (and the noise may carry it a little beyond): there the clamp decides, and not the energy."
+    )
+
+# %% [markdown]
+# No training makes up for a chain that cannot get there. Started from noise, it ends as noise that has been pushed a little; only a buffer, in which chains go on where they stopped, gives it the steps it
+# lacks. Remember the table when you read the studies.
 
 # %% [markdown]
 # ## Annealing ε (C4)
@@ -289,17 +340,24 @@ say(
 # :label: eq-annealed
 # \varepsilon_t = \varepsilon_\text{start} \left( \frac{\varepsilon_\text{end}}{\varepsilon_\text{start}} \right)^{t/T}, \qquad t = 1, \dots, T.
 # ```
+#
+# The last step, $t = T$, has $\varepsilon_\text{end}$; $\varepsilon_\text{start}$ is the value at $t = 0$, before the first one. The assignment goes from 0.01 to 0.0025. **Why these numbers?** A better
+# question is what a step should be able to do. The first should be able to carry a pixel from wall to wall. The last need not move it further than one grey level, 2/255. Call the largest drift of one
+# step its reach, $\varepsilon_t^2 c / 2\tau$.
 
 # %% [markdown]
-# ```{exercise-start} The annealed schedule
+# ```{exercise-start} Choose the schedule
 # :label: ex-anneal
 # ```
-# Write {eq}`eq-annealed`. The last step, $t = T$, must arrive exactly at `end`.
+# *Goal: choose a schedule from what its steps should do. About 15 minutes, 2 points.*
+#
+# Return the pair $(\varepsilon_\text{start}, \varepsilon_\text{end})$ with which the schedule {eq}`eq-annealed` of `n_steps` $\ge 2$ steps has a first step, $t = 1$, of reach `first` and a last step,
+# $t = T$, of reach `last`. `tau` is $\tau$, `grad_clip` is $c$. All arguments are plain positive numbers.
 
 
 # %% tags=["exercise"]
-def geometric_schedule(t, n_steps, start, end):
-    """ε at step t = 1, ..., n_steps."""
+def endpoints(first, last, n_steps, tau, grad_clip):
+    """Reach of the first and of the last step -> (ε_start, ε_end)."""
     raise NotImplementedError
 
 
@@ -311,13 +369,15 @@ def geometric_schedule(t, n_steps, start, end):
 # ```{solution-start} ex-anneal
 # :class: dropdown
 # ```
-# A straight line on a logarithmic scale. Compare `gen_utils.samplers.geometric`.
+# Reach $r$ wants $\varepsilon = \sqrt{2\tau r/c}$. From step 1 to step $T$ there are $T - 1$ equal factors, which gives the factor; $\varepsilon_\text{start}$ lies one factor before step 1.
 
 
 # %% tags=["solution"]
-def geometric_schedule(t, n_steps, start, end):
-    """ε at step t = 1, ..., n_steps."""
-    return start * (end / start) ** (t / n_steps)
+def endpoints(first, last, n_steps, tau, grad_clip):
+    """Reach of the first and of the last step -> (ε_start, ε_end)."""
+    one, end = ((2 * tau * r / grad_clip) ** 0.5 for r in (first, last))
+    factor = (end / one) ** (1 / (n_steps - 1))  # from each step to the next
+    return one / factor, end
 
 
 # %% [markdown] tags=["solution"]
@@ -325,22 +385,51 @@ def geometric_schedule(t, n_steps, start, end):
 # ```
 
 # %% tags=["check"]
-checks.geometric_schedule(geometric_schedule)
+checks.endpoints(endpoints)
+
+# %% [markdown]
+# **What does your schedule change?** Chains of the shipped conditional energy, four for each digit, from the same noise, by three schedules. A judge, the classifier that came with the workbook, says how many show the digit that was asked for.
 
 # %% tags=["hide-input"]
-n = 40
-ts = list(range(1, n + 1))
-eps = [geometric_schedule(t, n, 0.01, 0.0025) for t in ts]
-curves(
-    {
-        "constant 0.005": (ts, [0.005] * n),
-        "annealed 0.01 → 0.0025": (ts, eps),
-        "linear, for comparison": (ts, [0.01 - 0.0075 * t / n for t in ts]),
-    },
-    "ε along a chain of 40 steps",
-    xlabel="step of the chain",
-    ylabel="ε",
-)
+n = settings.annealed_chain
+start_at, end_at = (float(e) for e in endpoints(2.0, 2 / 255, n, tau, grad_clip))  # fmt: skip
+schedules = {
+    "constant, 0.005": lambda t, n: 0.005,
+    "the assignment's, 0.01 → 0.0025": geometric(0.01, 0.0025),
+    f"yours, {start_at:.2g} → {end_at:.2g}": geometric(start_at, end_at),
+}
+fig, axes = plt.subplots(1, 2, figsize=(9, 2.9))
+rows = []
+for name, schedule in schedules.items():
+    ts = range(1, n + 1)
+    reaches = [float(reach(torch.tensor([schedule(t, n)], dtype=torch.float64), tau, grad_clip)[0]) for t in ts]  # fmt: skip
+    axes[0].plot(ts, reaches, label=name)
+    row = {"schedule": name, "first step's reach": f"{reaches[0]:.2f}", "last step's": f"{reaches[-1]:.4f}"}  # fmt: skip
+    if on_request is not None:
+        stream = torch.Generator().manual_seed(seed + 11)
+        wanted = torch.arange(10).repeat(4)
+        start = UniformStart((1, 28, 28)).draw(40, generator=stream)
+        chain = sample(on_request.given(wanted), start, epsilon_kernel(schedule), n, generator=stream)  # fmt: skip
+        axes[1].plot(ts, chain.energy.mean(1), label=name)
+        with torch.no_grad():
+            seen = digit_judge(chain.x).argmax(1)
+        row |= {
+            "mean output f at the end": f"{float(chain.energy[-1].mean()):.3f}",
+            "seen as asked": f"{float((seen == wanted).double().mean()):.0%}",
+            "pixels on a wall": f"{float((chain.x.abs() == 1).double().mean()):.0%}",
+        }
+    rows.append(row)
+for level in (2, 2 / 255):
+    axes[0].axhline(level, color="gray", lw=0.8, ls=":")
+axes[0].set(yscale="log", xlabel="step of the chain", ylabel="largest drift", title="Reach of each step")  # fmt: skip
+axes[1].set(xlabel="step of the chain", ylabel="mean output f", title="Forty chains, one noise")  # fmt: skip
+axes[0].legend(fontsize=7)
+table(rows, f"Three schedules of {n} steps on the shipped conditional energy (MNIST)")  # fmt: skip
+record("schedules", rows)
+
+# %% [markdown]
+# Dotted: the box, and a grey level. With the constant ε even the last step may throw a pixel a seventh of the way across the box; with yours it polishes. Steps that are too large leave pixels standing on a
+# wall: compare the last column. Whether the *digits* are better is another matter, and forty chains tell differences of ten per cent from chance only just.
 
 # %% [markdown]
 # ## An energy for photographs (C1)
@@ -675,7 +764,9 @@ say(
 # ```{exercise-start} The energy of an image under its label
 # :label: ex-label-energy
 # ```
-# `outputs[b, k]` is $E(x_b, k)$. Return $E(x_b, y_b)$ for each image.
+# *Goal: let a label choose its energy, in a batch. About 5 minutes, 1 point.*
+#
+# `outputs[b, k]` is $E(x_b, k)$. Return $E(x_b, y_b)$ for each image. A chain will differentiate it, so a gradient must reach `outputs`. Leave both arguments as they were.
 
 
 # %% tags=["exercise"]
@@ -710,21 +801,66 @@ def label_energy(outputs, labels):
 checks.label_energy(label_energy)
 
 # %% [markdown]
+# Your function is all that a chain needs to draw on request: ten labels, and ten times *the same* noise to begin with.
+
+# %% tags=["hide-input"]
+if on_request is not None:
+    wanted = torch.arange(10)
+    stream = torch.Generator().manual_seed(seed + 12)
+    start = UniformStart((1, 28, 28)).draw(1, generator=stream).repeat(10, 1, 1, 1)  # fmt: skip
+
+    def under_its_label(x):
+        """(10, 1, 28, 28) -> (10,): row k is asked for a k."""
+        return label_energy(on_request.class_energies(x), wanted)
+
+    walk = sample(under_its_label, start, descent, settings.shipped_digit_chain, keep_every=1, generator=stream)  # fmt: skip
+    shown = [k for k in (1, 4, 16, 64, 256) if k <= settings.shipped_digit_chain]  # fmt: skip
+    chain_strip(
+        walk.path[[k - 1 for k in shown]],
+        shown,
+        "Your energy under the labels 0 to 9, from one and the same noise (shipped model, MNIST)",
+    )
+    with torch.no_grad():
+        gap = (under_its_label(walk.x) - on_request(walk.x, wanted)).abs().max()
+    say(f"From the library's own energy it differs by {float(gap):.0e} at most.")  # fmt: skip
+
+# %% [markdown]
 # Sampling from $p(x \mid y)$ needs nothing new: fix $y$ and run the chain on $x \mapsto E(x, y)$, the label the same at
 # every step. The buffer has to be told, though: a half-finished three must not go on as a seven. So there is one buffer
 # a class.
+#
+# ### A round that mixes up its labels
+#
+# One round of training makes its negatives like this. It draws places from the buffer, a class and a number each; some chains start afresh. Everything is *shuffled*, because a batch in which all threes come first is a poor
+# batch. The chains walk, each under its label. The finished ones go back to the buffer, each to the place its start came from. Here is such a round, with the random numbers as arguments. **It has one bug.**
+
+
+# %%
+def suspect_round(walk, buffer, labels, index, fresh, noise, order):
+    """Start b is noise[b] where fresh[b], else buffer[labels[b], index[b]] -> the negatives, their labels, the new buffer."""
+    old = buffer[labels, index]
+    starts = torch.where(fresh.view(-1, 1, 1, 1), noise, old)
+    starts, asked = starts[order], labels[order]
+    negatives = walk(starts, asked)
+    buffer = buffer.clone()
+    buffer[labels, index] = negatives
+    return negatives, asked, buffer
+
 
 # %% [markdown]
-# ```{exercise-start} Starts from one buffer a class
+# ```{exercise-start} Find the bug: where images and labels come apart
 # :label: ex-class-buffer
 # ```
-# `buffer[k]` holds old samples of class $k$. Row $b$ of the result is `noise[b]` where `fresh[b]` is true, else sample
-# number `index[b]` of the buffer of class `labels[b]`. The buffer must not change.
+# *Goal: follow images and their labels through a round of training. About 15 minutes, 2 points.*
+#
+# Hand in the mended round. `walk(x, labels)` gives the finished chains; `buffer` is $(K, M, C, H, W)$ for $K$ classes with $M$ places each; `labels`, `index` and `fresh` are $(B,)$, `noise` is
+# $(B, C, H, W)$, and `order` is a permutation of $0, \dots, B - 1$. No place is drawn twice. Return the same three things: the negatives and their labels, shuffled by `order`, and a new buffer; the old one, and all else, stays as it was. A single
+# round looks right: ask what the next one will draw.
 
 
 # %% tags=["exercise"]
-def draw_starts(buffer, labels, index, fresh, noise):
-    """buffer (K, M, C, H, W), labels, index (B,), fresh (B,) bool, noise (B, C, H, W) -> (B, C, H, W)."""
+def mended_round(walk, buffer, labels, index, fresh, noise, order):
+    """Start b is noise[b] where fresh[b], else buffer[labels[b], index[b]] -> the negatives, their labels, the new buffer."""
     raise NotImplementedError
 
 
@@ -736,13 +872,20 @@ def draw_starts(buffer, labels, index, fresh, noise):
 # ```{solution-start} ex-class-buffer
 # :class: dropdown
 # ```
-# Two index tensors side by side pick one sample for each row, and make a copy. `torch.where` then chooses.
+# The negatives are in the shuffled order, the places in the old one: negative $b$ belongs to the place number `order[b]`. As given, a three is put where a seven was taken from, and the next round hands it out as a
+# seven. Shuffle *all* that belongs to a start, and shuffle it together.
 
 
 # %% tags=["solution"]
-def draw_starts(buffer, labels, index, fresh, noise):
-    """buffer (K, M, C, H, W), labels, index (B,), fresh (B,) bool, noise (B, C, H, W) -> (B, C, H, W)."""
-    return torch.where(fresh.view(-1, 1, 1, 1), noise, buffer[labels, index])
+def mended_round(walk, buffer, labels, index, fresh, noise, order):
+    """Start b is noise[b] where fresh[b], else buffer[labels[b], index[b]] -> the negatives, their labels, the new buffer."""
+    old = buffer[labels, index]
+    starts = torch.where(fresh.view(-1, 1, 1, 1), noise, old)
+    starts, asked, place = starts[order], labels[order], index[order]
+    negatives = walk(starts, asked)
+    buffer = buffer.clone()
+    buffer[asked, place] = negatives
+    return negatives, asked, buffer
 
 
 # %% [markdown] tags=["solution"]
@@ -750,7 +893,58 @@ def draw_starts(buffer, labels, index, fresh, noise):
 # ```
 
 # %% tags=["check"]
-checks.draw_starts(draw_starts)
+checks.mended_round(mended_round)
+
+# %% [markdown]
+# **What did the bug do?** A buffer of ten real digits a class; the shipped conditional energy; rounds of forty chains with a few steps each. After each round the judge says how many negatives show the digit that they stand for. Both
+# functions get the same random numbers. The pictures are half of the buffer at the end, a class in each column.
+
+# %% tags=["hide-input"]
+if on_request is not None:
+    real = torch.stack([to_float(digits.images[digits.labels == k][:10]) for k in range(10)])  # fmt: skip
+    fig, axes = plt.subplots(1, 3, figsize=(9, 2.9), width_ratios=(1.2, 1, 1))
+    bug_rows = []
+    for ax, (name, one_round) in zip(
+        axes[1:],
+        {"as given": suspect_round, "mended": mended_round}.items(),
+        strict=True,
+    ):
+        stream = torch.Generator().manual_seed(seed + 13)
+        buffer, as_asked = real, []
+
+        def walk(x, labels):
+            """A few steps of Part B's sampler under the labels."""
+            return sample(on_request.given(labels), x, descent, settings.round_steps, generator=stream).x  # noqa: B023  # fmt: skip
+
+        for _ in range(settings.rounds):
+            place = torch.randperm(100, generator=stream)[:40]
+            negatives, asked, buffer = one_round(
+                walk, buffer, place // 10, place % 10, torch.rand(40, generator=stream) < 0.05,
+                torch.rand((40, 1, 28, 28), generator=stream) * 2 - 1, torch.randperm(40, generator=stream),
+            )  # fmt: skip
+            with torch.no_grad():
+                seen = digit_judge(negatives).argmax(1)
+            as_asked.append((seen == asked).double().mean().item())
+        with torch.no_grad():
+            kept_right = (digit_judge(buffer.flatten(0, 1)).argmax(1) == torch.arange(100) // 10).double().mean().item()  # fmt: skip
+        axes[0].plot(range(1, settings.rounds + 1), as_asked, "o-", ms=3, label=name)  # fmt: skip
+        image_grid(buffer.transpose(0, 1).flatten(0, 1)[:50], f"buffer, {name}", columns=10, ax=ax)  # fmt: skip
+        bug_rows.append(
+            {
+                "round": name,
+                "negatives as asked, first round": f"{as_asked[0]:.0%}",
+                "last round": f"{as_asked[-1]:.0%}",
+                "the buffer at the end": f"{kept_right:.0%}",
+            }
+        )
+        record(f"buffer_{name.replace(' ', '_')}", kept_right)
+    axes[0].set(xlabel="round", ylabel="seen as asked", xlim=(0, settings.rounds + 1), ylim=(0, 1.05), title="negatives")  # fmt: skip
+    axes[0].legend()
+    table(bug_rows, f"{settings.rounds} rounds of {settings.round_steps} steps on the shipped energy, buffer of {digits.title}")  # fmt: skip
+
+# %% [markdown]
+# The first round is the same for both: within a round the bug does not show. It shows in what is left behind. A chain that begins as a three and is asked for a seven has a few steps to become one, and mostly fails. An energy trained on such negatives would raise the energy of *threes under the label
+# seven*, which were never low, and leave alone what it should correct. Nothing diverges, no shape is wrong, and the loss looks like any other. **Test where things are kept, and not only what is returned.**
 
 # %% [markdown]
 # ### What must training compare?
@@ -766,18 +960,29 @@ checks.draw_starts(draw_starts)
 # ```
 #
 # in which $Z$ cancels. (Here $E$ is the network's output itself; the cold sampler of $p(x \mid y)$ uses $E/\tau$. The lowest energy is the
-# same for both, the probabilities are not.) Classifying is then taking the lowest energy:
+# same for both, the probabilities are not.) To classify is then to take the label of lowest energy.
+#
+# In training all digits are about equally frequent. Elsewhere they need not be: in prices nines abound, in dates ones. What a seven looks like, $p(x \mid y)$, stays as it is; only the **{term}`prior`** changes, from
+# equal shares to $\pi_y = n_y / \sum_k n_k$, if label $y$ was counted $n_y$ times there. By Bayes' rule
+#
+# ```{math}
+# :label: eq-label-prior
+# p_\pi(y \mid x) = \frac{\pi_y\, \exp(-E(x, y))}{\sum_k \pi_k \exp(-E(x, k))} .
+# ```
 
 # %% [markdown]
-# ```{exercise-start} Which label?
-# :label: ex-predict
+# ```{exercise-start} Labels that are not equally frequent
+# :label: ex-label-posterior
 # ```
-# Return the label of lowest energy for each image.
+# *Goal: combine what a picture says with what was known before. About 10 minutes, 2 points.*
+#
+# Return $\log p_\pi(y \mid x)$ of {eq}`eq-label-prior`, in nats, for each image and each label. `counts` holds the $n_y$, whole numbers of at least 1. It must also work where the energies of two labels are
+# hundreds of nats apart.
 
 
 # %% tags=["exercise"]
-def predict(class_energies):
-    """(B, K) -> (B,) labels."""
+def label_log_posterior(class_energies, counts):
+    """Energies (B, K) under each label, counts (K,) of the labels -> log probabilities (B, K)."""
     raise NotImplementedError
 
 
@@ -786,16 +991,16 @@ def predict(class_energies):
 # ```
 
 # %% [markdown] tags=["solution"]
-# ```{solution-start} ex-predict
+# ```{solution-start} ex-label-posterior
 # :class: dropdown
 # ```
-# Logits are minus energies; whoever takes the largest out of habit picks the *least* likely label.
+# Add $\log n_y$ to minus the energies, and normalise over the labels. The sum of all counts cancels. `log_softmax` subtracts the largest entry before it takes exponentials.
 
 
 # %% tags=["solution"]
-def predict(class_energies):
-    """(B, K) -> (B,) labels."""
-    return class_energies.argmin(1)
+def label_log_posterior(class_energies, counts):
+    """Energies (B, K) under each label, counts (K,) of the labels -> log probabilities (B, K)."""
+    return torch.log_softmax(counts.log() - class_energies, dim=1)
 
 
 # %% [markdown] tags=["solution"]
@@ -803,7 +1008,75 @@ def predict(class_energies):
 # ```
 
 # %% tags=["check"]
-checks.predict(predict)
+checks.label_log_posterior(label_log_posterior)
+
+# %% [markdown]
+# **When does the prior matter?** When the picture leaves a doubt. Take the held-out three and the eight of which the shipped energy is surest, and turn the one slowly into the other. The *entropy* $-\sum_y p \log p$ of the label measures the doubt in nats: zero when one label is
+# certain, $\ln 2 \approx 0.69$ between two that are equally likely. Once with equal counts, once where threes are twenty times as frequent as eights.
+
+# %% tags=["hide-input"]
+if on_request is not None:
+    pair = []
+    for k in (3, 8):
+        mine = to_float(digits_test.images[digits_test.labels == k][:100])
+        with torch.no_grad():
+            sure = label_log_posterior(on_request.class_energies(mine), torch.ones(10))  # fmt: skip
+        pair.append(mine[sure[:, k].argmax()][None])
+    part = torch.linspace(0, 1, 41)
+    blends = torch.cat([(1 - t) * pair[0] + t * pair[1] for t in part])
+    with torch.no_grad():
+        between = on_request.class_energies(blends)
+    lopsided = torch.ones(10, dtype=torch.int64)
+    lopsided[3] = 20
+    fig, axes = plt.subplots(1, 3, figsize=(9, 2.8), width_ratios=(1, 1, 0.9))
+    tips = []
+    for ax, (name, counts) in zip(axes, {"equal counts": torch.ones(10), "twenty threes to an eight": lopsided}.items(), strict=False):  # fmt: skip
+        log_p = label_log_posterior(between, counts)
+        entropy = -(log_p.exp() * log_p).sum(1)
+        for k in (3, 8):
+            ax.plot(part, log_p[:, k].exp(), label=f"p({k} | x)")
+        ax.plot(part, entropy, color="black", lw=1, label="entropy (nats)")
+        ax.set(xlabel="share of the eight", title=name, ylim=(0, 1.4))
+        eights = log_p[:, 8] > log_p[:, 3]
+        tips.append(f"from a share of {float(part[eights][0]):.2f} on" if eights.any() else "nowhere")  # fmt: skip
+    axes[0].legend(fontsize=7)
+    image_grid(blends[::4][:9], "from 3 to 8", columns=3, ax=axes[2])
+    say(
+        f"With equal counts the eight wins {tips[0]}, with twenty threes to an eight {tips[1]}."
+    )
+    record("tipping_points", tips)
+
+# %% [markdown]
+# **Does it help to know the prior?** Held-out digits in lopsided shares, each class half as frequent as the one before, and noise on the pictures. *Log score* is the mean of $\log p(y \mid x)$ at the true label: the closer to zero, the better.
+
+# %% tags=["hide-input"]
+if on_request is not None:
+    most = int(digits_test.labels.bincount(minlength=10).min())
+    rare = torch.cat([(digits_test.labels == k).nonzero().flatten()[: max(1, most >> k)] for k in range(10)])  # fmt: skip
+    truth = digits_test.labels[rare]
+    counts = truth.bincount(minlength=10)
+    stream = torch.Generator().manual_seed(seed + 14)
+    noisy = to_float(digits_test.images[rare])
+    noisy = (noisy + 0.5 * torch.randn(noisy.shape, generator=stream)).clamp(-1, 1)  # fmt: skip
+    with torch.no_grad():
+        outputs = on_request.class_energies(noisy)
+    prior_rows = []
+    for name, n_y in (("equal", torch.ones(10)), ("the right ones", counts)):
+        log_p = label_log_posterior(outputs, n_y)
+        prior_rows.append(
+            {
+                "counts": name,
+                "accuracy": f"{float((log_p.argmax(1) == truth).double().mean()):.1%}",
+                "log score (nats)": f"{float(label_energy(log_p, truth).mean()):.3f}",
+            }
+        )
+    same = bool((label_log_posterior(outputs, torch.ones(10)).argmax(1) == classify(on_request, noisy)).all())  # fmt: skip
+    table(prior_rows, f"{len(truth)} noisy held-out images of {digits_test.title}, lopsided shares (shipped model)")  # fmt: skip
+    say(
+        f"With equal counts your most likely label {'is' if same else 'is **not**'} the library's label of lowest energy, for every image. "
+        f"The right counts change the log score by {float(prior_rows[1]['log score (nats)']) - float(prior_rows[0]['log score (nats)']):+.3f} nats an image."
+    )
+    record("prior", prior_rows)
 
 # %% [markdown]
 # **Does the extra term help or hurt?** Short runs with three weights of the cross-entropy:

@@ -8,111 +8,109 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .cases import far, fresh, stream
-from .compare import ALL, compare, observe
-from .core import Result, Slip, called, check, told
+from .cases import Case, far, stream
+from .compare import ALL, compare
+from .core import Result, Slip, check
 
 
 @check
-def epsilon_form(student: Callable) -> Result:
-    """Check ``epsilon_form(epsilon) -> (step_size, noise)``: η = ε²/2 and σ = ε."""
-    name = "epsilon_form"
-    cases = (0.5, 1.5, 3.0, 10)
-    pairs = []
-    for epsilon in cases:
-        value, failure = observe(name, student, (epsilon,), ("epsilon",))
-        if failure is not None:
-            return failure
-        if value is None:
-            return told(name, False, "your function returns nothing; is the return missing?")
-        pair = _two_numbers(value)
-        if pair is None:
-            return told(
-                name, False, f"two numbers are wanted, the step size and the noise; yours is a {type(value).__name__}."
-            )
-        pairs.append(pair)
+def reach(student: Callable) -> Result:
+    """Check ``reach(epsilons (T,), tau, grad_clip) -> (drift, noise)``: Σ ε²c/2τ and √(Σ ε²)."""
+    numbers = stream(3)
 
-    def matches(place: int, formula: Callable[[float], float]) -> bool:
-        return all(math.isclose(p[place], formula(e), rel_tol=1e-4) for p, e in zip(pairs, cases, strict=True))
+    def case(n: int, tau: float, clip: float) -> tuple[Tensor, float, float]:
+        return 0.2 + 1.5 * torch.rand(n, generator=numbers), tau, clip
 
-    def half_square(e: float) -> float:
-        return e * e / 2
+    cases = [case(5, 0.7, 0.4), case(9, 2.5, 1.3), case(1, 0.3, 0.25), case(30, 1.7, 3.0)]
 
-    def same(e: float) -> float:
-        return e
+    def both(
+        drift: Callable = lambda e, tau, c: e.square().sum() * c / (2 * tau), noise=lambda e: e.square().sum().sqrt()
+    ):
+        return lambda epsilons, tau, grad_clip: torch.stack((drift(epsilons, tau, grad_clip), noise(epsilons)))
 
-    if matches(0, half_square) and matches(1, same):
-        return told(name, True, f"right, for {len(cases)} values of ε.")
-    if matches(1, half_square) and matches(0, same):
-        return told(name, False, "both are right, and in the wrong order: the step size comes first.", "order")
-    step_slips = [
-        ("step ε", "the step size is what stands in front of ∇E, and that is not ε itself.", same),
-        ("step ε²", "the factor ½ is missing from the step size.", lambda e: e * e),
-        ("step ε/2", "ε enters the step size squared.", lambda e: e / 2),
-        ("sign", "the minus belongs to the formula x − η∇E + σξ; the step size is positive.", lambda e: -e * e / 2),
-    ]
+    squares, added = (
+        "ε enters the step squared.",
+        "steps down the same slope add up; they do not lean on chance as the noise does.",
+    )
     noise_slips = [
-        ("noise ε²", "the noise is what stands in front of ξ: a standard deviation. You return its variance.", lambda e: e * e),
-        ("noise √ε", "no root is needed: the noise is what stands in front of ξ.", math.sqrt),
-        ("noise from ε", "σ = √(2η) is right, but you put ε in the place of η.", lambda e: math.sqrt(2 * e)),
-        ("noise ε²/2", "that is η; the noise is what stands in front of ξ.", half_square),
-        ("noise of the wrong η", "your noise is √η: at temperature 1 it is √(2η).", lambda e: e / math.sqrt(2)),
+        ("deviations added", "you add standard deviations. Of independent noises the variances add; take one root at the end.", lambda e: e.sum()),
+        ("no root", "that is the variance of the noise; the standard deviation is its root.", lambda e: e.square().sum()),
+        ("one step's noise", "that is the noise of one step; all of them move the pixel.", lambda e: e[-1]),
+        ("one step's noise", "that is the noise of one step; all of them move the pixel.", lambda e: e[0]),
+        ("one step's noise", "that is the noise of an average step; all of them move the pixel.", lambda e: e.mean()),
+        ("one ε for all", "you took one ε for all steps; each step has its own.", lambda e: e[0] * len(e) ** 0.5),
+        ("factor 2", "the noise of one step is ε itself: its variance is ε², not 2ε².", lambda e: (2 * e.square().sum()).sqrt()),
     ]  # fmt: skip
-    for place, what, right, slips in ((0, "step size", half_square, step_slips), (1, "noise", same, noise_slips)):
-        if matches(place, right):
-            continue
-        for slip, hint, wrong in slips:
-            if matches(place, wrong):
-                return told(name, False, hint, slip)
-        return told(name, False, f"your {what} for ε = {cases[0]} is {pairs[0][place]:.4g}; lay the two formulas side by side, and read off what stands in the same place.")  # fmt: skip
-    raise AssertionError("one of the two is wrong")
+    drift_slips = [
+        ("factor 2", "the step is ε²/2τ: a factor ½ is missing.", lambda e, tau, c: e.square().sum() * c / tau),
+        ("no τ", "the step of f is ε²/2τ; yours is that of E.", lambda e, tau, c: e.square().sum() * c / 2),
+        ("τ multiplies", "τ is on the wrong side: the step of f is ε²/2τ.", lambda e, tau, c: e.square().sum() * c * tau / 2),
+        ("no clamp", "that is the sum of the steps. How far is a step, at most, with the gradient in [−c, c]?", lambda e, tau, c: e.square().sum() / (2 * tau)),
+        ("clamp divides", "the larger the gradient may be, the further it carries.", lambda e, tau, c: e.square().sum() / (2 * tau * c)),
+        ("not squared", squares, lambda e, tau, c: e.sum() * c / (2 * tau)),
+        ("sum squared", f"{squares} Square first, and then add.", lambda e, tau, c: e.sum().square() * c / (2 * tau)),
+        ("drift like noise", added, lambda e, tau, c: e.square().square().sum().sqrt() * c / (2 * tau)),
+        ("drift like noise", added, lambda e, tau, c: e.square().sum().sqrt() * c / (2 * tau)),
+        ("one step's drift", "that is one step's drift, at most; a pixel may go the same way in all of them.", lambda e, tau, c: e[0].square() * c / (2 * tau)),
+        ("one step's drift", "that is one step's drift, at most; a pixel may go the same way in all of them.", lambda e, tau, c: e[-1].square() * c / (2 * tau)),
+        ("one step's drift", "that is an average step's drift; a pixel may go the same way in all of them.", lambda e, tau, c: e.square().mean() * c / (2 * tau)),
+        ("one ε for all", "you took one ε for all steps; each step has its own.", lambda e, tau, c: len(e) * e[0].square() * c / (2 * tau)),
+    ]  # fmt: skip
+    right = both()
 
-
-def _two_numbers(value: object) -> tuple[float, float] | None:
-    try:
-        first, second = value
-        return float(first), float(second)
-    except (TypeError, ValueError, RuntimeError):
-        return None
-
-
-@check
-def geometric_schedule(student: Callable) -> Result:
-    """Check ``geometric_schedule(t, n_steps, start, end) -> float``: start · (end / start)^(t / n_steps)."""
-    cases = [(1, 5, 10.0, 0.5), (3, 5, 10.0, 0.5), (5, 5, 10.0, 0.5), (2, 8, 0.3, 4.0), (8, 8, 0.3, 4.0)]
-
-    def number(formula: Callable) -> Callable:
-        return lambda t, n, a, b: torch.tensor(float(formula(t, n, a, b)), dtype=torch.float64)
+    def reference(epsilons, tau, grad_clip) -> Tensor:
+        return right(epsilons, tau, grad_clip)
 
     slips = [
-        ("linear", "you go from start to end in equal differences; equal ratios are wanted.", lambda t, n, a, b: a + (b - a) * t / n),
-        ("linear", "you go from start to end in equal differences (and count from 0); equal ratios are wanted.", lambda t, n, a, b: a + (b - a) * (t - 1) / (n - 1)),
-        ("linear", "you go from start to end in equal differences (and count from 0); equal ratios are wanted.", lambda t, n, a, b: a + (b - a) * (t - 1) / n),
-        (
-            "does not arrive",
-            "with (t − 1) / n_steps the first step has exactly start and the last one stops short of end. "
-            "Steps are counted from 1, and the last must have end.",
-            lambda t, n, a, b: a * (b / a) ** ((t - 1) / n),
-        ),
-        (
-            "starts at start",
-            "with (t − 1) / (n_steps − 1) you arrive at end, but the first step has exactly start (and one step alone "
-            "divides by zero). Here start is the value before the first step, at t = 0.",
-            lambda t, n, a, b: a * (b / a) ** ((t - 1) / (n - 1)),
-        ),
-        ("upside down", "the ratio is upside down: at t = n_steps the start must cancel and leave end.", lambda t, n, a, b: a * (a / b) ** (t / n)),
-        ("backwards", "your schedule runs from end to start.", lambda t, n, a, b: b * (a / b) ** (t / n)),
-        ("no time", "your value does not depend on t: the ratio is raised to the share of the way that is done.", lambda t, n, a, b: b),
-        ("no n_steps", "the exponent is t; it must be a share of the way, between 0 and 1.", lambda t, n, a, b: a * (b / a) ** t),
-        ("exponent upside down", "the exponent is upside down: it grows from 1 / n_steps to 1.", lambda t, n, a, b: a * (b / a) ** (n / t)),
-        ("ratio times time", "the share of the way multiplies the ratio; make it the exponent.", lambda t, n, a, b: a * (b / a) * t / n),
-        ("no start", "that is the share of start that is left; multiply it by start.", lambda t, n, a, b: (b / a) ** (t / n)),
-        ("logarithm", "that is the logarithm of the value; take exp.", lambda t, n, a, b: math.log(a) + math.log(b / a) * t / n),
+        Slip("order", "both are right, and in the wrong order: the drift comes first.", lambda *a: right(*a).flip(0))
+    ]
+    slips += [Slip(slip, f"noise: {hint}", both(noise=wrong)) for slip, hint, wrong in noise_slips]
+    slips += [Slip(slip, f"drift: {hint}", both(wrong)) for slip, hint, wrong in drift_slips]
+    return compare("reach", student, reference, cases, slips, outputs=("the drift", "the noise"))
+
+
+@check
+def endpoints(student: Callable) -> Result:
+    """Check ``endpoints(first, last, n_steps, tau, grad_clip) -> (start, end)``: the ends of a geometric schedule of wanted reach."""
+    numbers = stream(4)
+    cases = [
+        (0.2 + 2 * a, 0.1 + b, n, 0.1 + tau, 0.2 + 2 * c)
+        for n, (a, b, tau, c) in zip((2, 5, 40, 9), torch.rand(4, 4, generator=numbers).tolist(), strict=True)
+    ]
+    cases += [Case((2.0, 2 / 255, 60, 1.25e-6, 0.03), "the settings are this chapter's"), (0.3, 0.3, 7, 0.5, 1.1)]
+
+    def ends(
+        first, last, n, tau, c, *, epsilon=lambda r, tau, c: math.sqrt(2 * tau * r / c), back=lambda q, n: q ** (1 / (n - 1)),
+    ) -> Tensor:  # fmt: skip
+        a, b = epsilon(first, tau, c), epsilon(last, tau, c)
+        return torch.tensor([a * back(a / b, n), b], dtype=torch.float64)
+
+    def of(**changes) -> Callable:
+        return lambda *a: ends(*a, **changes)
+
+    start = "your end is right. But ε_start is the value at t = 0, before the first step"
+    step = "at both ends the wrong ε gives the wanted reach: solve ε²c/2τ = r for ε"
+    slips = [
+        Slip("order", "both are right, and in the wrong order: ε_start comes first.", lambda *a: ends(*a).flip(0)),
+        Slip("starts at start", f"{start}: with yours, the first step falls short of what is wanted of it.", of(back=lambda q, n: 1.0)),
+        Slip("one step too many", f"{start}, and between step 1 and step n_steps there are n_steps − 1 factors.", of(back=lambda q, n: q ** (1 / n))),
+        Slip("one step too many", f"{start}, and between step 1 and step n_steps there are n_steps − 1 factors.", of(back=lambda q, n: q ** (1 / (n + 1)))),
+        Slip("wrong way", f"{start}: going back from there to t = 0, the values change the other way.", of(back=lambda q, n: q ** (-1 / (n - 1)))),
+        Slip("wrong way", f"{start}: going back from there to t = 0, the values change the other way.", of(back=lambda q, n: q ** (-1 / n))),
+        Slip("linear", f"{start}, and the values lie on a line on a scale of logarithms only.", of(back=lambda q, n: 1 + (1 - 1 / q) / (n - 1))),
+        Slip("no root", f"{step}.", of(epsilon=lambda r, tau, c: 2 * tau * r / c)),
+        Slip("factor 2", f"{step}. A factor 2 is missing.", of(epsilon=lambda r, tau, c: math.sqrt(tau * r / c))),
+        Slip("no clamp", f"{step}. The bound on the gradient plays a part.", of(epsilon=lambda r, tau, c: math.sqrt(2 * tau * r))),
+        Slip("clamp multiplies", f"{step}. The larger the gradient may be, the smaller a step will do.", of(epsilon=lambda r, tau, c: math.sqrt(2 * tau * r * c))),
+        Slip("no τ", f"{step}. τ plays a part.", of(epsilon=lambda r, tau, c: math.sqrt(2 * r / c))),
+        Slip("τ divides", f"{step}: τ is on the wrong side.", of(epsilon=lambda r, tau, c: math.sqrt(2 * r / (tau * c)))),
+        Slip("noise's reach", "you made the noise as large as what is wanted of the drift.", of(epsilon=lambda r, tau, c: r)),
     ]  # fmt: skip
-    right = lambda t, n_steps, start, end: start * (end / start) ** (t / n_steps)  # noqa: E731
-    return compare(
-        "geometric_schedule", student, right, cases, [Slip(slip, hint, number(wrong)) for slip, hint, wrong in slips]
-    )
+
+    def reference(first, last, n_steps, tau, grad_clip) -> Tensor:
+        return ends(first, last, n_steps, tau, grad_clip)
+
+    return compare("endpoints", student, reference, cases, slips, outputs=("ε_start", "ε_end"))
 
 
 @check
@@ -163,93 +161,123 @@ def label_energy(student: Callable) -> Result:
 
 
 @check
-def draw_starts(student: Callable) -> Result:
-    """Check ``draw_starts(buffer (K, M, C, H, W), labels (B,), index (B,), fresh (B,), noise (B, C, H, W))``.
+def mended_round(student: Callable) -> Result:
+    """Check ``mended_round(walk, buffer (K, M, ...), labels, index, fresh (B,), noise (B, ...), order)``: a round, the bug found.
 
-    Row b of the answer is noise[b] where fresh[b], else buffer[labels[b], index[b]].
+    Three things are wanted: the negatives and their labels, both shuffled, and the new buffer, in which each negative is
+    where its start came from.
     """
-    name = "draw_starts"
     numbers = stream(1)
-    no, yes = False, True
 
-    def case(k: int, m: int, labels: list[int], index: list[int], fresh: list[bool]) -> tuple[Tensor, ...]:
-        buffer = torch.randn((k, m, 3, 2, 4), generator=numbers)
-        noise = torch.rand((len(labels), 3, 2, 4), generator=numbers) * 2 - 1
-        return buffer, torch.tensor(labels), torch.tensor(index), torch.tensor(fresh), noise
+    def case(n_classes: int, n_places: int, n: int, shape: tuple[int, ...], share: float) -> tuple:
+        place = torch.randperm(n_classes * n_places, generator=numbers)[:n]
+        buffer = torch.randn((n_classes, n_places, *shape), generator=numbers)
+        noise = torch.rand((n, *shape), generator=numbers) * 2 - 1
+        fresh = torch.rand(n, generator=numbers) < share
+        return _walk, buffer, place // n_places, place % n_places, fresh, noise, _tangled(n, numbers)
 
-    # In the square case every wrong way of indexing is possible, so that it can be named.
-    square = case(5, 5, [2, 0, 4, 4, 1], [1, 3, 0, 2, 1], [no, no, yes, no, yes])
-    cases = [
-        case(4, 7, [3, 0, 2, 2, 1, 3], [6, 0, 4, 5, 2, 1], [no, yes, no, no, yes, no]),
-        case(10, 3, [9, 1, 9], [2, 0, 1], [no, no, no]),
-        case(3, 4, [0, 2], [3, 1], [yes, yes]),
-        case(3, 4, [2], [1], [no]),
-    ]
-
-    def chosen(f: Tensor, new: Tensor, old: Tensor) -> Tensor:
-        return torch.where(f[:, None, None, None], new, old)
-
-    def first_noises(buffer: Tensor, y: Tensor, i: Tensor, f: Tensor, noise: Tensor) -> Tensor:
-        x = buffer[y, i]
-        x[f] = noise[: int(f.sum())]
-        return x
-
-    def right(buffer: Tensor, labels: Tensor, index: Tensor, fresh: Tensor, noise: Tensor) -> Tensor:
-        return chosen(fresh, noise, buffer[labels, index])
-
-    apart = "a dimension too many: buffer[labels] alone has whole classes for rows, and a second pair of brackets picks among the rows or pairs each with every index. Give labels and index in one pair."
-    two_steps = [
-        Slip("two steps", apart, lambda b, y, i, f, z: b[y][i]),
-        Slip("two steps", apart, lambda b, y, i, f, z: b[y][:, i]),
-        Slip("two steps", apart, lambda b, y, i, f, z: chosen(f, z, b[y][i])),
+    cases = [case(5, 5, 9, (1, 2, 3), 0.3), case(3, 7, 12, (2, 2, 2), 0.5), case(10, 2, 7, (1, 4, 1), 0.0), case(4, 3, 5, (3, 1, 2), 1.0)]  # fmt: skip
+    given = "the chains of a round have the right label, but in the buffer some get another one: a three is kept among the sevens, and the next round hands it out as a seven."
+    slips = [
+        Slip("as given", f"that is still the given round: {given}", lambda *a: _round(*a, back=lambda y, i, o: (y, i))),
         Slip(
-            "two steps", apart, lambda b, y, i, f, z: torch.where(f[:, None, None, None, None], z[:, None], b[y][:, i])
+            "place of another",
+            "every chain is kept in its own class now, but not where its start came from: some chains are lost, and "
+            "others are in the buffer twice, as they were and as they are.",
+            lambda *a: _round(*a, back=lambda y, i, o: (y[o], i)),
         ),
-        Slip("two steps", apart, lambda b, y, i, f, z: torch.where(f[:, None, None, None], z, b[y][:, i])),
-    ]
-    indexing = [
-        Slip("labels ignored", "the labels are ignored: an old start must come from its own label's part of the buffer.", lambda b, y, i, f, z: chosen(f, z, b[0, i])),
-        Slip("labels ignored", "row b takes class b: use labels[b].", lambda b, y, i, f, z: chosen(f, z, b[torch.arange(len(y)), i])),
-        Slip("labels ignored", "all rows take the class of the first: use labels[b].", lambda b, y, i, f, z: chosen(f, z, b[y[0], i])),
-        Slip("index ignored", "each class hands out its first sample: use index[b].", lambda b, y, i, f, z: chosen(f, z, b[y, 0])),
-        Slip("index ignored", "row b takes place b: use index[b].", lambda b, y, i, f, z: chosen(f, z, b[y, torch.arange(len(y))])),
-        Slip("swapped", "the buffer's first dimension is the class, its second the place: labels come first.", lambda b, y, i, f, z: chosen(f, z, b[i, y])),
+        Slip("class of another", f"the places are shuffled now, the classes are not: {given}", lambda *a: _round(*a, back=lambda y, i, o: (y, i[o]))),
+        Slip("shuffled twice", f"the labels are shuffled once too often: {given}", lambda *a: _round(*a, back=lambda y, i, o: (y[o][o], i[o][o]))),
+        Slip("wrong way back", f"you shuffle back in the wrong direction: {given}", lambda *a: _round(*a, back=lambda y, i, o: (y[o.argsort()], i[o.argsort()]))),
+        Slip("walks under another label", "now the chains walk under labels that are not theirs: images and labels come apart before the walk.", lambda *a: _round(*a, asked=lambda y, o: y, back=lambda y, i, o: (y, i))),
+        Slip("walks under another label", "now the chains walk under labels that are not theirs: images and labels come apart before the walk.", lambda *a: _round(*a, asked=lambda y, o: y)),
+        Slip("not shuffled", "your negatives come out in the order of the labels; they should be shuffled by order, and their labels with them.", lambda *a: _round(*a[:-1], torch.arange(len(a[2])))),
+        Slip("starts kept", "the buffer keeps the starts; it should keep what the walk made of them.", lambda *a: _round(*a, keep="starts")),
+        Slip("fresh ones lost", "chains that began as noise are not kept; they are in the buffer like the others, or nothing new ever enters it.", lambda *a: _round(*a, keep="old")),
+        Slip("nothing kept", "the buffer is as before: the finished chains are not kept.", lambda *a: _round(*a, keep="nothing")),
+        Slip("never fresh", "where fresh is true, a chain should start from its noise.", lambda walk, b, y, i, f, z, o: _round(walk, b, y, i, torch.zeros_like(f), z, o)),
+        Slip("fresh turned round", "fresh is turned round: where it is true, the chain starts from its noise.", lambda walk, b, y, i, f, z, o: _round(walk, b, y, i, ~f, z, o)),
     ]  # fmt: skip
-    together = "one fresh start makes the whole batch fresh (or one old one makes all old): decide row by row."
-    choosing = [
-        Slip("fresh turned round", "fresh is turned round: where it is true, the noise is wanted.", lambda b, y, i, f, z: chosen(~f, z, b[y, i])),
-        Slip("one decision", together, lambda b, y, i, f, z: z if f.any() else b[y, i]),
-        Slip("one decision", together, lambda b, y, i, f, z: z if f.all() else b[y, i]),
-        Slip("never fresh", "fresh is ignored: where it is true, the noise is wanted.", lambda b, y, i, f, z: b[y, i]),
-        Slip("always fresh", "every start is noise; only those where fresh is true should be.", lambda b, y, i, f, z: z),
-        Slip("noise of another row", "row b takes noise[b], its own; you hand out the first rows of noise in turn.", first_noises),
-        Slip("added", "the noise replaces the old sample; it is not added to it.", lambda b, y, i, f, z: b[y, i] + f[:, None, None, None] * z),
-    ]  # fmt: skip
-    return compare(name, student, right, [square, *cases], [*two_steps, *indexing, *choosing], copied=("buffer",))
+
+    def reference(walk, buffer, labels, index, fresh, noise, order) -> tuple:
+        return _round(walk, buffer, labels, index, fresh, noise, order)
+
+    outputs = ("the negatives", "their labels", "the new buffer")
+    return compare("mended_round", student, reference, cases, slips, outputs=outputs)
+
+
+def _walk(x: Tensor, labels: Tensor) -> Tensor:
+    """What stands for a chain: it depends on the image and on its label."""
+    return 0.5 * x + 0.25 * (labels.reshape(-1, *[1] * (x.ndim - 1)) + 1)
+
+
+def _tangled(n: int, numbers: torch.Generator) -> Tensor:
+    """A permutation that moves every place, and that is not undone by doing it again."""
+    ring = torch.randperm(n, generator=numbers)
+    order = torch.empty_like(ring)
+    order[ring] = ring.roll(1)
+    return order
+
+
+def _round(
+    walk: Callable, buffer: Tensor, labels: Tensor, index: Tensor, fresh: Tensor, noise: Tensor, order: Tensor, *,
+    asked: Callable = lambda y, o: y[o], back: Callable = lambda y, i, o: (y[o], i[o]), keep: str = "walked",
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """One round; ``asked`` are the labels of the walk, ``back`` where a walked chain is kept."""
+    starts = torch.where(fresh.reshape(-1, *[1] * (noise.ndim - 1)), noise, buffer[labels, index])[order]
+    under = asked(labels, order)
+    fake = walk(starts, under)
+    new, (k, m) = buffer.clone(), back(labels, index, order)
+    if keep == "walked":
+        new[k, m] = fake
+    elif keep == "starts":
+        new[k, m] = starts
+    elif keep == "old":
+        old = ~fresh[order]
+        new[k[old], m[old]] = fake[old]
+    return fake, under, new
 
 
 @check
-def predict(student: Callable) -> Result:
-    """Check ``predict(class_energies (B, K)) -> (B,)``: the label of lowest energy."""
+def label_log_posterior(student: Callable) -> Result:
+    """Check ``label_log_posterior(class_energies (B, K), counts (K,)) -> (B, K)``: log p(y | x) under a prior by counts."""
     numbers = stream(2)
-    table = torch.randn((7, 4), generator=numbers) + 0.25
-    cases = [
-        (table,),
-        (torch.randn((3, 10), generator=numbers),),
-        (torch.randn((1, 5), generator=numbers),),
-        far(torch.randn((6, 6), generator=numbers) * 500),
-    ]
+
+    def case(n: int, k: int, scale: float = 1.0) -> tuple[Tensor, Tensor]:
+        counts = torch.randint(1, 400, (k,), generator=numbers)
+        counts[0] += 400  # never all alike
+        return torch.randn((n, k), generator=numbers) * scale + 0.25, counts
+
+    cases = [case(5, 5), case(7, 4), case(1, 10), case(3, 2), far(*case(6, 6, 500.0))]
+
+    def posterior(e: Tensor, n: Tensor, *, prior=torch.log, sign=-1.0, dim=1) -> Tensor:
+        return (sign * e + prior(n.double())).log_softmax(dim)
+
+    def right(class_energies: Tensor, counts: Tensor) -> Tensor:
+        return posterior(class_energies, counts)
+
+    def naive(e: Tensor, n: Tensor) -> Tensor:
+        weight = n * torch.exp(-e)
+        return torch.log(weight / weight.sum(1, keepdim=True))
+
+    outside = "the prior must stand in the sum below the fraction as well: your probabilities do not sum to one."
     slips = [
-        Slip("argmax", "low energy means likely: take the smallest, not the largest.", lambda e: e.argmax(1)),
-        Slip("values", "those are the lowest energies themselves; return where they are, the labels.", lambda e: e.amin(1)),
-        Slip("values", "those are the highest energies; return where the lowest are, the labels.", lambda e: e.amax(1)),
-        Slip("wrong dimension", "you took the minimum over the images; take it over the classes, dimension 1.", lambda e: e.argmin(0)),
-        Slip("wrong dimension", "you took the maximum over the images; a minimum over the classes is wanted.", lambda e: e.argmax(0)),
-        Slip("wrong dimension", "you took the minimum over the images (and its value, not its place).", lambda e: e.amin(0)),
-        Slip("no dimension", "without a dimension argmin flattens the table and gives one number; one label an image is wanted.", lambda e: e.argmin()),
-        Slip("trailing dimension", "the labels are right, but in shape (B, 1): leave keepdim out.", lambda e: e.argmin(1, keepdim=True)),
-        Slip("probabilities", "those are the probabilities of all labels; return the most likely label.", lambda e: (-e).softmax(1)),
+        Slip("sign", "the sign is turned round: a low energy makes a label likely.", lambda e, n: posterior(e, n, sign=1.0)),
+        Slip("no prior", "the counts play no part: a frequent label should gain, a rare one lose.", lambda e, n: posterior(e, n, prior=torch.zeros_like)),
+        Slip("prior divides", "the prior is turned round: a frequent label should gain, a rare one lose.", lambda e, n: posterior(e, n, prior=lambda n: -n.log())),
+        Slip("no logarithm of the counts", "you add the counts themselves: what multiplies a probability adds its logarithm.", lambda e, n: posterior(e, n, prior=lambda n: n)),
+        Slip("no logarithm of the counts", "you add the shares themselves: what multiplies a probability adds its logarithm.", lambda e, n: posterior(e, n, prior=lambda n: n / n.sum())),
+        Slip("energies weighed", "you multiply the energies by the prior; it multiplies exp(−E).", lambda e, n: (-e * n / n.sum()).log_softmax(1)),
+        Slip("energies weighed", "you multiply the energies by the prior; it multiplies exp(−E).", lambda e, n: (-e * n).log_softmax(1)),
+        Slip("probabilities", "those are the probabilities; their logarithms are wanted.", lambda e, n: posterior(e, n).exp()),
+        Slip("minus the logarithm", "those are minus the logarithms: a probability below one has a negative one.", lambda e, n: -posterior(e, n)),
+        Slip("another base", "the natural logarithm is wanted.", lambda e, n: posterior(e, n) / math.log(2)),
+        Slip("wrong dimension", "your probabilities sum to one over the images; they should over the labels, dimension 1.", lambda e, n: posterior(e, n, dim=0)),
+        Slip("prior outside", outside, lambda e, n: (-e).log_softmax(1) + (n / n.sum()).log()),
+        Slip("prior outside", outside, lambda e, n: (-e).log_softmax(1) + n.log()),
+        Slip("not normalised", "the sum over all labels is missing below the fraction.", lambda e, n: -e + n.log()),
+        Slip("not normalised", "the sum over all labels is missing below the fraction.", lambda e, n: -e + (n / n.sum()).log()),
+        Slip("labels returned", "that is the most likely label; the logarithms of all probabilities are wanted.", lambda e, n: posterior(e, n).argmax(1)),
+        Slip("overflow", "right where the energies are small; where they are hundreds of nats apart, exp(−E) overflows. Stay with logarithms.", naive),
     ]  # fmt: skip
-    if isinstance(called("predict", student, *fresh((table,)))[0], tuple):  # what torch.min(·, 1) returns
-        return told("predict", False, "you return values and places together, as torch.min does; return the places.", "values and places")  # fmt: skip
-    return compare("predict", student, lambda class_energies: class_energies.argmin(1), cases, slips)
+    return compare("label_log_posterior", student, right, cases, slips)

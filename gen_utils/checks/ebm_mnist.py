@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from ..losses import contrastive_divergence
-from .cases import far, stream
+from .cases import Case, far, stream
 from .compare import ALL, compare, observe
 from .core import Result, Slip, check, told
 
@@ -144,25 +145,133 @@ def langevin_step(student: Callable) -> Result:
 
 
 @check
-def temperature(student: Callable) -> Result:
-    """Check ``temperature(step_size, noise) -> T``."""
-    cases = [(0.5, 1.0), (10.0, 3.0), (0.2, 0.7), (2, 3)]
-    slips = [
-        Slip("no square", "the noise enters by its variance: σ², not σ.", lambda e, s: s / (2 * e)),
-        Slip("factor 2", "the factor 2 is missing: at temperature 1, σ² = 2η.", lambda e, s: s * s / e),
-        Slip("inverse", "that is 1/T.", lambda e, s: 2 * e / (s * s)),
-        Slip(
-            "ε-form",
-            "you took the first argument for ε; here it is η = ε²/2.",
-            lambda e, s: s * s / (e * e),
+def noise_for_wall(student: Callable) -> Result:
+    """Check ``noise_for_wall(height, step_size, n_steps) -> sigma``: σ²/(2η) = T = h / log K."""
+    numbers = stream(3)
+    cases = [
+        *(
+            (0.1 + 3 * h, 0.05 + 8 * eta, 20 + int(3000 * k))
+            for h, eta, k in torch.rand(4, 3, generator=numbers).tolist()
         ),
-        Slip(
-            "half times η",
-            "Python reads σ² / 2 * η as (σ² / 2) · η: put 2η in brackets.",
-            lambda e, s: s * s / 2 * e,
-        ),
+        (0.7, 3, 2),
+        far(950.0, 0.25, 10**6, about="the wall is hundreds of nats high"),
     ]
-    return compare("temperature", student, lambda step_size, noise: noise**2 / (2 * step_size), cases, slips)
+
+    def sigma(height: float, eta: float, n: int, *, temperature=lambda h, n: h / math.log(n)) -> float:
+        return math.sqrt(2 * eta * temperature(height, n))
+
+    def right(height: float, step_size: float, n_steps: int) -> float:
+        return sigma(height, step_size, n_steps)
+
+    def tensor(number: Callable[..., float]) -> Callable:
+        return lambda *a: torch.tensor(number(*a), dtype=torch.float64)
+
+    deeper = "the higher the temperature, the higher the wall: h / T must stay the same when both are doubled."
+    slips = [
+        ("temperature", "that is the temperature T. The noise is wanted: what is σ at this T and this step?", lambda h, e, n: h / math.log(n)),
+        ("no root", "that is σ², the variance of the noise: its standard deviation is wanted.", lambda h, e, n: sigma(h, e, n) ** 2),
+        ("factor 2", "a factor 2 is missing: T is σ² / 2η.", lambda h, e, n: sigma(h, e / 2, n)),
+        ("factor outside the root", "the 2 belongs under the root: σ² is 2ηT.", lambda h, e, n: 2 * sigma(h, e / 2, n)),
+        ("no logarithm", "a wall does not get K times as likely to be crossed by being K times lower: exp(−h/T) = 1/K, so take a logarithm.", lambda h, e, n: sigma(h, e, n, temperature=lambda h, n: h / n)),
+        ("no logarithm", "exp(−h/T) = 1/K, so take the logarithm of K; and a long chain needs less noise, not more.", lambda h, e, n: sigma(h, e, n, temperature=lambda h, n: h * n)),
+        ("upside down", f"a long chain would need more noise than a short one; {deeper}", lambda h, e, n: sigma(h, e, n, temperature=lambda h, n: h * math.log(n))),
+        ("upside down", f"a high wall would need less noise than a low one; {deeper}", lambda h, e, n: sigma(h, e, n, temperature=lambda h, n: math.log(n) / h)),
+        ("another base", "the ratio is a power of e, so the logarithm is the natural one.", lambda h, e, n: sigma(h, e, n, temperature=lambda h, n: h / math.log2(n))),
+        ("another base", "the ratio is a power of e, so the logarithm is the natural one.", lambda h, e, n: sigma(h, e, n, temperature=lambda h, n: h / math.log10(n))),
+        ("one tries only", "that is the noise for exp(−h/T) = 1/e, whatever the length of the chain: a chain of K steps tries K times.", lambda h, e, n: sigma(h, e, n, temperature=lambda h, n: h)),
+        ("step size ignored", "the noise does not depend on your step size: the larger the step down, the more noise it takes to be as hot.", lambda h, e, n: sigma(h, 1.0, n)),
+        ("step size divides", "the step size is on the wrong side: T is σ² / 2η, so σ² is 2ηT.", lambda h, e, n: math.sqrt(2 * h / math.log(n) / e)),
+        ("step size divides", "the step size is on the wrong side: T is σ² / 2η, so σ² is 2ηT.", lambda h, e, n: math.sqrt(h / math.log(n) / (2 * e))),
+        ("noises added", "you share the noise out among the steps; σ is the noise of one step, and the rule counts the steps already.", lambda h, e, n: sigma(h, e, n) / math.sqrt(n)),
+    ]  # fmt: skip
+    known = [Slip(name, hint, tensor(wrong)) for name, hint, wrong in slips]
+    return compare("noise_for_wall", student, right, cases, known)
+
+
+@check
+def rhat_of_halves(student: Callable) -> Result:
+    """Check ``rhat_of_halves(traces (B, K)) -> scalar``: split R-hat of the second half."""
+    numbers = stream(4)
+
+    def wobble(n_chains: int, n_steps: int) -> Tensor:
+        return torch.randn(n_chains, n_steps, generator=numbers)
+
+    def ramp(n_steps: int) -> Tensor:
+        return torch.linspace(-2.0, 2.0, n_steps)
+
+    apart = torch.randint(-20, 20, (5, 1), generator=numbers) / 4 + torch.arange(5)[:, None] / 4
+    cases = [
+        Case((wobble(6, 64) - 8 * torch.exp(-torch.arange(64) / 6),), "the chains settle"),
+        Case((wobble(4, 90) - 3 * ramp(90),), "all chains drift alike"),
+        Case((wobble(5, 48) + 4 * apart,), "each chain stays at a place of its own"),
+        Case((0.3 * wobble(3, 47),), "the number of steps is odd"),
+        Case((wobble(4, 38) + ramp(38),), "the second half has an odd number of steps"),
+        Case((wobble(7, 8),), "the traces are short"),
+        Case((wobble(1, 60) + ramp(60),), "there is one chain only"),
+        Case(
+            (0.125 * (wobble(5, 200) + apart) - 300,),
+            "the energies are around −300",
+            "cancellation",
+            "E[x²] − E[x]² is a small difference of two large numbers: subtract the mean first.",
+        ),
+        Case((apart.expand(5, 40).clone(),), "no chain moves, and each stands at a place of its own"),
+        Case((torch.full((3, 24), -0.75),), "nothing ever moved"),
+    ]
+
+    def right(traces: Tensor) -> Tensor:
+        return _rhat(*_pieces(traces))
+
+    def other(**changes) -> Callable[[Tensor], Tensor]:
+        return lambda traces: _rhat(*_pieces(traces), **changes)
+
+    def cut(**changes) -> Callable[[Tensor], Tensor]:
+        return lambda traces: _rhat(*_pieces(traces, **changes))
+
+    slips = [
+        Slip("nothing dropped", "you judge the whole traces. Every chain comes down from its start first: drop the first half.", cut(kept=lambda x: x)),
+        Slip("first half", "you kept the first half, in which the chains come down from their starts; keep the second.", cut(kept=lambda x: x[:, : x.shape[1] // 2])),
+        Slip("half rounded up", "right where K is even. Keep the last K // 2 steps.", cut(kept=lambda x: x[:, x.shape[1] // 2 :])),
+        Slip("not split", "chains that all drift alike agree with each other, and you find nothing: cut each chain in two.", cut(split=lambda x: [x])),
+        Slip("split once more", "you compare only the two ends of what is kept; the two pieces of a chain fill it.", cut(split=lambda x: [x[:, : len(x[0]) // 4], x[:, -(len(x[0]) // 4) :]])),
+        Slip("last step dropped", "right where what is kept has an even length. Else the step in the middle is left out, not the last one.", cut(split=lambda x: [x[:, : len(x[0]) // 2], x[:, len(x[0]) // 2 : len(x[0]) // 2 * 2]])),
+        Slip("first step dropped", "right where what is kept has an even length. Else the step in the middle is left out, not the first one.", cut(split=lambda x: [x[:, len(x[0]) % 2 :][:, : len(x[0]) // 2], x[:, -(len(x[0]) // 2) :]])),
+        Slip("pieces interleaved", "every other step in one piece, the rest in the other: a drift is in both. Cut in the middle.", cut(split=lambda x: [x[:, 0 : len(x[0]) // 2 * 2 : 2], x[:, 1 : len(x[0]) // 2 * 2 : 2]])),
+        *(
+            Slip("axes", "you take variances over the chains at each step; W is a variance over the steps of one piece.", wrong)
+            for wrong in (lambda x: _rhat(_pieces(x)[0].T, _pieces(x)[1]), lambda x: _rhat(_pieces(x)[0].T, len(_pieces(x)[0])))
+        ),
+        Slip("no root", "that is the square: a root is missing.", lambda x: _rhat(*_pieces(x)).square()),
+        Slip("upside down", "the fraction is upside down.", lambda x: 1 / _rhat(*_pieces(x))),
+        Slip("divisor", "the variances are divided by one more than they should be: by n − 1 within a piece, and by 2B − 1 between the means.", other(correction=0)),
+        Slip("within left out", "that compares the means with the spread alone: the spread itself, (n − 1)/n · W, belongs above too.", other(share=lambda n: 0.0)),
+        Slip("share of W", "W is multiplied by (n − 1)/n in the numerator.", other(share=lambda n: 1.0)),
+        Slip("between too large", "V is the variance of the means; it is not multiplied by n.", other(weight=lambda n: n)),
+        Slip("between too small", "V is the variance of the means; it is not divided by n.", other(weight=lambda n: 1 / n)),
+        Slip("no between", "V is missing: chains that stay apart would agree.", other(weight=lambda n: 0.0)),
+        Slip("deviations averaged", "W is the mean of the variances, not the square of the mean deviation.", other(within=lambda p: p.std(1).mean().square())),
+        Slip("pooled", "the variance of all pieces thrown together is not (n − 1)/n · W + V.", lambda x: (_pieces(x)[0].var() / _pieces(x)[0].var(1).mean()).sqrt()),
+    ]  # fmt: skip
+    return compare("rhat_of_halves", student, right, cases, slips)
+
+
+def _pieces(traces: Tensor, *, kept=None, split=None) -> tuple[Tensor, int]:
+    """The pieces (2B, n) of the second half of the traces, and n."""
+    second = traces[:, -(traces.shape[1] // 2) :] if kept is None else kept(traces)
+    n = second.shape[1] // 2
+    pieces = torch.cat([second[:, :n], second[:, -n:]] if split is None else split(second))
+    return pieces, pieces.shape[1]
+
+
+def _rhat(
+    pieces: Tensor, n: int, *, correction: int = 1, share=lambda n: (n - 1) / n, weight=lambda n: 1.0, within=None
+) -> Tensor:
+    w = _variance(pieces, correction).mean() if within is None else within(pieces)
+    return ((share(n) * w + weight(n) * _variance(pieces.mean(1), correction)) / w).sqrt()
+
+
+def _variance(x: Tensor, correction: int) -> Tensor:
+    """Along the last dimension, and NaN of a single number: torch's own warns of it."""
+    return (x - x.mean(-1, keepdim=True)).square().sum(-1) / (x.shape[-1] - correction)
 
 
 @check

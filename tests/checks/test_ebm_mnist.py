@@ -1,9 +1,11 @@
 """The tables of Part B."""
 
 import math
+import statistics
 
 import numpy as np
 import torch
+from arviz_stats.base.array import array_stats
 from checks import table
 from scipy.special import logsumexp, softmax
 
@@ -99,6 +101,96 @@ def seeding(*args):
     return step()(*args)
 
 
+# --- noise_for_wall ------------------------------------------------------------------------------
+
+
+def noise(height, step_size, n_steps):
+    return math.sqrt(2 * step_size * height / math.log(n_steps))
+
+
+def noise_by_halving(height, step_size, n_steps):
+    low, high = 1e-6, 1e6
+    for _ in range(200):
+        middle = math.sqrt(low * high)
+        crosses = -height * 2 * step_size / middle**2 >= -math.log(n_steps)
+        low, high = (low, middle) if crosses else (middle, high)
+    return high
+
+
+# --- rhat_of_halves ------------------------------------------------------------------------------
+
+
+def pieces_of(traces):
+    kept = traces[:, -(traces.shape[1] // 2) :]
+    n = kept.shape[1] // 2
+    return torch.cat((kept[:, :n], kept[:, -n:])), n
+
+
+def rhat(traces):
+    pieces, n = pieces_of(traces)
+    within, between = pieces.var(1).mean(), pieces.mean(1).var()
+    return (((n - 1) / n * within + between) / within).sqrt()
+
+
+def rhat_in_numpy(traces):
+    pieces = pieces_of(traces)[0].numpy().astype(np.float64)
+    n = pieces.shape[1]
+    within, between = pieces.var(1, ddof=1).mean(), pieces.mean(1).var(ddof=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.sqrt((n - 1) / n + between / within)
+
+
+def rhat_in_loops(traces):
+    kept = [row[len(row) - len(row) // 2 :] for row in traces.tolist()]
+    n = len(kept[0]) // 2
+    pieces = [row[:n] for row in kept] + [row[len(row) - n :] for row in kept]
+    within = sum(map(statistics.variance, pieces)) / len(pieces)
+    between = statistics.variance([statistics.fmean(piece) for piece in pieces])
+    if within == 0:
+        return math.inf if between > 0 else math.nan
+    return math.sqrt((n - 1) / n + between / within)
+
+
+def rhat_in_place(traces):
+    kept = traces.clone()[:, traces.shape[1] - traces.shape[1] // 2 :]
+    n = kept.shape[1] // 2
+    pieces = torch.stack((kept[:, :n], kept[:, kept.shape[1] - n :])).flatten(0, 1)
+    means = pieces.mean(1, keepdim=True)
+    pieces -= means
+    within = pieces.square().sum() / (n - 1) / len(pieces)
+    between = (means - means.mean()).square().sum() / (len(pieces) - 1)
+    return torch.sqrt(within * (n - 1) / n + between) / torch.sqrt(within)
+
+
+def rhat_of_the_library(traces):
+    kept = traces[:, -(traces.shape[1] // 2) :].double()
+    if bool((kept == kept[:, :1]).all()):
+        return torch.tensor(math.nan if bool((kept == kept[0, 0]).all()) else math.inf)
+    if len(kept) == 1:  # the library wants two chains
+        return rhat(traces)
+    return float(array_stats.rhat(kept.numpy(), chain_axis=0, draw_axis=1, method="split"))
+
+
+def rhat_of(pieces, correction=1):
+    n = pieces.shape[1]
+    within, between = pieces.var(1, correction=correction).mean(), pieces.mean(1).var(correction=correction)
+    return (((n - 1) / n * within + between) / within).sqrt()
+
+
+def rhat_with(total):
+    def variant(traces):
+        pieces, n = pieces_of(traces)
+        return total(pieces.var(1).mean(), pieces.mean(1).var(), n)
+
+    return variant
+
+
+def rhat_by_squares(traces):
+    pieces, n = pieces_of(traces)
+    within = (pieces.square().mean(1) - pieces.mean(1).square()).mean() * n / (n - 1)
+    return (((n - 1) / n * within + pieces.mean(1).var()) / within).sqrt()
+
+
 # --- draw_starts ---------------------------------------------------------------------------------
 
 
@@ -192,12 +284,22 @@ RIGHT = {
         lambda e, a: (torch.exp(-e - torch.logsumexp(-e, (0, 1))) / a).tolist(),
     ],
     "langevin_step": [step(), step_by_rows, step_in_place, step_in_double, step_functional],
-    "temperature": [
-        lambda eta, sigma: sigma**2 / (2 * eta),
-        lambda eta, sigma: sigma / eta * sigma / 2,
-        lambda eta, sigma: torch.tensor(sigma).square() / eta / 2,
-        lambda eta, sigma: np.float64(sigma) ** 2 / (eta + eta),
-        lambda eta, sigma: math.exp(2 * math.log(sigma) - math.log(2 * eta)),
+    "noise_for_wall": [
+        noise,
+        noise_by_halving,
+        lambda h, eta, n: torch.tensor(2 * eta * h / math.log(n)).sqrt(),
+        lambda h, eta, n: (2 * eta) ** 0.5 * np.sqrt(h / np.log(n)),
+        lambda h, eta, n: math.exp((math.log(2 * eta * h) - math.log(math.log(n))) / 2),
+        lambda h, eta, n: math.sqrt(-2 * eta * h / math.log(1 / n)),
+    ],
+    "rhat_of_halves": [
+        rhat,
+        rhat_in_numpy,
+        rhat_in_loops,
+        rhat_in_place,
+        rhat_of_the_library,
+        lambda x: rhat(x.double()),
+        lambda x: rhat(x - x.mean()).item(),
     ],
     "draw_starts": [start(), start_in_a_copy, start_by_rows, start_mixed, start_of_a_longer_list],
     "contrastive_loss": [
@@ -250,17 +352,50 @@ WRONG = {
         ("random state", seeding),
         ("differs in case 1", lambda energy, x, *rest: step()(energy, x, *rest[:-1], torch.randn_like(x))),
     ],
-    "temperature": [
-        ("no square", lambda e, s: s / (2 * e)),
-        ("factor 2", lambda e, s: s**2 / e),
-        ("inverse", lambda e, s: 2 * e / s**2),
-        ("ε-form", lambda e, s: (s / e) ** 2),
-        ("half times η", lambda e, s: s**2 / 2 * e),
-        ("differs", lambda e, s: s**2 // (2 * e)),
-        ("differs", lambda e, s: 1.0),
-        ("differs", lambda e, s: (s / (2 * e)) ** 2),
-        ("returns nothing", lambda e, s: None),
-        ("shape", lambda e, s: [s**2 / (2 * e)]),
+    "noise_for_wall": [
+        ("temperature", lambda h, e, n: h / math.log(n)),
+        ("no root", lambda h, e, n: noise(h, e, n) ** 2),
+        ("factor 2", lambda h, e, n: math.sqrt(e * h / math.log(n))),
+        ("factor outside the root", lambda h, e, n: 2 * math.sqrt(e * h / math.log(n))),
+        ("no logarithm", lambda h, e, n: math.sqrt(2 * e * h / n)),
+        ("no logarithm", lambda h, e, n: math.sqrt(2 * e * h * n)),
+        ("upside down", lambda h, e, n: math.sqrt(2 * e * h * math.log(n))),
+        ("upside down", lambda h, e, n: math.sqrt(2 * e * math.log(n) / h)),
+        ("another base", lambda h, e, n: math.sqrt(2 * e * h / math.log2(n))),
+        ("another base", lambda h, e, n: math.sqrt(2 * e * h / math.log10(n))),
+        ("one tries only", lambda h, e, n: math.sqrt(2 * e * h)),
+        ("step size ignored", lambda h, e, n: math.sqrt(2 * h / math.log(n))),
+        ("step size divides", lambda h, e, n: math.sqrt(2 * h / math.log(n) / e)),
+        ("step size divides", lambda h, e, n: math.sqrt(h / (math.log(n) * 2 * e))),
+        ("noises added", lambda h, e, n: noise(h, e, n) / math.sqrt(n)),
+        (
+            "the wall is hundreds of nats high",
+            lambda h, e, n: noise(torch.tensor(h).exp().log().item(), e, n),
+        ),
+        (r"differs in case \d", lambda h, e, n: noise(h, e, n + 1)),
+        ("returns nothing", lambda h, e, n: None),
+        ("shape", lambda h, e, n: [noise(h, e, n)]),
+    ],
+    "rhat_of_halves": [
+        ("nothing dropped", lambda x: rhat_of(torch.cat((x[:, : x.shape[1] // 2], x[:, -(x.shape[1] // 2) :])))),
+        ("first half", lambda x: rhat(torch.cat((x, x[:, : x.shape[1] // 2]), 1)[:, -(x.shape[1] // 2 * 2) :])),
+        ("not split", lambda x: rhat_of(x[:, -(x.shape[1] // 2) :])),
+        ("axes", lambda x: rhat_of(pieces_of(x)[0].T)),
+        ("no root", lambda x: rhat(x) ** 2),
+        ("upside down", lambda x: 1 / rhat(x)),
+        ("divisor", lambda x: rhat_of(pieces_of(x)[0], 0)),
+        ("within left out", rhat_with(lambda w, b, n: (b / w).sqrt())),
+        ("share of W", rhat_with(lambda w, b, n: ((w + b) / w).sqrt())),
+        ("between too large", rhat_with(lambda w, b, n: ((n - 1) / n + n * b / w).sqrt())),
+        ("between too small", rhat_with(lambda w, b, n: ((n - 1) / n + b / n / w).sqrt())),
+        ("no between", rhat_with(lambda w, b, n: ((n - 1) / n * w / w).sqrt())),
+        ("pooled", lambda x: (pieces_of(x)[0].var() / pieces_of(x)[0].var(1).mean()).sqrt()),
+        ("cancellation", rhat_by_squares),
+        ("input changed", lambda x: rhat(x.sub_(x.mean()))),
+        ("nothing ever moved", lambda x: rhat(x).nan_to_num(1.0, posinf=math.inf)),
+        ("each stands at a place of its own", lambda x: rhat(x).nan_to_num(math.nan, posinf=0.0)),
+        ("shape", lambda x: rhat(x)[None]),
+        ("returns nothing", lambda x: None),
     ],
     "draw_starts": [
         ("coin a pixel", start(coin="pixel")),
