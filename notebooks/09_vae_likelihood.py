@@ -342,10 +342,10 @@ left.set(xlabel="optimiser step", ylabel="nats an image", yscale="log")
 left.legend(fontsize=8)
 shares = Normal(0.0, 1.0).icdf(torch.linspace(0.03, 0.97, 12))
 plane = torch.cartesian_prod(shares.flip(0), shares).flip(1)
-image_grid(tiny.likelihood(plane).mean.detach(), "Decoded: the plane of codes, evenly by the prior's probability", columns=12, ax=right)  # fmt: skip
+image_grid(tiny.likelihood(plane).mean.detach(), "The plane of codes, decoded", columns=12, ax=right)  # fmt: skip
 _ = fig.suptitle(f"Trained with your two functions: {settings.tiny_steps} steps on {digits.title}, two latent dimensions")  # fmt: skip
 say(
-    f"PyTorch's own divergence differs from your price by at most {price_gap:.0e} nats. "
+    f"PyTorch's own divergence differs from your price by at most {price_gap:.1g} nats. "
     + ("The code starts free and useless; then the decoder finds that a few nats of it save many nats of pixels."
        if spent["code (your KL)"][-1] > 1 else "After so few steps the code still says nothing.")
 )  # fmt: skip
@@ -891,13 +891,13 @@ for i, (name, power) in enumerate((("decoder θ", 0.5), ("encoder φ", -0.5))):
     right.plot(sizes, [values[2] * (k / sizes[2]) ** power for k in sizes], ":", color=f"C{i}", label="∝ √K" if power > 0 else "∝ 1/√K")  # fmt: skip
 floor_of_noise = math.sqrt(2 / math.pi / settings.gradients)
 right.axhline(floor_of_noise, color="gray", lw=0.8)
-right.text(1, 1.1 * floor_of_noise, "what pure noise would show", fontsize=8)
-right.set(xscale="log", yscale="log", xlabel="draws K", title="Signal over noise of one gradient")  # fmt: skip
-right.legend(fontsize=9)
+right.text(sizes[-1], 1.1 * floor_of_noise, "what pure noise would show", fontsize=8, ha="right")  # fmt: skip
+right.set(xscale="log", yscale="log", ylim=(0.5 * floor_of_noise, 20), xlabel="draws K", title="Signal over noise of one gradient")  # fmt: skip
+right.legend(fontsize=8, ncols=2, loc="upper left")
 _ = fig.suptitle(f"Bound and gradient against K: {settings.gradients:,} repetitions, two latent dimensions")  # fmt: skip
 best_k = max(bound_rows, key=lambda r: r["encoder φ"])["K"]
 say(
-    f"Autograd through the whole bound agrees with your formula to {autograd_gap:.0e}. From K = 1 to {sizes[-1]} the decoder's signal-to-noise ratio goes from {bound_rows[0]['decoder θ']:.2f} to {bound_rows[-1]['decoder θ']:.2f}, "
+    f"Autograd through the whole bound agrees with your formula to {autograd_gap:.1g}. From K = 1 to {sizes[-1]} the decoder's signal-to-noise ratio goes from {bound_rows[0]['decoder θ']:.2f} to {bound_rows[-1]['decoder θ']:.2f}, "
     f"the encoder's from {bound_rows[0]['encoder φ']:.2f} to {bound_rows[-1]['encoder φ']:.2f}; it is best at K = {best_k}. "
     + ("The tighter the bound, the less it depends on the encoder. Its gradient there falls as 1/K, its noise only as 1/√K. So this chapter *trains* on the ELBO and *measures* with many draws."
        if bound_rows[-1]["encoder φ"] < bound_rows[0]["encoder φ"] else "")
@@ -1005,10 +1005,10 @@ def spoilt_logs(draws_of, density, number):
     return latent_posterior.log_joint(model, x, z), density.log_prob(z)
 
 
-wide, narrow = (MultivariateNormal(truth.mean, f**2 * truth.covariance_matrix) for f in (1.2, 0.9))  # fmt: skip
+wide, narrow = (MultivariateNormal(truth.mean, f**2 * truth.covariance_matrix) for f in (1.5, 0.7))  # fmt: skip
 for label, estimate, draws_of, density in (
-    ("your bound, z from q × 1.2", iwae_bound, wide, wide),
-    ("your appendix D, q × 0.9, z from the posterior", harmonic_estimate, truth, narrow),
+    ("your bound, z from q × 1.5", iwae_bound, wide, wide),
+    ("your appendix D, q × 0.7, z from the posterior", harmonic_estimate, truth, narrow),
 ):  # fmt: skip
     runs = [spoilt_logs(draws_of, density, seed + i) for i in range(20)]
     pinched[label] = torch.stack([
@@ -1026,7 +1026,7 @@ _ = ax.set_title("Your two estimates close in (linear-Gaussian VAE, 10 latent di
 record("pinched", {label: values.tolist() for label, values in pinched.items()})
 record("harmonic_gap", beside)
 say(
-    f"On the same draws the library's appendix D, `-log_mean_exp(ratios)`, differs from yours by {beside:.0e} nats. "
+    f"On the same draws the library's appendix D, `-log_mean_exp(ratios)`, differs from yours by {beside:.1g} nats. "
     "It adds what you had as a gift here: the posterior's draws, by HMC, and the fitted density."
 )
 
@@ -1700,7 +1700,7 @@ probe = torch.randn(3, 2, generator=stream)
 energy_gap = (energy_of(own_rows)(probe) - own_energy(probe)).abs().max().item()  # fmt: skip
 record("posterior_energy_gap", energy_gap)
 say(
-    f"The library's energy, on which the chains below walk, differs from yours by {energy_gap:.0e} nats. The ELBO is low where the lines are not the circle: "
+    f"The library's energy, on which the chains below walk, differs from yours by {energy_gap:.1g} nats. The ELBO is low where the lines are not the circle: "
     "what it lacks is the divergence of the one from the other."
 )
 

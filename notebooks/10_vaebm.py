@@ -26,7 +26,8 @@
 # - sampling in noise space, and what the change of variables does to the energy (I2, I3);
 # - how to compare samplers by what a gradient call is worth (I4);
 # - how to count a thousand modes, for a VAE, a VAEBM and a GAN (I5);
-# - what the energy does to the meaning of the latent dimensions (I6), and to the quality of samples (I7).
+# - what the energy does to the meaning of the latent dimensions (I6), and to the quality of samples (I7);
+# - how much of that a better density on the codes would have done alone (I8).
 # ```
 #
 # **Before you start.** Part B: contrastive divergence with short chains. Part G: the VAE and its bound. Part S: HMC.
@@ -64,6 +65,7 @@ import time
 from dataclasses import replace
 
 import torch
+from sklearn.mixture import GaussianMixture
 from torch import nn
 from torch.distributions import Independent, Normal
 
@@ -79,6 +81,7 @@ from gen_utils.evaluation.intervals import weight_ess
 from gen_utils.experiments.sweep import summary, sweep
 from gen_utils.models import (  # fmt: skip
     MLPVAE,
+    VAEBM,
     ConvVAE,
     Critic,
     Generator,
@@ -136,7 +139,7 @@ settings = choose(
         face_widths=[8, 16, 32, 32], face_latent=16, face_vae_steps=400, face_energy=[8, 16, 32], face_steps=40, face_eta=0.01, face_lr=3e-3,
         n_eval=200, toy_chains=1000, budget=128, n_chains=4, leapfrog=6, warmup=25, study_steps=12, rescue_steps=24,
         stack_vae_steps=500, stack_steps=30, gan_width=8, gan_steps=40, n_modes=400,
-        sprite_steps=250, sprite_energy=[4, 8, 16, 16], sprite_energy_steps=12, n_factors=500, trees=6,
+        sprite_steps=250, sprite_energy=[4, 8, 16, 16], sprite_energy_steps=12, n_factors=500, trees=6, pixel_steps=100, n_codes=1000, components=[1, 5],
     ),
     laptop=dict(
         digits="mnist", faces="celeba", stacks="stacked_mnist", sprites="dsprites", limit=None, seeds=3, looks=6, batch_size=64,
@@ -144,7 +147,7 @@ settings = choose(
         face_widths=[16, 32, 64, 128], face_latent=64, face_vae_steps=2500, face_energy=[24, 48, 96, 96], face_steps=600, face_eta=0.01, face_lr=1e-3,
         n_eval=2000, toy_chains=8000, budget=2400, n_chains=8, leapfrog=12, warmup=100, study_steps=300, rescue_steps=200,
         stack_vae_steps=3000, stack_steps=800, gan_width=24, gan_steps=1500, n_modes=25_600,
-        sprite_steps=1500, sprite_energy=[16, 32, 32, 64], sprite_energy_steps=200, n_factors=2000, trees=30,
+        sprite_steps=1500, sprite_energy=[16, 32, 32, 64], sprite_energy_steps=200, n_factors=2000, trees=30, pixel_steps=600, n_codes=6000, components=[1, 10, 50],
     ),
     full=dict(
         digits="mnist", faces="cifar10", stacks="stacked_mnist", sprites="dsprites", limit=None, seeds=3, looks=8, batch_size=64,
@@ -152,12 +155,13 @@ settings = choose(
         face_widths=[64, 128, 256, 512], face_latent=128, face_vae_steps=60_000, face_energy=[64, 128, 256, 256], face_steps=30_000, face_eta=0.005, face_lr=4e-4,
         n_eval=10_000, toy_chains=20_000, budget=20_000, n_chains=16, leapfrog=15, warmup=200, study_steps=2000, rescue_steps=1000,
         stack_vae_steps=60_000, stack_steps=20_000, gan_width=64, gan_steps=60_000, n_modes=25_600,
-        sprite_steps=40_000, sprite_energy=[32, 64, 64, 128], sprite_energy_steps=5000, n_factors=10_000, trees=50,
+        sprite_steps=40_000, sprite_energy=[32, 64, 64, 128], sprite_energy_steps=5000, n_factors=10_000, trees=50, pixel_steps=600, n_codes=20_000, components=[1, 10, 50, 100],
     ),
     smoke=dict(  # in tests: every line runs, nothing is learnt
         limit=200, looks=1, vae_steps=4, energy_steps=3, chain_steps=2, face_vae_steps=3, face_steps=2, n_eval=40,
         toy_chains=100, budget=48, n_chains=2, warmup=3, study_steps=2, rescue_steps=8, stack_vae_steps=3,
         stack_steps=2, gan_steps=2, n_modes=40, sprite_steps=3, sprite_energy_steps=2, n_factors=100, trees=2,
+        pixel_steps=2, n_codes=60, components=[1, 2],
     ),
 )  # fmt: skip
 use_style()
@@ -367,8 +371,10 @@ say(
 # ```{exercise-start} The energy of the noise
 # :label: ex-epsilon-energy
 # ```
+# *Goal: carry a density through a change of variables. About 15 minutes, 2 points.*
+#
 # Write {eq}`eq-epsilon-energy`. `decode(z)` returns the mean and the standard deviation of $p(x \mid z)$; both may depend on $z$.
-# The gradient must reach both noises.
+# A chain follows the gradient of your result, which must reach both noises.
 
 
 # %% tags=["exercise"]
@@ -412,7 +418,9 @@ checks.noise_energy(noise_energy)
 # ```{exercise-start} The step
 # :label: ex-vaebm-step
 # ```
-# Write that step. `grad` is $\nabla U(\varepsilon)$, `xi` standard normal noise.
+# *Goal: write a step whose temperature is one. About 5 minutes, 1 point.*
+#
+# Write that step, and leave the arguments as they are. `grad` is $\nabla U(\varepsilon)$, `xi` standard normal noise.
 
 
 # %% tags=["exercise"]
@@ -459,6 +467,47 @@ checks.langevin_step(langevin_step)
 # pixel. VAEs are usually shown by their means, and the sampler published with the paper returns the decoder's mean as well, at
 # the end of a chain that ran on $x(\varepsilon)$. We report both, for both models, and compare mean with mean and draw with draw.
 #
+# **Your energy and your step are that chain.** Run them on the shipped model (without one, on an energy that has learnt nothing yet): twenty steps from twenty draws of the VAE.
+
+# %%
+engine = shipped["vaebm_mnist"] if "vaebm_mnist" in shipped else VAEBM(vae, make_energy("digits"))  # fmt: skip
+engine_pixels = math.prod(engine.image_shape)
+
+
+def engine_decode(z):
+    """(B, d) -> the decoder's mean and standard deviation, (B, D) each."""
+    found = engine.vae.likelihood(z).base_dist
+    return found.mean.flatten(1), found.stddev.expand_as(found.mean).flatten(1)
+
+
+def engine_energy(x):
+    """E of flat pictures (B, D)."""
+    return engine.energy(x.reshape(-1, *engine.image_shape))
+
+
+stream = torch.Generator().manual_seed(seed)
+eps = begin = engine.start().draw(20, generator=stream)
+for _ in range(20):
+    both = [part.clone().requires_grad_() for part in eps.split((engine_pixels, engine.latent), dim=1)]  # fmt: skip
+    value = noise_energy(engine_energy, engine_decode, *both)
+    grad = torch.cat(torch.autograd.grad(value.sum(), both), dim=1)
+    xi = torch.randn(eps.shape, generator=stream)
+    eps = torch.as_tensor(langevin_step(eps, grad, xi, settings.eta)).to(begin)
+with torch.no_grad():
+    ends_at = noise_energy(engine_energy, engine_decode, *eps.split((engine_pixels, engine.latent), dim=1))  # fmt: skip
+    library = engine.in_epsilon()(eps)
+own_gap = ((ends_at - library).abs() / library.abs()).max().item()
+record("noise_energy_gap", own_gap)
+image_grid(
+    torch.cat((engine.images(begin, mean=True), engine.images(eps, mean=True))),
+    f"Twenty draws of the VAE, and below each what your chain makes of it ({'shipped model' if shipped else 'untrained energy'}; decoder means)",
+    columns=20,
+)
+say(
+    f"Your $U$ and the library's differ by at most {own_gap:.1g} of their size. From here on the library walks: the same rule, with a check for chains that diverge."
+)
+
+# %% [markdown]
 # ## The energy of the pair (I3)
 #
 # One can also walk in $(x, z)$ itself. With one σ for all pixels, and up to a constant,
@@ -472,7 +521,10 @@ checks.langevin_step(langevin_step)
 # ```{exercise-start} The energy of picture and code
 # :label: ex-xz
 # ```
-# Write {eq}`eq-xz`, without the constant. `mean` is $\mu_\theta(z)$, already decoded.
+# *Goal: write the same density in other coordinates. About 10 minutes, 1 point.*
+#
+# Write {eq}`eq-xz`, without the constant. `mean` is $\mu_\theta(z)$, already decoded. A chain follows the gradient of your result with respect to `x` and,
+# through `z` and `mean`, to the code.
 
 
 # %% tags=["exercise"]
@@ -505,6 +557,129 @@ def pair_energy(energy, mean, sigma, x, z):
 
 # %% tags=["check"]
 checks.pair_energy(pair_energy)
+
+# %% [markdown]
+# **Why not walk there?** In {eq}`eq-xz` every pixel hangs on the code by a spring of stiffness $1/\sigma^2$. Take the energy away, $E = 0$, and straighten the decoder,
+# $\mu(z) = Jz + b$ with a matrix $J$ of slopes. Then $U_{xz}$ is a parabola in all directions, and one can tell in advance which steps a chain survives. Let $v$ be a
+# direction in which it is a parabola of curvature $\lambda$ (an eigenvector of the matrix of second derivatives). Without its noise, the step of {prf:ref}`alg-vaebm-chain` does this
+# to a displacement from the minimum along $v$:
+#
+# ```{math}
+# :label: eq-step-factor
+# a \;\leftarrow\; a - \frac\eta2\, \lambda\, a = \bigl(1 - \tfrac12 \eta \lambda\bigr)\, a .
+# ```
+#
+# In $\varepsilon$ all curvatures are 1. And in $(x, z)$?
+
+# %% [markdown]
+# ```{exercise-start} Predict, then run: the largest step
+# :label: ex-largest-step
+# ```
+# *Goal: predict when a chain will explode, before it does. About 20 minutes, 3 points.*
+#
+# Return the largest $\eta$ with which no displacement in $(x, z)$ grows, for $E = 0$ and a straight decoder. `jacobian` is $J$ with one row a pixel, `sigma` is σ.
+
+
+# %% tags=["exercise"]
+def largest_step(jacobian, sigma):
+    """J (D, d) and a number -> η."""
+    raise NotImplementedError
+
+
+# %% [markdown]
+# ```{exercise-end}
+# ```
+
+# %% [markdown] tags=["solution"]
+# ```{solution-start} ex-largest-step
+# :class: dropdown
+# ```
+# $U_{xz} = \frac{1}{2\sigma^2} \lVert (I, -J)\,(x, z) \rVert^2 + \frac12 \lVert (0, I)\,(x, z) \rVert^2$, up to the offset $b$, so the second derivatives are
+# $H = (I, -J)^\top (I, -J)/\sigma^2 + (0, I)^\top (0, I)$. A displacement grows where $\lvert 1 - \eta\lambda/2 \rvert > 1$, so that $\eta \le 4/\lambda_{\max}$. With $s$ the
+# largest singular value of $J$ and a small σ that is about $4\sigma^2/(1 + s^2)$: a steep decoder makes the code's springs stiffer than the pixels'.
+
+
+# %% tags=["solution"]
+def largest_step(jacobian, sigma):
+    """J (D, d) and a number -> η."""
+    n_pixels, n_codes = jacobian.shape
+    springs = torch.cat((torch.eye(n_pixels), -jacobian), dim=1)
+    prior = torch.cat(
+        (torch.zeros(n_codes, n_pixels), torch.eye(n_codes)), dim=1
+    )
+    curvature = springs.T @ springs / sigma**2 + prior.T @ prior
+    return 4 / torch.linalg.eigvalsh(curvature)[-1]
+
+
+# %% [markdown] tags=["solution"]
+# ```{solution-end}
+# ```
+
+# %% tags=["check"]
+checks.largest_step(largest_step)
+
+# %% [markdown]
+# **Now run.** The slopes of this run's decoder at the centre of its codes give you $J$. First the straightened decoder: your `pair_energy` and your `langevin_step`, a hundred steps, with $\eta$ a little below and a
+# little above what you predict. Then the decoder as it is, bent, from exact draws. (If a chain were exact, nothing would change: the mean of $z^2$ would stay 1.)
+
+# %%
+slopes = torch.autograd.functional.jacobian(lambda z: vae.likelihood(z[None]).mean.flatten(), torch.zeros(latent))  # fmt: skip
+predicted_step = float(largest_step(slopes, sigma))
+curvature = 4 / predicted_step
+record("predicted_step", predicted_step)
+
+
+def nothing(x):
+    return torch.zeros(len(x))
+
+
+def straight(z):
+    return z @ slopes.T
+
+
+def bent(z):
+    return vae.likelihood(z).mean.flatten(1)
+
+
+def walk_pairs(decode, eta, n_steps, stream):
+    """z (chains, d) at the start and at the end of chains in (x, z) that begin at exact draws, and how far the pixels end from the decoder's mean, in σ."""
+    z0 = z = torch.randn(10, latent, generator=stream)
+    with torch.no_grad():
+        x = decode(z) + sigma * torch.randn(10, n_pixels, generator=stream)
+    for _ in range(n_steps):
+        x, z = x.detach().requires_grad_(), z.detach().requires_grad_()
+        value = pair_energy(nothing, decode(z), sigma, x, z)
+        grad = torch.cat(torch.autograd.grad(value.sum(), (x, z)), dim=1)
+        state, xi = torch.cat((x, z), dim=1).detach(), torch.randn(10, n_pixels + latent, generator=stream)  # fmt: skip
+        x, z = torch.as_tensor(langevin_step(state, grad, xi, eta)).float().split((n_pixels, latent), dim=1)  # fmt: skip
+    with torch.no_grad():
+        return z0, z, (x - decode(z)) / sigma
+
+
+step_rows = []
+for name, decode, factors in (("straight", straight, (0.9, 1.05, 1.2)), ("bent", bent, (0.25, 0.9, 1.2, 4))):  # fmt: skip
+    for factor in factors:
+        eta = factor * predicted_step
+        z0, z, rest = walk_pairs(decode, eta, 100, torch.Generator().manual_seed(seed))  # fmt: skip
+        step_rows.append({
+            "decoder": name, "η": f"{eta:.2g}", "η over your prediction": factor,
+            "growth in 100 steps, predicted": f"{max(1.0, abs(1 - eta * curvature / 2)) ** 100:.3g}" if name == "straight" else None,
+            "mean z² at the start": f"{z0.square().mean():.2f}", "at the end": f"{z.double().square().mean():.3g}",
+            "distance of pixels from the mean, in σ": f"{rest.double().square().mean().sqrt():.3g}",
+        })  # fmt: skip
+table(step_rows, f"A hundred steps in (x, z) without an energy, ten chains ({digits.title}); z² grows with the square of a displacement. In ε the largest step is 4")  # fmt: skip
+record("largest_step", step_rows)
+worst_bent = max(float(r["at the end"]) for r in step_rows if r["decoder"] == "bent")  # fmt: skip
+steepest = torch.linalg.matrix_norm(slopes, 2).item()
+say(
+    f"You predict η ≤ **{predicted_step:.2g}**. The straight decoder's chains obey. The pixels' springs alone would allow 4σ² = {4 * sigma**2:.2g}, {4 * sigma**2 / predicted_step:.0f} times as much; but one unit of code "
+    f"moves a picture by up to {steepest:.1f}, and pulls on that many springs at once. "
+    + (
+        "The bent decoder's chains do not explode, because its slopes are others further out. But above your step their codes end further out than exact draws lie: biased, and no error message tells."
+        if worst_bent < 100
+        else "The bent decoder's chains explode, too."
+    )
+)
 
 # %% [markdown]
 # ### A term that went missing
@@ -584,6 +759,8 @@ say(
 # ```{exercise-start} The loss of the second stage
 # :label: ex-second-stage
 # ```
+# *Goal: send a gradient to one network and keep it from another. About 10 minutes, 2 points.*
+#
 # The chain has ended at $\varepsilon$. Return the contrast, whose gradient is {eq}`eq-vaebm-gradient`. It must reach the energy's weights, from
 # data and samples, and nothing else: the VAE is frozen.
 
@@ -620,6 +797,75 @@ def second_stage_loss(energy, decode, real, eps_x, eps_z):
 
 # %% tags=["check"]
 checks.second_stage_loss(second_stage_loss)
+
+# %% [markdown]
+# **Your energy, your step and your loss are the whole second stage.** So train with them, where the answer is known: one pixel, one code. The VAE is
+# $z \sim \mathcal N(0, 1)$, $x \mid z \sim \mathcal N(0.9 z,\, 0.4^2)$, and can draw one hump only; the data have two. $E$ is a network of two hidden layers. On a grid of $x$ everything can be summed:
+# $h(x) \propto p_\theta(x)\, e^{-E(x)}$, and its divergence from the data. (A small penalty on $E^2$ keeps the scale of the energy in bounds, as in Part B.)
+
+# %%
+torch.manual_seed(seed)
+stream = torch.Generator().manual_seed(seed)
+line = nn.Sequential(nn.Linear(1, 32), nn.SiLU(), nn.Linear(32, 32), nn.SiLU(), nn.Linear(32, 1), nn.Flatten(0))  # fmt: skip
+adam = torch.optim.Adam(line.parameters(), 4e-3)
+xs = torch.linspace(-4, 4, 401)
+log_data = torch.logaddexp(math.log(0.6) + Normal(-0.9, 0.45).log_prob(xs), math.log(0.4) + Normal(1.1, 0.45).log_prob(xs))  # fmt: skip
+log_vae = Normal(0.0, math.sqrt(0.9**2 + 0.4**2)).log_prob(xs)
+
+
+def one_pixel(z):
+    return 0.9 * z, torch.full_like(z, 0.4)
+
+
+def log_h():
+    """log h(x) on the grid, normalised there."""
+    with torch.no_grad():
+        return torch.log_softmax(log_vae - line(xs[:, None]), 0) - math.log(
+            0.02
+        )
+
+
+def from_data(log_density):
+    """KL(data ‖ density) in nats, summed on the grid."""
+    return (log_data.exp() * 0.02 * (log_data - log_density)).sum().item()
+
+
+divergences, best_h = {0: from_data(log_h())}, log_h()
+for step in range(1, settings.pixel_steps + 1):
+    eps = torch.randn(128, 2, generator=stream)
+    for _ in range(10):
+        both = [part.clone().requires_grad_() for part in eps.split(1, dim=1)]
+        value = noise_energy(line, one_pixel, *both)
+        grad = torch.cat(torch.autograd.grad(value.sum(), both), dim=1)
+        eps = torch.as_tensor(langevin_step(eps, grad, torch.randn(eps.shape, generator=stream), 0.3)).float()  # fmt: skip
+    low = torch.rand(128, 1, generator=stream) < 0.6
+    real = torch.where(low, -0.9, 1.1) + 0.45 * torch.randn(128, 1, generator=stream)  # fmt: skip
+    loss = second_stage_loss(line, one_pixel, real, eps[:, :1], eps[:, 1:])
+    adam.zero_grad()
+    (loss + 0.05 * line(real).square().mean()).backward()
+    adam.step()
+    if step % 10 == 0 or step == settings.pixel_steps:
+        divergences[step] = from_data(log_h())
+        best_h = log_h() if divergences[step] <= min(divergences.values()) else best_h  # fmt: skip
+best_step = min(divergences, key=divergences.get)
+record("one_pixel", {"before": from_data(log_vae), "best": divergences[best_step], "best_step": best_step, "end": divergences[settings.pixel_steps]})  # fmt: skip
+
+# %% tags=["hide-input"]
+fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2))
+for label, values, style in (("data", log_data, "k-"), ("VAE", log_vae, "C0--"), (f"VAE and energy, step {best_step}", best_h, "C1-")):  # fmt: skip
+    left.plot(xs, values.exp(), style, label=label)
+left.set(xlabel="x", title="Densities on the grid")
+left.legend(fontsize=9)
+right.plot(list(divergences), list(divergences.values()), "o-", ms=3)
+right.axhline(from_data(log_vae), color="C0", ls="--", lw=0.8)
+right.set(xlabel="optimiser step", ylabel="KL(data ‖ h), nats", yscale="log", title="How far h is from the data")  # fmt: skip
+_ = fig.suptitle("A second stage made of your functions: one pixel, one code")
+turned = divergences[settings.pixel_steps] > 1.5 * divergences[best_step]
+say(
+    f"The VAE alone is {from_data(log_vae):.3f} nats from the data; with your energy at its best, after {best_step} steps, it is {divergences[best_step]:.3f}. "
+    + (f"Then it gets worse, to {divergences[settings.pixel_steps]:.2f} after {settings.pixel_steps}. Ten steps no longer cross the barrier that the energy has built, so the samples are not $h$'s, and the contrast teaches the wrong thing. Keep checkpoints."
+       if turned else "It would not stay so for ever: as the energy grows steeper, ten steps are too few to reach $h$. Try 600 optimiser steps.")
+)  # fmt: skip
 
 # %% [markdown]
 # **Noise on the data.** Every $x(\varepsilon)$ carries white noise of σ. Clean data do not, so that the first thing an energy
@@ -712,8 +958,7 @@ chain_strip(torch.stack([joint.images(states[i]) for i in shown]), shown, f"The 
 # **The question.** The same energy, the same number of gradient calls, four ways to walk: in ε; in $(x, z)$; among the pixels of
 # a draw of the VAE, along $E$ alone; and among pixels from uniform noise, which is what an ordinary energy-based model does.
 # Each space gets several step sizes around the one that moves pixels as far as the ε-chain does, $\eta\sigma^2$, since a step of
-# the ε-chain moves a pixel by σ times its own step; $(x, z)$ is tried from there upwards. (At $4\sigma^2$ the springs of the pixels
-# alone would make a chain diverge; the code's may do so earlier.)
+# the ε-chain moves a pixel by σ times its own step; $(x, z)$ is tried from there upwards, beyond the largest step that you predicted.
 
 # %%
 n_space = settings.n_eval
@@ -795,7 +1040,7 @@ say(
     + "; ".join(f"{space} {best_of(space, 'Fréchet, x')}" for space in walks)
     + f" (no chain: {start_distance['x']:.0f}). Means: "
     + "; ".join(f"{space} {best_of(space, 'Fréchet, means')}" for space in ("ε", "(x, z)"))
-    + f" (no chain: {start_distance['means']:.0f}). In (x, z) the code is tied to a noisy picture by springs: their stiffness is 1/σ² = {1 / sigma**2:.0f} for a pixel, "
+    + f" (no chain: {start_distance['means']:.0f}). Your prediction for (x, z) without an energy was η ≤ {predicted_step:.2g}. There the code is tied to a noisy picture by springs: their stiffness is 1/σ² = {1 / sigma**2:.0f} for a pixel, "
     "and for the code about 1/σ² times the squared slope of the decoder, on top of its own 1. The stiffest spring sets the largest step. Among pixels the code does not "
     "exist at all, and noise is far from any picture."
     + (" By x the pair is ahead of ε here, by the means it is behind: with large steps the pixels follow E, and the code lags."
@@ -806,49 +1051,8 @@ say(
 # ## HMC in place of Langevin (I4)
 #
 # $U(\varepsilon)$ is the VAE's Gaussian plus something learnt: made for HMC. A trajectory draws a momentum $p$, follows
-# $H = U(\varepsilon) + \frac12 \lVert p \rVert^2$, and is accepted with a probability that you write.
-
-# %% [markdown]
-# ```{exercise-start} Acceptance
-# :label: ex-acceptance
-# ```
-# Return Metropolis's probability for each chain: the one that leaves $e^{-U}$ as it is. A trajectory whose $H$ ends as NaN or $+\infty$
-# has probability zero.
-
-
-# %% tags=["exercise"]
-def acceptance(u_old, p_old, u_new, p_new):
-    """Energies (B,) and momenta (B, n), before and after -> (B,) in [0, 1]."""
-    raise NotImplementedError
-
-
-# %% [markdown]
-# ```{exercise-end}
-# ```
-
-# %% [markdown] tags=["solution"]
-# ```{solution-start} ex-acceptance
-# :class: dropdown
-# ```
-# The clamp comes before the exponential, so that nothing overflows. NaN passes through both, and `nan_to_num` ends it.
-
-
-# %% tags=["solution"]
-def acceptance(u_old, p_old, u_new, p_new):
-    """Energies (B,) and momenta (B, n), before and after -> (B,) in [0, 1]."""
-    h_old = u_old + 0.5 * p_old.square().sum(1)
-    h_new = u_new + 0.5 * p_new.square().sum(1)
-    return torch.nan_to_num((h_old - h_new).clamp(max=0).exp(), nan=0.0)
-
-
-# %% [markdown] tags=["solution"]
-# ```{solution-end}
-# ```
-
-# %% tags=["check"]
-checks.acceptance(acceptance)
-
-# %% [markdown]
+# $H = U(\varepsilon) + \frac12 \lVert p \rVert^2$, and is accepted with probability $\min\{1, e^{H - H'}\}$, where $H'$ is its value at the end: Part S's test.
+#
 # **Which {term}`mixes <mixing>` better, for the same work?** Chains from draws of the VAE; every kernel gets the same number
 # of gradient calls, and one of HMC's steps costs as many as it has leapfrog steps. Langevin has the training's η and
 # no test; MALA and HMC find their step by a warm-up. All get a warm-up of equally many gradient calls, which are not
@@ -1113,6 +1317,164 @@ if settings.faces == "cifar10":
     say(f"Classes of the samples by the classifier: {dict(zip(faces.classes, seen.histogram.tolist(), strict=True))}; KL to uniform {seen.kl:.3f} nats.")  # fmt: skip
 
 # %% [markdown]
+# ## Which density on the codes? (I8)
+#
+# The chain above moved the codes, too. **Did it need an energy of pictures for that?** Look at what the VAE's bound says of its codes. Averaged over $N$ pictures, their price splits in two
+# {cite}`hoffman2016surgery`:
+#
+# ```{math}
+# :label: eq-surgery
+# \frac1N \sum_n \mathrm{KL}\bigl(q(z \mid x_n) \,\Vert\, p(z)\bigr) = \underbrace{\frac1N \sum_n \mathrm{KL}\bigl(q(z \mid x_n) \,\Vert\, \bar q(z)\bigr)}_{\text{what a code says of its picture}}
+#   + \underbrace{\mathrm{KL}\bigl(\bar q(z) \,\Vert\, p(z)\bigr)}_{\text{wasted}}, \qquad \bar q(z) = \frac1N \sum_n q(z \mid x_n) .
+# ```
+#
+# $\bar q$ is where codes of pictures really lie, the *aggregate posterior*. Where the prior has mass and $\bar q$ has none, draws decode to things that the decoder never learnt. The
+# cheapest cure is another density on the codes {cite}`tomczak2018vampprior`, such as a mixture of Gaussians:
+#
+# ```{math}
+# :label: eq-mixture
+# \log p_{\text{mix}}(z) = \log \sum_{k=1}^K \pi_k\, \mathcal N(z;\, m_k, C_k), \qquad
+# \log \mathcal N(z;\, m, C) = -\tfrac12 (z - m)^\top C^{-1} (z - m) - \tfrac12 \log \det C - \tfrac d2 \log 2\pi .
+# ```
+
+# %% [markdown]
+# ```{exercise-start} A density for the codes
+# :label: ex-mixture
+# ```
+# *Goal: write a density that holds far from all its parts. About 20 minutes, 3 points.*
+#
+# Return {eq}`eq-mixture` for each row of `z`. `weights` are the $\pi_k$. `covariances` are either diagonal, given as the variances $(K, d)$, or full, $(K, d, d)$. A code may lie hundreds of nats
+# from every component. A chain will follow the gradient with respect to `z`, so it must flow, and be finite.
+
+
+# %% tags=["exercise"]
+def mixture_log_prob(z, weights, means, covariances):
+    """(B, d), (K,), (K, d), (K, d) or (K, d, d) -> (B,) in nats."""
+    raise NotImplementedError
+
+
+# %% [markdown]
+# ```{exercise-end}
+# ```
+
+# %% [markdown] tags=["solution"]
+# ```{solution-start} ex-mixture
+# :class: dropdown
+# ```
+# With $C = LL^\top$ (Cholesky) the square is $\lVert L^{-1}(z - m) \rVert^2$ and $\frac12 \log\det C$ is the sum of the logarithms of $L$'s diagonal. Diagonal covariances are the case in which $L$ is
+# known. `logsumexp` adds the components up without leaving the logarithms.
+
+
+# %% tags=["solution"]
+def mixture_log_prob(z, weights, means, covariances):
+    """(B, d), (K,), (K, d), (K, d) or (K, d, d) -> (B,) in nats."""
+    if covariances.ndim == 2:
+        covariances = torch.diag_embed(covariances)
+    factor = torch.linalg.cholesky(covariances)
+    away = (z[:, None] - means).movedim(0, -1)  # (K, d, B)
+    squares = torch.linalg.solve_triangular(factor, away, upper=False).square().sum(1)  # fmt: skip
+    half_log_det = factor.diagonal(dim1=1, dim2=2).log().sum(1)
+    constant = 0.5 * math.log(2 * math.pi) * means.shape[1]
+    log_terms = (
+        (weights.log() - half_log_det)[:, None] - 0.5 * squares - constant
+    )
+    return torch.logsumexp(log_terms, dim=0)
+
+
+# %% [markdown] tags=["solution"]
+# ```{solution-end}
+# ```
+
+# %% tags=["check"]
+checks.mixture_log_prob(mixture_log_prob)
+
+# %% [markdown]
+# **The control.** Fit mixtures to codes of training pictures (scikit-learn's EM), draw codes from them, and decode: no energy, no chain. Your density judges each on codes of *held-out* pictures. Since only the prior is exchanged,
+# the mean of $\log p_{\text{mix}}(z) - \log \mathcal N(z; 0, I)$ there is exactly what the VAE's bound gains. The mixture that gains most is then given the energy as well: a chain from its draws on
+# $E(x) + \frac12 \lVert \varepsilon_x \rVert^2 - \log p_{\text{mix}}(z)$, along your gradient. (This energy has learnt to mend draws of $\mathcal N(0, I)$; one that is trained with the mixture could do better.)
+
+
+# %%
+@torch.no_grad()
+def codes_of(model, images, stream):
+    """Codes of pictures, one draw of the encoder each: (N, d)."""
+    found = [model.vae.posterior(to_float(part)) for part in images.split(500)]
+    mean, scale = (torch.cat([getattr(q, k) for q in found]) for k in ("mean", "stddev"))  # fmt: skip
+    return mean + scale * torch.randn(mean.shape, generator=stream)
+
+
+def fitted_mixture(codes, n_components):
+    """Weights, means and full covariances of a mixture fitted to codes, as float32 tensors."""
+    em = GaussianMixture(n_components, reg_covar=1e-4, max_iter=300, tol=1e-2, random_state=seed)  # fmt: skip
+    em.fit(codes.double().numpy())
+    return [torch.from_numpy(v).float() for v in (em.weights_, em.means_, em.covariances_)]  # fmt: skip
+
+
+def draw_codes(mixture, n, stream):
+    """(n, d) draws of a mixture."""
+    weights, means, covariances = mixture
+    which = torch.multinomial(weights, n, replacement=True, generator=stream)
+    noise = torch.randn(n, means.shape[1], 1, generator=stream)
+    return means[which] + (torch.linalg.cholesky(covariances)[which] @ noise)[..., 0]  # fmt: skip
+
+
+def prior_rows(kind, model, train, held):
+    """The table of one kind of pictures, decoder means to look at, and how far your density is from PyTorch's."""
+    n, d = settings.n_eval, model.latent
+    stream = torch.Generator().manual_seed(seed + 20)
+    codes, held_codes = (codes_of(model, images.images[: settings.n_codes], stream) for images in (train, held))  # fmt: skip
+    normal = [torch.ones(1), torch.zeros(1, d), torch.eye(d)[None]]
+    mixtures = {"N(0, I)": normal}
+    for k in settings.components:
+        mixtures["one Gaussian" if k == 1 else f"mixture of {k}"] = fitted_mixture(codes, k)  # fmt: skip
+    score = {name: torch.as_tensor(mixture_log_prob(held_codes, *m)).mean().item() for name, m in mixtures.items()}  # fmt: skip
+    best = max(score, key=score.get)
+    weights, means, covariances = mixtures[best]
+    torchs = torch.distributions.MixtureSameFamily(
+        torch.distributions.Categorical(weights), torch.distributions.MultivariateNormal(means, covariances)
+    )  # fmt: skip
+    gap = (torch.as_tensor(mixture_log_prob(held_codes, *mixtures[best])) - torchs.log_prob(held_codes)).abs().max().item()  # fmt: skip
+    eta = settings.face_eta if kind == "faces" else settings.eta
+    space, rows, shown = model.in_epsilon(), [], []
+    for name, mixture in mixtures.items():
+        begin = torch.cat((torch.randn(n, math.prod(model.image_shape), generator=stream), draw_codes(mixture, n, stream)), dim=1)  # fmt: skip
+        row = {"codes from": name, "bound, above N(0, I)'s (nats)": f"{score[name] - score['N(0, I)']:+.2f}",
+               "Fréchet, means": distance(kind, model.images(begin, mean=True)), f"after {test_steps} steps of the energy": None}  # fmt: skip
+        if name in ("N(0, I)", best):
+
+            def energy(state, mixture=mixture):
+                z = space.split(state)[1]
+                return space(state) - 0.5 * z.square().sum(1) - mixture_log_prob(z, *mixture)  # fmt: skip
+
+            ends = sample(energy, begin, half_step_langevin(eta), test_steps, generator=stream).x  # fmt: skip
+            row[f"after {test_steps} steps of the energy"] = distance(kind, model.images(ends, mean=True))  # fmt: skip
+            shown += [model.images(begin[:15], mean=True), model.images(ends[:15], mean=True)]  # fmt: skip
+        rows.append(row)
+    return rows, shown, gap
+
+
+after = f"after {test_steps} steps of the energy"
+for kind, model in (("digits", joint), ("faces", face_joint)):
+    rows, shown, gap = prior_rows(kind, model, *sets[kind])
+    table(rows, f"Densities on the codes: {sets[kind][0].title}, {settings.n_codes:,} codes fitted, {settings.n_eval:,} samples, {judges[kind]} features")  # fmt: skip
+    record(f"priors/{kind}", rows)
+    record(f"mixture_gap/{kind}", gap)
+    best = max(rows, key=lambda r: float(r["bound, above N(0, I)'s (nats)"]))
+    names = ["N(0, I)", "… and the energy"] + ([best["codes from"], "… and the energy"] if best is not rows[0] else [])  # fmt: skip
+    fig, axes = plt.subplots(len(names), 1, figsize=(9, 1.1 * len(names)))
+    for ax, images, name in zip(axes, shown, names, strict=True):
+        image_grid(images, name, columns=15, ax=ax)
+    _ = fig.suptitle(f"Fifteen codes of each, decoded, not selected ({sets[kind][0].title})")  # fmt: skip
+    alone, chained = best["Fréchet, means"], rows[0][after]
+    say(
+        f"{sets[kind][0].title}: PyTorch's mixture differs from yours by at most {gap:.1g} nats. Codes of N(0, I) score {rows[0]['Fréchet, means']:.1f}; the energy brings them to {chained:.1f}; "
+        + ("no fitted density gains anything on held-out codes: there are too few to fit." if best is rows[0] else
+           f"*{best['codes from']}*, with neither energy nor chain, to {alone:.1f}; both together to {best[after]:.1f}. "
+           + ("So exchanging the prior alone does most of what the energy is praised for above: it was the prior's hole that the chain mended. " if alone < 1.3 * chained and chained < rows[0]["Fréchet, means"] else "")
+           + ("What the energy adds to the mixture is what no density on the codes can do." if best[after] < 0.9 * alone else ""))
+    )  # fmt: skip
+
+# %% [markdown]
 # ## A thousand modes (I5)
 #
 # {term}`Three digits in three colour channels <stacked digits>`: a thousand combinations, each equally frequent in the data.
@@ -1304,6 +1666,8 @@ else:
     )
     for key, caption in (
         ("quality", "VAE against VAEBM"),
+        ("priors/digits", "Densities on the codes, digits"),
+        ("priors/faces", "Densities on the codes, faces"),
         ("spaces", "Four ways to walk"),
         ("mixing", "Mixing on h"),
         ("mixing_tempered", "Mixing on the tempered target"),
@@ -1311,7 +1675,8 @@ else:
         ("modes", "A thousand modes"),
         ("disentangled", "Disentanglement"),
     ):
-        table(kept_records[key], f"{caption}: kept `{kept['profile']}` run")
+        if key in kept_records:
+            table(kept_records[key], f"{caption}: kept `{kept['profile']}` run")
 
 # %% tags=["hide-input"]
 if ship:

@@ -147,6 +147,47 @@ def _over_images(p: Tensor, q: Tensor) -> Tensor:
 
 
 @check
+def bound_gradient(student: Callable) -> Result:
+    """Check ``bound_gradient(log_weights (K, B), gradients (K, B, P)) -> (B, P)``: Σ softmax(log w) ∇ log w."""
+    numbers = stream(4)
+    logs, grads = 2 * torch.randn(5, 3, generator=numbers), torch.randn(5, 3, 2, generator=numbers)
+    cases = [
+        (logs, grads),
+        (torch.randn(2, 4, generator=numbers), 3 * torch.randn(2, 4, 5, generator=numbers)),
+        far(logs[:3] - 900, grads[:3], about="the log weights are around −900"),
+        far(logs[1:] + 300, grads[1:], about="the log weights are around 300"),
+        far(400 * torch.randn(5, 3, generator=numbers), grads, about="the draws of one image are hundreds of nats apart"),
+        far(logs - torch.tensor([0.0, 700.0, 300.0]), grads, about="the images are hundreds of nats apart"),
+    ]  # fmt: skip
+
+    def total(shares: Tensor, gradients: Tensor) -> Tensor:
+        return (shares[:, :, None] * gradients).sum(0)
+
+    def right(log_weights: Tensor, gradients: Tensor) -> Tensor:
+        return total(torch.softmax(log_weights, 0), gradients)
+
+    slips = [
+        Slip("mean of gradients", "every draw counts the same in yours: that is the gradient of the mean of the logarithms, the ELBO.", lambda w, g: g.mean(0)),
+        Slip("sum of gradients", "every draw counts fully in yours; in a mean of K weights each has a share, and the shares add up to one.", lambda w, g: g.sum(0)),
+        Slip("not a logarithm's", "that is the gradient of the mean weight itself. The logarithm's derivative divides by that mean.", lambda w, g: (w.exp()[:, :, None] * g).mean(0)),
+        Slip("not a logarithm's", "that is the gradient of the sum of the weights. The logarithm's derivative divides by that sum.", lambda w, g: total(w.exp(), g)),
+        Slip("divided by K", "the K of the mean stands in the numerator and in the denominator and cancels; in yours one is left.", lambda w, g: right(w, g) / len(w)),
+        Slip("multiplied by K", "the K of the mean stands in the numerator and in the denominator and cancels; in yours one is left.", lambda w, g: right(w, g) * len(w)),
+        Slip("logarithms for weights", "you weigh the gradients by log w; ∇w is w ∇ log w.", lambda w, g: total(w, g)),
+        Slip("wrong axis", "the shares are those of the K draws of one image (axis 0), not those of the images.", lambda w, g: total(torch.softmax(w, 1), g)),
+        Slip("wrong axis", "each image has its own sum of weights; you divide by that of all.", lambda w, g: total(torch.softmax(w.flatten(), 0).reshape(w.shape), g)),
+        Slip("largest only", "only the draw of the largest weight counts in yours; the others have shares, too.", lambda w, g: torch.gather(g, 0, w.argmax(0)[None, :, None].expand(1, -1, g.shape[2]))[0]),
+        Slip("shares squared", "the shares come in squared.", lambda w, g: total(torch.softmax(w, 0).square(), g)),
+        Slip("weights turned round", "the draws of small weight count most in yours.", lambda w, g: right(-w, g)),
+        Slip("sign", "the sign is turned round: the bound's gradient is wanted, not the loss's.", lambda w, g: -right(w, g)),
+        Slip("overflow", "right for small numbers, but exp() of −900 is zero and of +300 too large for a float. Divide before you exponentiate, or let a function do both.", lambda w, g: total(w.exp() / w.exp().sum(0), g)),
+        Slip("overflow", "right where the images are alike. You take out the largest logarithm of all images; far below it, all weights of an image are zero.",
+             lambda w, g: total((w - w.max()).exp() / (w - w.max()).exp().sum(0), g)),
+    ]  # fmt: skip
+    return compare("bound_gradient", student, right, cases, slips)
+
+
+@check
 def harmonic_estimate(student: Callable) -> Result:
     """Check ``harmonic_estimate(log_joint, log_q) -> (B,)`` for (L, B) logarithms: appendix D's log p̂."""
     numbers = stream(3)
@@ -255,36 +296,3 @@ def gaussian_floor(student: Callable) -> Result:
         Slip("levels turned round", "a narrower cell costs more bits: log₂ levels is added.", lambda s, k: math.log2(s * math.sqrt(2 * math.pi) / k)),
     ]  # fmt: skip
     return compare("gaussian_floor", student, right, cases, slips)
-
-
-@check
-def mig(student: Callable) -> Result:
-    """Check ``mig(information, entropy) -> scalar`` for (d, k) mutual information and (k,) entropies."""
-    numbers = stream(4)
-    cases = [
-        (torch.tensor([[1.2, 0.3, 0.0], [0.4, 0.1, 0.2], [0.1, 0.6, 1.3], [0.0, 0.5, 0.3]]), torch.tensor([1.5, 1.0, 2.0])),
-        (torch.rand(6, 4, generator=numbers), 1 + torch.rand(4, generator=numbers)),
-    ]  # fmt: skip
-
-    def gaps(information: Tensor, axis: int = 0) -> Tensor:
-        best = information.topk(2, dim=axis).values
-        return best.select(axis, 0) - best.select(axis, 1)
-
-    def right(information: Tensor, entropy: Tensor) -> Tensor:
-        return (gaps(information) / entropy).mean()
-
-    slips = [
-        Slip("not normalised", "divide each gap by its factor's entropy: a factor with many values has more to tell.",
-             lambda i, h: gaps(i).mean()),
-        Slip("no gap", "that is the best code's share. Subtract the second best: the score asks for *one* code a factor.",
-             lambda i, h: (i.amax(0) / h).mean()),
-        Slip("worst for second", "subtract the second largest, not the smallest.", lambda i, h: ((i.amax(0) - i.amin(0)) / h).mean()),
-        Slip("against the mean", "subtract the second largest, not the mean of all.", lambda i, h: ((i.amax(0) - i.mean(0)) / h).mean()),
-        Slip("wrong axis", "for each *factor* compare the codes: rows are codes, columns are factors.",
-             lambda i, h: gaps(i, 1).mean() / h.mean()),
-        Slip("wrong axis", "for each *factor* compare the codes: rows are codes, columns are factors.", lambda i, h: gaps(i, 1).mean()),
-        Slip("normalised once", "divide each gap by its own factor's entropy before the mean.", lambda i, h: gaps(i).mean() / h.mean()),
-        Slip("sum for mean", "take the mean over the factors.", lambda i, h: (gaps(i) / h).sum()),
-        Slip("sign", "the sign is turned round: best minus second best.", lambda i, h: -right(i, h)),
-    ]  # fmt: skip
-    return compare("mig", student, right, cases, slips)

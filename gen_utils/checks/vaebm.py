@@ -124,44 +124,125 @@ def pair_energy(student: Callable) -> Result:
 
 
 @check
-def acceptance(student: Callable) -> Result:
-    """Check ``acceptance(u_old (B,), p_old (B, n), u_new, p_new) -> (B,)``: min(1, exp(H_old - H_new)); NaN gives 0."""
-    name = "acceptance"
+def largest_step(student: Callable) -> Result:
+    """Check ``largest_step(jacobian (D, d), sigma) -> η``: 4 over the largest curvature of the pair's energy, E = 0."""
     numbers = stream(3)
-    u_old, u_new = torch.randn(6, generator=numbers) * 2, torch.randn(6, generator=numbers) * 2
-    p_old, p_new = torch.randn(6, 5, generator=numbers), torch.randn(6, 5, generator=numbers)
-    bad = u_new.clone()
-    bad[1], bad[4] = math.nan, math.inf
+    steep, tall, wide = (torch.randn(shape, generator=numbers) for shape in ((5, 2), (4, 3), (2, 4)))
+    gentle = 0.1 * torch.randn(3, 1, generator=numbers)
     cases = [
-        (u_old, p_old, u_new, p_new),
-        Case((u_old, p_old, bad, p_new), "some trajectories end in NaN or infinity"),
-        far(u_old, p_old, u_new - 400, p_new, about="H falls by 400"),
-        far(u_old + 200, p_old, u_new + 200, p_new, about="every energy is around 200"),
+        (steep, 0.5),
+        (tall, 1.7),
+        (3 * wide, 0.2),
+        Case((gentle, 0.3), "the decoder is almost flat"),
+        Case((gentle, 2.5), "the decoder is almost flat, and σ is large"),
     ]
 
-    def ratio(u0, p0, u1, p1, kinetic: Callable = _half) -> Tensor:
-        return u0 + kinetic(p0) - u1 - kinetic(p1)
+    def curvatures(jacobian: Tensor, sigma: float, prior: float = 1.0) -> Tensor:
+        n_pixels, n_codes = jacobian.shape
+        pull = torch.cat((torch.eye(n_pixels), -jacobian), 1).double()
+        own = torch.cat((torch.zeros(n_pixels), torch.full((n_codes,), prior))).double()
+        return torch.linalg.eigvalsh(pull.T @ pull / sigma**2 + own.diag())
 
-    def right(u_old, p_old, u_new, p_new) -> Tensor:
-        return torch.nan_to_num(ratio(u_old, p_old, u_new, p_new).clamp(max=0).exp(), nan=0.0)
+    def right(jacobian: Tensor, sigma: float) -> float:
+        return 4 / curvatures(jacobian, sigma)[-1].item()
 
-    def with_kinetic(kinetic: Callable) -> Callable:
-        return lambda *args: ratio(*args, kinetic=kinetic).clamp(max=0).exp()
+    def norm(jacobian: Tensor) -> float:
+        return torch.linalg.matrix_norm(jacobian.double(), 2).item()
 
-    infinite = "right where H is finite, but a trajectory that ends in NaN or infinity must have probability 0."
     slips = [
-        Slip("not finite", infinite, lambda *args: ratio(*args).clamp(max=0).exp()),
-        Slip("not finite", infinite, lambda *args: torch.nan_to_num(ratio(*args).exp(), nan=1.0).clamp(max=1)),
-        Slip("no kinetic energy", "the momentum is missing: H = U + ½‖p‖². Without it the test corrects for the wrong thing.", with_kinetic(lambda p: 0.0)),
-        Slip("sign", "the ratio is upside down: a trajectory that ends lower in H is always accepted.", lambda *a: (-ratio(*a)).clamp(max=0).exp()),
-        Slip("no half", "the kinetic energy is ½‖p‖².", with_kinetic(lambda p: p.square().sum(1))),
-        Slip("mean for sum", "the kinetic energy is averaged over the coordinates; sum it.", with_kinetic(lambda p: 0.5 * p.square().mean(1))),
-        Slip("over the batch", "the kinetic energy is summed over all chains; each chain has its own.", with_kinetic(lambda p: 0.5 * p.square().sum())),
-        Slip("not a probability", "a ratio above one is not cut: min(1, ·).", lambda *a: ratio(*a).exp()),
-        Slip("log", "that is the log of the ratio; take exp, and min(1, ·).", ratio),
-        Slip("log", "that is the log of the probability; take exp.", lambda *a: ratio(*a).clamp(max=0)),
+        Slip("too careful", "η may be larger: the step goes η/2 down the gradient, not η; and a displacement may change its sign and still shrink.", lambda j, s: right(j, s) / 2),
+        Slip("factor 2", "at that η the factor of the stiffest direction is −3, and a displacement grows.", lambda j, s: 2 * right(j, s)),
+        Slip("pixels alone", "that is right where the code is held fast. The code moves too, and hangs on all pixels at once.", lambda j, s: 4 * s**2),
+        Slip("code alone", "that is right where the picture is held fast. Picture and code move together: the terms that mix them count.", lambda j, s: 4 / (1 + (norm(j) / s) ** 2)),
+        Slip("blocks apart", "you looked at the pixels and at the code, each with the other held fast. They move together: the terms that mix them count.",
+             lambda j, s: 4 / max(1 / s**2, 1 + (norm(j) / s) ** 2)),
+        Slip("no prior", "½‖z‖² has a curvature, too.", lambda j, s: 4 / curvatures(j, s, prior=0.0)[-1].item()),
+        Slip("prior doubled", "½‖z‖² has the curvature 1, not 2.", lambda j, s: 4 / curvatures(j, s, prior=2.0)[-1].item()),
+        Slip("sigma not squared", "you divided the squared distance by σ; its variance is σ².", lambda j, s: right(j, math.sqrt(s))),
+        Slip("gentlest", "the stiffest direction decides, not the gentlest.", lambda j, s: 4 / curvatures(j, s)[0].item()),
+        Slip("mean curvature", "the stiffest direction decides, not the mean of all.", lambda j, s: 4 / curvatures(j, s).mean().item()),
+        Slip("sum of curvatures", "the stiffest direction decides; you added all curvatures up.", lambda j, s: 4 / curvatures(j, s).sum().item()),
+        Slip("curvature", "that is the largest curvature; how large may η be with it?", lambda j, s: curvatures(j, s)[-1].item()),
+        Slip("noise space", "that is the largest step in ε. In (x, z) there are springs.", lambda j, s: 4.0),
     ]  # fmt: skip
-    return compare(name, student, right, cases, slips)
+    return compare(
+        "largest_step", student, lambda jacobian, sigma: right(jacobian, sigma), cases, slips, tolerance=1e-3
+    )
+
+
+@check
+def mixture_log_prob(student: Callable) -> Result:
+    """Check ``mixture_log_prob(z (B, d), weights (K,), means (K, d), covariances (K, d) or (K, d, d)) -> (B,)``, and its gradient."""
+    numbers = stream(5)
+
+    def some(n: int, k: int, d: int, full: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        weights = torch.softmax(torch.randn(k, generator=numbers), 0)
+        mix = torch.randn(k, d, d, generator=numbers)
+        wide = mix @ mix.mT + 0.5 * torch.eye(d) if full else 0.3 + 2 * torch.rand(k, d, generator=numbers)
+        return torch.randn(n, d, generator=numbers), weights, 2 * torch.randn(k, d, generator=numbers), wide
+
+    full, diagonal = some(5, 3, 2, True), some(4, 2, 3, False)
+    cases = [
+        Case(full, "the covariances are full"),
+        Case(diagonal, "the covariances are diagonal"),
+        Case(some(3, 1, 4, True), "there is one component"),
+        far(full[0] + 60, *full[1:], about="the codes lie hundreds of nats from every component, whose covariances are full"),
+        far(40 * diagonal[0], *diagonal[1:], about="the codes lie hundreds of nats from every component, whose covariances are diagonal"),
+    ]  # fmt: skip
+
+    def log_terms(
+        z, weights, means, covariances, *, weight=1.0, det=0.5, pi=0.5, half=0.5, power=-1.0, cross=True
+    ) -> Tensor:
+        """(B, K) log π_k + log N(z; m_k, C_k), or with one of its factors wrong."""
+        wide = torch.diag_embed(covariances) if covariances.ndim == 2 else covariances
+        wide = (wide if cross else torch.diag_embed(wide.diagonal(dim1=1, dim2=2))).double()
+        away = z.double()[:, None] - means.double()
+        form = torch.linalg.matrix_power(wide, int(power))
+        squares = torch.einsum("bki,kij,bkj->bk", away, form, away)
+        rest = det * torch.logdet(wide) + pi * z.shape[1] * math.log(2 * math.pi)
+        return weight * weights.double().log() - half * squares - rest
+
+    def with_terms(**changes) -> Callable:
+        return lambda *args: torch.logsumexp(log_terms(*args, **changes), 1)
+
+    def right(z: Tensor, weights: Tensor, means: Tensor, covariances: Tensor) -> Tensor:
+        return torch.logsumexp(log_terms(z, weights, means, covariances), 1)
+
+    def moments(z, weights, means, covariances) -> Tensor:
+        wide = torch.diag_embed(covariances) if covariances.ndim == 2 else covariances
+        mean = weights @ means
+        away = means - mean
+        total = torch.einsum("k,kij->ij", weights, wide + away[:, :, None] * away[:, None, :])
+        return torch.distributions.MultivariateNormal(mean, total).log_prob(z)
+
+    def naive(*args) -> Tensor:
+        return log_terms(*args).float().exp().sum(1).log()
+
+    slips = [
+        Slip("no weights", "every component counts the same in yours: the π_k are missing.", with_terms(weight=0.0)),
+        Slip("weights added", "you add π_k to a logarithm; its logarithm belongs there.", lambda z, w, m, c: torch.logsumexp(log_terms(z, w, m, c, weight=0.0) + w, 1)),
+        Slip("no normaliser", "the Gaussians' normalisers are missing: a narrow component is higher, and a density integrates to one.", with_terms(det=0.0, pi=0.0)),
+        Slip("no determinant", "½ log det C is missing: a narrow component is higher.", with_terms(det=0.0)),
+        Slip("determinant whole", "it is ½ log det C: the normaliser has the root of the determinant.", with_terms(det=1.0)),
+        Slip("determinant turned round", "½ log det C is subtracted: a wide component is lower.", with_terms(det=-0.5)),
+        Slip("no 2π", "the constant ½ d log 2π is missing.", with_terms(pi=0.0)),
+        Slip("2π once", "½ log 2π comes once for each dimension, d times.", lambda z, w, m, c: torch.logsumexp(log_terms(z, w, m, c, pi=0.0), 1) - 0.5 * math.log(2 * math.pi)),
+        Slip("2π without its half", "it is ½ d log 2π.", with_terms(pi=1.0)),
+        Slip("no half", "the factor ½ of the square is missing.", with_terms(half=1.0)),
+        Slip("covariance for its inverse", "the square is (z − m)ᵀ C⁻¹ (z − m); yours has C in place of its inverse.", with_terms(power=1.0)),
+        Slip("covariance squared", "you took the covariances for something like standard deviations: they come in squared.", with_terms(power=-2.0)),
+        Slip("no covariance", "the square is not measured in units of the covariance.", with_terms(power=0.0)),
+        Slip("diagonal only", "right for diagonal covariances; of the full ones you use the diagonal alone.", with_terms(cross=False)),
+        Slip("mean of logs", "you average the components' logarithms; the mixture is the logarithm of their mean.", lambda z, w, m, c: (w * log_terms(z, w, m, c, weight=0.0)).sum(1)),
+        Slip("sum of logs", "you add the components' logarithms up, which multiplies the densities; a mixture adds the densities.", lambda *a: log_terms(*a).sum(1)),
+        Slip("largest only", "only the highest component counts in yours; all add up.", lambda *a: log_terms(*a).amax(1)),
+        Slip("mean over the components", "the weights sum to one already; you divide by the number of components once more.", lambda z, w, m, c: right(z, w, m, c) - math.log(len(w))),
+        Slip("one Gaussian", "that is one Gaussian with the mixture's mean and covariance: it has one hump where the mixture has several.", moments),
+        Slip("overflow", "right near the components; far from them every density is zero in a float, and its logarithm infinite. Use torch.logsumexp.", naive),
+        Slip("density", "that is the density; return its logarithm.", lambda *a: right(*a).exp()),
+        Slip("sign", "that is minus the logarithm of the density, an energy.", lambda *a: -right(*a)),
+    ]  # fmt: skip
+    return compare("mixture_log_prob", student, right, cases, slips, gradient=("z",), tolerance=1e-3)
 
 
 class _Energy(nn.Module):

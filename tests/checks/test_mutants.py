@@ -33,6 +33,7 @@ WITH_GRADIENT = {
     "posterior_energy",
     "noise_energy",
     "pair_energy",
+    "mixture_log_prob",
     "second_stage_loss",
     "wgan_critic_step",
     "gan_round",

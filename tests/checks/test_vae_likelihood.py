@@ -6,7 +6,7 @@ import math
 import numpy as np
 import torch
 from checks import table
-from scipy.special import logsumexp
+from scipy.special import logsumexp, softmax
 from scipy.stats import norm
 
 from gen_utils.checks import vae_likelihood as checks
@@ -37,9 +37,38 @@ def floor(sigma, levels):
     return math.log2(levels * sigma * math.sqrt(2 * math.pi))
 
 
-def gap(information, entropy):
-    best = information.topk(2, dim=0).values
-    return ((best[0] - best[1]) / entropy).mean()
+def shares_of(log_weights, gradients):
+    return (torch.softmax(log_weights, 0)[:, :, None] * gradients).sum(0)
+
+
+def by_autograd(log_weights, gradients):
+    log_weights = log_weights.clone().requires_grad_()
+    (shares,) = torch.autograd.grad(torch.logsumexp(log_weights, 0).sum(), log_weights)
+    return torch.einsum("kb,kbp->bp", shares, gradients)
+
+
+def in_loops(log_weights, gradients):
+    out = torch.zeros(gradients.shape[1:], dtype=torch.float64)
+    for b in range(log_weights.shape[1]):
+        total = torch.logsumexp(log_weights[:, b].double(), 0)
+        for k in range(len(log_weights)):
+            out[b] += torch.exp(log_weights[k, b].double() - total) * gradients[k, b]
+    return out
+
+
+def shifted(log_weights, gradients):
+    w = (log_weights - log_weights.amax(0)).exp()
+    return (w[..., None] * gradients).sum(0) / w.sum(0)[:, None]
+
+
+def shifted_by_all(log_weights, gradients):
+    w = (log_weights - log_weights.max()).exp()
+    return (w[..., None] * gradients).sum(0) / w.sum(0)[:, None]
+
+
+def in_place(log_weights, gradients):
+    gradients *= torch.softmax(log_weights, 0)[:, :, None]
+    return gradients.sum(0)
 
 
 LN2, TAU = math.log(2), 2 * math.pi
@@ -96,6 +125,15 @@ RIGHT = {
         lambda p, q: (p - q).amax(0) + ((p - q) - (p - q).amax(0)).exp().mean(0).log(),
         lambda p, q: [iwae(a.double(), b.double()).item() for a, b in zip(p.T, q.T, strict=True)],
     ],
+    "bound_gradient": [
+        shares_of,
+        by_autograd,
+        in_loops,
+        shifted,
+        lambda w, g: np.einsum("kb,kbp->bp", softmax(w.double().numpy(), axis=0), g.numpy()),
+        lambda w, g: torch.stack([torch.softmax(w[:, b], 0) @ g[:, b] for b in range(w.shape[1])]),
+        lambda w, g: (torch.exp(w - torch.logsumexp(w, 0)).unsqueeze(-1) * g).sum(0),
+    ],
     "harmonic_estimate": [
         harmonic,
         lambda p, q: -likelihood.log_mean_exp(q - p),
@@ -124,16 +162,6 @@ RIGHT = {
         lambda s, k: -math.log2(norm.pdf(0, scale=s) / k),
         lambda s, k: -norm.logpdf(0, scale=s) / np.log(2) + np.log2(k),
         lambda s, k: -torch.distributions.Normal(0.0, s).log_prob(torch.tensor(0.0)) / LN2 + math.log2(k),
-    ],
-    "mig": [
-        gap,
-        lambda i, h: ((i.sort(0).values[-1] - i.sort(0).values[-2]) / h).mean(),
-        lambda i, h: np.mean(-np.diff(np.sort(i.numpy(), axis=0)[::-1][:2], axis=0)[0] / h.numpy()),
-        lambda i, h: (
-            sum((sorted(c)[-1] - sorted(c)[-2]) / e for c, e in zip(i.T.tolist(), h.tolist(), strict=True)) / len(h)
-        ),
-        lambda i, h: gap(i.double(), h.double()),
-        lambda i, h: (i.kthvalue(len(i), 0).values / h - i.kthvalue(len(i) - 1, 0).values / h).mean(),
     ],
 }
 
@@ -195,6 +223,25 @@ WRONG = {
         "shape": lambda p, q: torch.logsumexp(p - q, 1),
         "input changed": lambda p, q: torch.logsumexp(p.sub_(q), 0) - math.log(len(q)),
     },
+    "bound_gradient": {
+        "mean of gradients": lambda w, g: g.mean(0),
+        "sum of gradients": lambda w, g: g.sum(0),
+        "not a logarithm's": [
+            lambda w, g: (w.exp()[..., None] * g).mean(0),
+            lambda w, g: (w.exp()[..., None] * g).sum(0),
+        ],
+        "divided by K": lambda w, g: (torch.softmax(w, 0)[..., None] * g).mean(0),
+        "multiplied by K": lambda w, g: len(w) * shares_of(w, g),
+        "logarithms for weights": lambda w, g: (w[..., None] * g).sum(0),
+        "wrong axis": lambda w, g: (torch.softmax(w, 1)[..., None] * g).sum(0),
+        "largest only": lambda w, g: g[w.argmax(0), torch.arange(w.shape[1])],
+        "shares squared": lambda w, g: (torch.softmax(w, 0)[..., None] ** 2 * g).sum(0),
+        "weights turned round": lambda w, g: shares_of(-w, g),
+        "sign": lambda w, g: -shares_of(w, g),
+        "overflow": [lambda w, g: (w.exp()[..., None] * g).sum(0) / w.exp().sum(0)[:, None], shifted_by_all],
+        "shape": lambda w, g: shares_of(w, g).sum(0),
+        "input changed": in_place,
+    },
     "harmonic_estimate": {
         "sign": lambda p, q: -harmonic(p, q),
         "importance weights": iwae,
@@ -239,17 +286,6 @@ WRONG = {
         "entropy": lambda s, k: floor(s, k) + 0.5 / LN2,
         "sign": lambda s, k: -floor(s, k),
         "levels turned round": lambda s, k: floor(s, 1) - math.log2(k),
-    },
-    "mig": {
-        "not normalised": lambda i, h: (i.topk(2, 0).values[0] - i.topk(2, 0).values[1]).mean(),
-        "no gap": lambda i, h: (i.amax(0) / h).mean(),
-        "worst for second": lambda i, h: ((i.amax(0) - i.amin(0)) / h).mean(),
-        "against the mean": lambda i, h: ((i.amax(0) - i.mean(0)) / h).mean(),
-        "wrong axis": lambda i, h: (i.topk(2, 1).values[:, 0] - i.topk(2, 1).values[:, 1]).mean(),
-        "normalised once": lambda i, h: (i.topk(2, 0).values[0] - i.topk(2, 0).values[1]).sum() / h.sum(),
-        "sum for mean": lambda i, h: gap(i, h) * len(h),
-        "sign": lambda i, h: -gap(i, h),
-        "shape": lambda i, h: (i.topk(2, 0).values[0] - i.topk(2, 0).values[1]) / h,
     },
 }
 

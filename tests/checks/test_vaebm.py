@@ -13,10 +13,6 @@ def half(*noises):
     return sum(0.5 * e.square().sum(1) for e in noises)
 
 
-def ratio(u0, p0, u1, p1, kinetic=half):
-    return u0 + kinetic(p0) - u1 - kinetic(p1)
-
-
 def epsilon(energy, decode, eps_x, eps_z):
     mean, scale = decode(eps_z)
     return energy(mean + scale * eps_x) + half(eps_x, eps_z)
@@ -50,14 +46,6 @@ def langevin(drift, noise):
 
 def joint(energy, mean, sigma, x, z, total=torch.sum):
     return energy(x) + total((x - mean).square(), 1) / (2 * sigma**2) + 0.5 * total(z.square(), 1)
-
-
-def accept(*args):
-    return torch.nan_to_num(ratio(*args).clamp(max=0).exp(), nan=0.0)
-
-
-def kinetic(function):
-    return lambda *args: ratio(*args, kinetic=function).clamp(max=0).exp()
 
 
 def picture(decode, eps_x, eps_z):
@@ -113,31 +101,117 @@ def joint_by_distributions(energy, mean, sigma, x, z):
     return energy(x) - log_x + half(z)
 
 
-def accept_by_where(u_old, p_old, u_new, p_new):
-    change = ratio(u_old, p_old, u_new, p_new)
-    chance = torch.where(change > 0, torch.ones_like(change), change.exp())
-    return torch.where(chance.isfinite(), chance, torch.zeros_like(chance))
+def stiffness(jacobian, sigma):
+    n_pixels, n_codes = jacobian.shape
+    pull = torch.cat((torch.eye(n_pixels), -jacobian), 1)
+    prior = torch.cat((torch.zeros(n_codes, n_pixels), torch.eye(n_codes)), 1)
+    return torch.linalg.eigvalsh(pull.T @ pull / sigma**2 + prior.T @ prior)
 
 
-def accept_in_loops(u_old, p_old, u_new, p_new):
-    out = []
-    for a, p, b, q in zip(u_old.double(), p_old.double(), u_new.double(), p_new.double(), strict=True):
-        change = float(a + p @ p / 2 - b - q @ q / 2)
-        out.append(0.0 if math.isnan(change) else math.exp(min(0.0, change)))
-    return out
+def steps_by_blocks(jacobian, sigma):
+    """With the largest singular value s the problem is one of a pixel and a code."""
+    s = torch.linalg.svdvals(jacobian)[0].item()
+    a, b, c = 1 / sigma**2, -s / sigma**2, 1 + s**2 / sigma**2
+    return 4 / ((a + c) / 2 + math.sqrt(((a - c) / 2) ** 2 + b**2))
 
 
-def accept_in_numpy(u_old, p_old, u_new, p_new):
-    u0, p0, u1, p1 = (v.double().numpy() for v in (u_old, p_old, u_new, p_new))
-    with np.errstate(all="ignore"):
-        change = u0 - u1 + 0.5 * ((p0**2).sum(1) - (p1**2).sum(1))
-    return np.exp(np.minimum(0, np.where(np.isfinite(change), change, -np.inf)))
+def steps_by_autograd(jacobian, sigma):
+    n_pixels, n_codes = jacobian.shape
+
+    def energy(state):
+        x, z = state[:n_pixels], state[n_pixels:]
+        return (x - jacobian @ z).square().sum() / (2 * sigma**2) + z.square().sum() / 2
+
+    hessian = torch.autograd.functional.hessian(energy, torch.zeros(n_pixels + n_codes))
+    return 4 / torch.linalg.eigvalsh(hessian).max()
 
 
-def accept_at_most_one(u_old, p_old, u_new, p_new):
-    h_new = u_new + half(p_new)
-    h_new[~h_new.isfinite()] = math.inf
-    return torch.minimum(torch.ones(()), (u_old + half(p_old) - h_new).exp())
+def steps_by_power_iteration(jacobian, sigma):
+    j = jacobian.double()
+    x, z = torch.ones(len(j), dtype=torch.float64), torch.linspace(1, 2, j.shape[1], dtype=torch.float64)
+    for _ in range(3000):
+        pull = (x - j @ z) / sigma**2
+        new_x, new_z = pull, z - j.T @ pull
+        size = math.sqrt(float(new_x @ new_x + new_z @ new_z))
+        x, z = new_x / size, new_z / size
+    return 4 / size
+
+
+def steps_in_numpy(jacobian, sigma):
+    j = jacobian.double().numpy()
+    h = np.block([[np.eye(len(j)), -j], [-j.T, j.T @ j + sigma**2 * np.eye(j.shape[1])]]) / sigma**2
+    return 4 / np.linalg.norm(h, 2)
+
+
+def mixture(z, weights, means, covariances):
+    if covariances.ndim == 2:
+        covariances = torch.diag_embed(covariances)
+    parts = torch.distributions.MultivariateNormal(means, covariances)
+    return torch.logsumexp(parts.log_prob(z[:, None]) + weights.log(), 1)
+
+
+def mixture_by_family(z, weights, means, covariances):
+    if covariances.ndim == 2:
+        parts = torch.distributions.Independent(torch.distributions.Normal(means, covariances.sqrt()), 1)
+    else:
+        parts = torch.distributions.MultivariateNormal(means, covariances)
+    return torch.distributions.MixtureSameFamily(torch.distributions.Categorical(weights), parts).log_prob(z)
+
+
+def mixture_in_loops(z, weights, means, covariances):
+    total = torch.full((len(z),), -math.inf, dtype=torch.float64)
+    for weight, mean, wide in zip(weights.double(), means.double(), covariances.double(), strict=True):
+        wide = torch.diag(wide) if wide.ndim == 1 else wide
+        away = z.double() - mean
+        squares = (away @ torch.linalg.inv(wide) * away).sum(1)
+        log_det = torch.linalg.slogdet(2 * math.pi * wide).logabsdet
+        total = torch.logaddexp(total, weight.log() - 0.5 * (squares + log_det))
+    return total
+
+
+def mixture_shifted(z, weights, means, covariances):
+    if covariances.ndim == 2:
+        covariances = torch.diag_embed(covariances)
+    away = z[:, None] - means
+    squares = (away * torch.linalg.solve(covariances, away[..., None])[..., 0]).sum(-1)
+    terms = weights.log() - 0.5 * (squares + torch.logdet(covariances) + z.shape[1] * math.log(2 * math.pi))
+    largest = terms.max(1, keepdim=True).values
+    return largest[:, 0] + (terms - largest).exp().sum(1).log()
+
+
+def mixture_by_rows(z, weights, means, covariances):
+    return torch.cat([mixture(row[None], weights, means, covariances) for row in z])
+
+
+def terms(z, weights, means, covariances, det=0.5, pi=0.5, half=0.5, form=torch.linalg.inv):
+    """(B, K), with one of the factors changed."""
+    wide = torch.diag_embed(covariances) if covariances.ndim == 2 else covariances
+    away = z[:, None] - means
+    squares = torch.einsum("bki,kij,bkj->bk", away, form(wide), away)
+    return weights.log() - half * squares - det * torch.logdet(wide) - pi * z.shape[1] * math.log(2 * math.pi)
+
+
+def of_terms(**changes):
+    return lambda *args: torch.logsumexp(terms(*args, **changes), 1)
+
+
+def only_diagonal(z, weights, means, covariances):
+    own = covariances if covariances.ndim == 2 else covariances.diagonal(dim1=1, dim2=2)
+    return mixture(z, weights, means, own)
+
+
+def far_is_cut(z, weights, means, covariances):
+    """The value is right; the way back to z goes through weights that are zero."""
+    value = mixture(z, weights, means, covariances).detach()
+    naive = terms(z, weights, means, covariances).exp().sum(1).log()
+    return value + naive - naive.detach() if naive.isfinite().all() else value + 0 * z.sum(1)
+
+
+def one_gaussian(z, weights, means, covariances):
+    wide = torch.diag_embed(covariances) if covariances.ndim == 2 else covariances
+    centre = weights @ means
+    spread = sum(w * (c + torch.outer(m - centre, m - centre)) for w, m, c in zip(weights, means, wide, strict=True))
+    return torch.distributions.MultivariateNormal(centre, spread).log_prob(z)
 
 
 def together(energy, decode, real, eps_x, eps_z):
@@ -169,7 +243,22 @@ RIGHT = {
         lambda e, m, s, x, z: e(x) + half((x - m) / s, z),
         lambda e, m, s, x, z: e(x) + torch.cat(((x - m) / s, z), 1).square().sum(1) * 0.5,
     ],
-    "acceptance": [accept, accept_by_where, accept_in_loops, accept_in_numpy, accept_at_most_one],
+    "largest_step": [
+        lambda j, s: 4 / stiffness(j, s)[-1],
+        steps_by_blocks,
+        steps_by_autograd,
+        steps_by_power_iteration,
+        steps_in_numpy,
+        lambda j, s: 4 / stiffness(j.double(), s)[-1].item(),
+    ],
+    "mixture_log_prob": [
+        mixture,
+        mixture_by_family,
+        mixture_in_loops,
+        mixture_shifted,
+        mixture_by_rows,
+        lambda z, w, m, c: mixture(z.double(), w.double(), m.double(), c.double()),
+    ],
     "second_stage_loss": [
         loss,
         lambda e, d, r, ex, ez: e(r).mean() - e(picture(d, ex, ez).detach()).mean(),
@@ -180,6 +269,46 @@ RIGHT = {
 }
 
 ANSWERS = [
+    ("largest_step", "too careful", lambda j, s: 2 / stiffness(j, s)[-1]),
+    ("largest_step", "factor 2", lambda j, s: 8 / stiffness(j, s)[-1]),
+    ("largest_step", "pixels alone", lambda j, s: 4 * s**2),
+    ("largest_step", "code alone", lambda j, s: 4 / (1 + torch.linalg.svdvals(j)[0] ** 2 / s**2)),
+    ("largest_step", "blocks apart", lambda j, s: 4 / max(1 / s**2, float(1 + torch.linalg.svdvals(j)[0] ** 2 / s**2))),
+    ("largest_step", "no prior", lambda j, s: 4 * s**2 / (1 + torch.linalg.svdvals(j)[0] ** 2)),
+    ("largest_step", "sigma not squared", lambda j, s: 4 / stiffness(j, s**0.5)[-1]),
+    ("largest_step", "gentlest", lambda j, s: 4 / stiffness(j, s)[0]),
+    ("largest_step", "mean curvature", lambda j, s: 4 / stiffness(j, s).mean()),
+    ("largest_step", "sum of curvatures", lambda j, s: 4 / stiffness(j, s).sum()),
+    ("largest_step", "curvature", lambda j, s: stiffness(j, s)[-1]),
+    ("largest_step", "noise space", lambda j, s: 4.0),
+    ("largest_step", "shape", lambda j, s: 4 / stiffness(j, s)),
+    ("largest_step", "differs", lambda j, s: -4 / stiffness(j, s)[-1]),
+    ("mixture_log_prob", "no weights", lambda z, w, m, c: mixture(z, torch.ones_like(w), m, c)),
+    ("mixture_log_prob", "weights added", lambda z, w, m, c: torch.logsumexp(terms(z, w, m, c) - w.log() + w, 1)),
+    ("mixture_log_prob", "no normaliser", of_terms(det=0, pi=0)),
+    ("mixture_log_prob", "no determinant", of_terms(det=0)),
+    ("mixture_log_prob", "determinant whole", of_terms(det=1)),
+    ("mixture_log_prob", "determinant turned round", of_terms(det=-0.5)),
+    ("mixture_log_prob", "no 2π", of_terms(pi=0)),
+    ("mixture_log_prob", "2π once", lambda z, *a: of_terms(pi=0)(z, *a) - 0.5 * math.log(2 * math.pi)),
+    ("mixture_log_prob", "2π without its half", of_terms(pi=1)),
+    ("mixture_log_prob", "no half", of_terms(half=1)),
+    ("mixture_log_prob", "covariance for its inverse", of_terms(form=lambda c: c)),
+    ("mixture_log_prob", "covariance squared", of_terms(form=lambda c: torch.linalg.inv(c @ c))),
+    ("mixture_log_prob", "diagonal only", only_diagonal),
+    ("mixture_log_prob", "mean of logs", lambda z, w, m, c: (terms(z, w, m, c) - w.log()) @ w),
+    ("mixture_log_prob", "sum of logs", lambda *a: terms(*a).sum(1)),
+    ("mixture_log_prob", "largest only", lambda *a: terms(*a).max(1).values),
+    ("mixture_log_prob", "mean over the components", lambda *a: torch.logsumexp(terms(*a), 1) - math.log(len(a[1]))),
+    ("mixture_log_prob", "one Gaussian", one_gaussian),
+    ("mixture_log_prob", "overflow", lambda *a: torch.log(torch.exp(terms(*a)).sum(1))),
+    ("mixture_log_prob", "density", lambda *a: mixture(*a).exp()),
+    ("mixture_log_prob", "sign", lambda *a: -mixture(*a)),
+    ("mixture_log_prob", "no gradient", lambda *a: mixture(*a).detach().numpy()),
+    ("mixture_log_prob", "no gradient reaches z", far_is_cut),
+    ("mixture_log_prob", "shape", lambda *a: terms(*a)),
+    ("mixture_log_prob", "shape", lambda *a: mixture(*a).sum()),
+    ("mixture_log_prob", "input changed", lambda z, w, m, c: (mixture(z, w, m, c), m.zero_())[0]),
     ("noise_energy", "no square", plus(lambda s, ex, ez: 0.0)),
     ("noise_energy", "square of ε_z only", plus(lambda s, ex, ez: half(ez))),
     ("noise_energy", "square of ε_x only", plus(lambda s, ex, ez: half(ex))),
@@ -212,15 +341,6 @@ ANSWERS = [
     ("pair_energy", "energy of the mean", lambda e, m, s, x, z: joint(e, m, s, x, z) - e(x) + e(m)),
     ("pair_energy", "noise space", lambda e, m, s, x, z: e(x) + half(x, z)),
     ("pair_energy", "mean for sum", lambda *args: joint(*args, total=torch.mean)),
-    ("acceptance", "no kinetic energy", kinetic(lambda p: 0.0)),
-    ("acceptance", "sign", lambda *a: (-ratio(*a)).clamp(max=0).exp()),
-    ("acceptance", "no half", kinetic(lambda p: p.square().sum(1))),
-    ("acceptance", "mean for sum", kinetic(lambda p: 0.5 * p.square().mean(1))),
-    ("acceptance", "over the batch", kinetic(lambda p: 0.5 * p.square().sum())),
-    ("acceptance", "not a probability", lambda *a: ratio(*a).exp()),
-    ("acceptance", "log", ratio),
-    ("acceptance", "log", lambda *a: ratio(*a).clamp(max=0)),
-    ("acceptance", "not finite", lambda *a: ratio(*a).clamp(max=0).exp()),
     ("second_stage_loss", "sign", lambda *a: -loss(*a)),
     ("second_stage_loss", "energy of the mean", lambda e, d, r, ex, ez: e(r).mean() - e(d(ez)[0].detach()).mean()),
     ("second_stage_loss", "scale forgotten", lambda e, d, r, ex, ez: e(r).mean() - e(d(ez)[0] + ex).mean()),
@@ -238,19 +358,6 @@ ANSWERS = [
     ("pair_energy", "no gradient reaches z|respect to z", lambda e, m, s, x, z: joint(e, m, s, x, z.detach())),
     ("pair_energy", "no gradient reaches mean", lambda e, m, s, x, z: joint(e, m.detach(), s, x, z)),
     ("pair_energy", "gradient with respect to x", lambda e, m, s, x, z: joint(e, m, s, x, z) - e(x) + e(x.detach())),
-    ("acceptance", "not finite", lambda *a: torch.nan_to_num(accept(*a), nan=0.0) + torch.isnan(a[2]) * 1.0),
-    (
-        "acceptance",
-        "overflow",
-        lambda u0, p0, u1, p1: (
-            accept(u0.half().float(), p0, u1.half().float(), p1) if u0.abs().max() > 100 else accept(u0, p0, u1, p1)
-        ),
-    ),
-    (
-        "acceptance",
-        "overflow",
-        lambda u0, p0, u1, p1: torch.nan_to_num(torch.exp(-u1 - half(p1)) / torch.exp(-u0 - half(p0))).clamp(max=1),
-    ),
     ("second_stage_loss", "backward", lambda e, d, *a: (loss(e, d, *a).backward(), loss(e, d, *a))[1]),
     ("second_stage_loss", "frozen", lambda e, d, *a: (d.requires_grad_(False), loss(e, d, *a))[1]),
     ("second_stage_loss", "training mode", lambda e, d, *a: (d.eval(), loss(e, d, *a))[1]),
