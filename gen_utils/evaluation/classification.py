@@ -20,7 +20,7 @@ def logits_of(
     classifier: nn.Module,
     images: Tensor | ImageSet,
     *,
-    batch_size: int = 500,
+    batch_size: int = 100,
     bounds: tuple[float, float] = (-1.0, 1.0),
 ) -> Tensor:
     """(N, K) float64 logits of uint8 images or of floats within ``bounds``, in eval mode.

@@ -18,7 +18,7 @@ from .kernel_distance import kernel_interval
 
 
 @torch.no_grad()
-def extract_features(network: nn.Module, images: Tensor | ImageSet, *, batch_size: int = 500) -> Tensor:
+def extract_features(network: nn.Module, images: Tensor | ImageSet, *, batch_size: int = 100) -> Tensor:
     """(N, d) features of ``network.features`` on uint8 images or on floats in [-1, 1], in eval mode.
 
     A ``FrozenFeatures`` is called as it is.

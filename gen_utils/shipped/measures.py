@@ -18,9 +18,9 @@ from ..evaluation.classification import logits_of, reliability
 from ..evaluation.corruptions import CORRUPTIONS, distances_under_damage
 from ..evaluation.coverage import class_coverage, precision_recall
 from ..evaluation.frechet import extract_features, frechet_distance
-from ..evaluation.intervals import bootstrap, wilson
+from ..evaluation.intervals import bootstrap, log_mean_exp, wilson
 from ..evaluation.kernel_distance import kernel_distance, kernel_interval
-from ..evaluation.likelihood import bits_per_dim, importance_weighted
+from ..evaluation.likelihood import bits_per_dim, importance_log_weights
 from ..evaluation.outliers import energies
 from ..evaluation.token_features import tokens_and_latents
 from ..models.conditional_energy import classify
@@ -232,9 +232,11 @@ def drawn_faces(model: Any, ask: Ask) -> dict[str, Figure]:
 def vae(model: Any, ask: Ask) -> dict[str, Figure]:
     """Distance of draws, and bits a dimension of held-out faces."""
     test = load_images("celeba", "test", root=ask.root, size=64, stand_in=False)
-    x = dequantise(test.images[: ask.at_most(50)], torch.Generator().manual_seed(ask.seed))
+    n = max(2, ask.at_most(1000) // 20)  # each is decoded 200 times
+    x = dequantise(test.images[:n], torch.Generator().manual_seed(ask.seed))
     stream = torch.Generator().manual_seed(ask.seed)
-    nats = torch.cat([importance_weighted(model, part, 200, generator=stream) for part in x.split(10)])
+    log_w = [importance_log_weights(model, part, 200, rows=100, generator=stream) for part in x.split(10)]
+    nats = log_mean_exp(torch.cat(log_w, 1))
     bits = bits_per_dim(nats, x[0].numel(), levels=128)
     judge = ask.judged()
     train = load_images("celeba", root=ask.root, size=64, stand_in=False)

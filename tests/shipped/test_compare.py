@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from gen_utils import checkpoints
-from gen_utils.evaluation.frechet import frechet_distance
+from gen_utils.base.identity import identity
+from gen_utils.evaluation.frechet import extract_features, frechet_distance
+from gen_utils.shipped import measures
 from gen_utils.shipped.compare import compare, measure
 from gen_utils.shipped.draws import labels_asked
 from gen_utils.shipped.figure import Figure, frechet_of
@@ -72,7 +74,24 @@ def test_every_shipped_model_can_be_measured_and_all_but_judges_draw():
         assert row.judge is None or MODELS[row.judge].part is None
 
 
+@pytest.fixture(scope="module")
+def features_once():
+    """Four models are held against the same thousands of real digits: a judge looks at them once."""
+    known = {}
+
+    def features(network, images):
+        asked = identity([network, getattr(images, "images", images)])
+        if asked not in known:
+            known[asked] = extract_features(network, images)
+        return known[asked]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measures, "extract_features", features)
+        yield
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("features_once")
 @pytest.mark.parametrize("name", checkpoints.names())
 def test_a_small_sample_agrees_with_the_card(name, real_root):
     """Draws of its own seed: chance must explain the difference, and a broken or exchanged model is far off."""
