@@ -74,13 +74,14 @@ def grade(
     jobs: Annotated[int, typer.Option(help="students at a time; else one for each core")] = 0,
 ) -> None:
     """Run the exercises of hand-ins again under the workbook's own checks, and write grades and feedback."""
+    from ..publishing.exercises import all_exercises
     from ..publishing.grading.grade import Grading, keys_of, write
     from ..publishing.grading.grade import grade as graded
     from ..publishing.grading.points import Points, read_points
     from ..publishing.grading.roster import USUAL, moment, read_roster, read_times
-    from ..publishing.parts import exercises, find_part
+    from ..publishing.parts import find_part
 
-    known = [f"{name[:2]}/{each}" for name, every in exercises().items() for each in every]
+    stated = {exercise.key: float(exercise.points) for exercise in all_exercises()}
     columns, people = read_roster(roster) if roster else (USUAL, [])
     for name, value in {"hidden": hidden, "seconds": seconds, "memory": memory, "jobs": jobs}.items():
         if not (value > 0 or (value == 0 and name in ("hidden", "jobs"))):
@@ -88,7 +89,7 @@ def grade(
     grading = Grading(
         parts=[find_part(each) for each in part or ()],
         keys=keys_of(key, hidden) if key else (),
-        points=read_points(options, known) if options else Points(),
+        points=read_points(options, stated) if options else Points(worth=stated),
         deadline=moment(deadline) if deadline else None,
         times=read_times(times) if times else {},
         seconds=seconds,

@@ -8,15 +8,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from itertools import pairwise
 from pathlib import Path
-
-import jupytext
 
 from .. import checkpoints
 from ..base.places import CHECKPOINTS, NOTEBOOKS
 from ..report import COMPARISON, KIND
 from . import api, benchmark_tables
+from .exercises import all_exercises, exercises_of
 from .parts import parts, title_of
 
 _TOLD = {"name", "model", "parameters", "part", "data", "images", "profile", "steps", "seconds", "seed", "metrics",
@@ -117,19 +115,19 @@ def timing(executed: Mapping[str, Path]) -> str:
 
 
 def exercises(executed: Mapping[str, Path]) -> str:
-    """What students write, part by part: the exercise's title, its function, and the first sentence of its text."""
-    sections = []
+    """What students write, part by part: each exercise's number, title, function, goal, minutes and points."""
+    every = all_exercises()
+    sections = [
+        f"{len(every)} exercises, {sum(e.points for e in every)} points, about "
+        f"{sum(e.minutes for e in every) / 60:.0f} hours of writing and thinking; the minutes are estimates."
+    ]
     for part in parts():
-        cells = jupytext.read(NOTEBOOKS / f"{part}.py").cells
-        rows = ["| exercise | function | what is asked |", "|---|---|---|"]
-        for cell, after in pairwise(cells):
-            start = re.match(r"```\{exercise-start\} ([^\n]+)\n.*?```\n(.*)", cell.source, re.S)
-            if start:
-                name = re.search(r"^def (\w+)", after.source, re.M)[1]
-                asked = re.split(r"(?<=[.?])\s", " ".join(start[2].split()), maxsplit=1)[0].replace("|", r"\|")
-                rows.append(f"| {start[1]} | `{name}` | {re.sub(r'{eq}`[^`]+`', 'the equation above it', asked)} |")
+        rows = ["| | exercise | function | what it is for | minutes | points |", "|--:|---|---|---|--:|--:|"]
+        for each in exercises_of(part):
+            goal = re.sub(r"{eq}`[^`]+`", "the equation above it", each.goal).replace("|", r"\|")
+            rows.append(f"| {each.number} | {each.title} | `{each.name}` | {goal} | {each.minutes} | {each.points} |")
         sections.append(f"### {part[:2]} · {title_of(part)}\n\n" + "\n".join(rows) + "\n")
-    return "\n".join(sections)
+    return "\n\n".join(sections)
 
 
 MAKERS: dict[str, Callable[[Mapping[str, Path]], str]] = {

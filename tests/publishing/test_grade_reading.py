@@ -278,7 +278,8 @@ def test_points_follow_the_options(tmp_path):
     path.write_text(
         json.dumps({"points": {"slip": 0.25}, "worth": {KEY: 4}, "slips": {KEY: {"sign": 0.75}}, "late": 0.5})
     )
-    points = read_points(path, [KEY])
+    points = read_points(path, {KEY: 2, "02/langevin_step": 3})
+    assert points.most("02/langevin_step") == 3 and points.most(KEY) == 4  # the file speaks last
     assert points.of(KEY, {"status": "passed", "slip": None}, late=False) == 4
     assert points.of(KEY, {"status": "slip", "slip": "sign"}, late=False) == 3
     assert points.of(KEY, {"status": "slip", "slip": "other"}, late=True) == 0.5
@@ -305,7 +306,7 @@ def test_options_that_mean_nothing_are_refused(tmp_path, options, said):
     path = tmp_path / "options.json"
     path.write_text(json.dumps(options))
     with pytest.raises(ValueError, match=said.replace("(", r"\(")):
-        read_points(path, [KEY])
+        read_points(path, {KEY: 1})
 
 
 def test_exports_of_canvas_and_of_moodle_say_who_a_student_is(tmp_path):

@@ -51,8 +51,11 @@ class Points:
         return self.worth.get(exercise, 1.0)
 
 
-def read_points(path: Path, exercises: Sequence[str]) -> Points:
+def read_points(path: Path, stated: Mapping[str, float]) -> Points:
     """The options in a file of JSON: an object with any of points, slips, worth, late and accept.
+
+    Args:
+        stated: every exercise, "02/langevin_step", and what its notebook says that it is worth.
 
     Raises:
         ValueError: not such a file, a name that nothing has, or a number that is no share.
@@ -68,7 +71,7 @@ def read_points(path: Path, exercises: Sequence[str]) -> Points:
         raise ValueError(f"{path} should be an object with any of {', '.join(sorted(fields))}")
     shares, slips, worth = (_object(path, name, found.get(name, {})) for name in ("points", "slips", "worth"))
     _known(path, shares, SHARES)
-    _known(path, [*slips, *worth], exercises)
+    _known(path, [*slips, *worth], stated)
     for name, value in [*shares.items(), ("late", found.get("late", 1.0))]:
         _number(path, name, value, 1.0)
     for name, value in worth.items():
@@ -79,7 +82,7 @@ def read_points(path: Path, exercises: Sequence[str]) -> Points:
     accept = found.get("accept", [])
     if not isinstance(accept, list) or not all(isinstance(each, str) for each in accept):
         raise ValueError(f"{path}: accept should be a list of student/part/exercise")
-    return Points({**SHARES, **shares}, slips, worth, float(found.get("late", 1.0)), tuple(accept))
+    return Points({**SHARES, **shares}, slips, {**stated, **worth}, float(found.get("late", 1.0)), tuple(accept))
 
 
 def _object(path: Path, name: str, value: object) -> dict:
