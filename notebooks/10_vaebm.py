@@ -675,7 +675,7 @@ say(
     f"You predict η ≤ **{predicted_step:.2g}**. The straight decoder's chains obey. The pixels' springs alone would allow 4σ² = {4 * sigma**2:.2g}, {4 * sigma**2 / predicted_step:.0f} times as much; but one unit of code "
     f"moves a picture by up to {steepest:.1f}, and pulls on that many springs at once. "
     + (
-        "The bent decoder's chains do not explode, because its slopes are others further out. But above your step their codes end further out than exact draws lie: biased, and no error message tells."
+        f"The bent decoder's chains do not explode, because its slopes are others further out. But at four times your step the mean of z² ends at {worst_bent:.2f}, where exact draws have 1: they are biased, and no error message tells."
         if worst_bent < 100
         else "The bent decoder's chains explode, too."
     )
@@ -1035,13 +1035,19 @@ def best_of(space, key):
     return f"{value:.0f}{end}"
 
 
+best_eta_xz = min(
+    ((row["Fréchet, means"], float(row["η"])) for row in space_rows if row["space"] == "(x, z)" and isinstance(row["Fréchet, means"], float)),
+    default=(math.inf, 0.0),
+)[1]  # fmt: skip
 say(
     "Best over the step sizes, x: "
     + "; ".join(f"{space} {best_of(space, 'Fréchet, x')}" for space in walks)
     + f" (no chain: {start_distance['x']:.0f}). Means: "
     + "; ".join(f"{space} {best_of(space, 'Fréchet, means')}" for space in ("ε", "(x, z)"))
     + f" (no chain: {start_distance['means']:.0f}). Your prediction for (x, z) without an energy was η ≤ {predicted_step:.2g}. There the code is tied to a noisy picture by springs: their stiffness is 1/σ² = {1 / sigma**2:.0f} for a pixel, "
-    "and for the code about 1/σ² times the squared slope of the decoder, on top of its own 1. The stiffest spring sets the largest step. Among pixels the code does not "
+    "and for the code about 1/σ² times the squared slope of the decoder, on top of its own 1. The stiffest spring sets the largest step of an honest chain. "
+    + ("The best of these chains goes beyond it: it no longer samples its density, and only the bends of the decoder keep it from exploding. In so few steps that may still look good. " if best_eta_xz > predicted_step else "")
+    + "Among pixels the code does not "
     "exist at all, and noise is far from any picture."
     + (" By x the pair is ahead of ε here, by the means it is behind: with large steps the pixels follow E, and the code lags."
        if least("(x, z)", "Fréchet, x") < least("ε", "Fréchet, x") and least("(x, z)", "Fréchet, means") > least("ε", "Fréchet, means") else "")
