@@ -27,7 +27,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # test processes side by side, one thre
 
 def pytest_collection_modifyitems(items):
     """Under ``-n 2 --dist loadfile`` one process begins with the book, one with the rest; its readers are last."""
-    items.sort(key=lambda item: 0 if item.path.parent.name == "book" else 2 if "built" in item.fixturenames else 1)
+    items.sort(key=lambda item: 0 if item.path.name == "test_book.py" else 2 if "built" in item.fixturenames else 1)
 
 
 @pytest.fixture(autouse=True)
