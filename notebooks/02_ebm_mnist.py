@@ -147,6 +147,7 @@ settings = choose(
         n_outliers=5000,
     ),
     smoke=dict(  # in tests: every line runs, nothing is learnt
+        width=4,
         train_steps=4,
         short_steps=2,
         ablation_steps=1,

@@ -116,10 +116,9 @@ settings = choose(
         annealed_chain=64, rounds=30, round_steps=5,
     ),
     smoke=dict(  # in tests: every line runs, nothing is learnt
-        limit=300, shipped_chain=8, shipped_digit_chain=8, train_steps=4, chain_steps=3, n_shown=10,
-        study_steps=1, n_eval=32, n_study=16, final_chain=12, study_chain=4,
-        digit_steps=4, label_steps=1, per_class=4, digit_chain=8,
-        annealed_chain=4, rounds=2, round_steps=1,
+        limit=300, shipped_chain=8, shipped_digit_chain=8, width=4, study_width=4, digit_width=4,
+        train_steps=4, chain_steps=3, n_shown=10, study_steps=1, n_eval=32, n_study=16, final_chain=12, study_chain=4,
+        digit_steps=4, label_steps=1, per_class=4, digit_chain=8, annealed_chain=4, rounds=2, round_steps=1,
     ),
 )  # fmt: skip
 use_style()

@@ -132,8 +132,8 @@ settings = choose(
         n_eval=10_000, per_class=500, sample_steps=60, n_outliers=5000, n_attack=1000, attack_steps=40, resamples=200,
     ),
     smoke=dict(  # in tests: every line runs, nothing is learnt
-        classifier_steps=10, train_steps=8, looks=2, hand_steps=3, study_steps=2, study_looks=1, study_n=20, rescue_steps=8, n_eval=60,
-        per_class=2, sample_steps=3, n_outliers=40, n_attack=10, attack_steps=2, resamples=5,
+        width=4, classifier_steps=10, train_steps=8, looks=2, hand_steps=3, study_steps=2, study_looks=1, study_n=20,
+        rescue_steps=8, n_eval=60, per_class=2, sample_steps=3, n_outliers=40, n_attack=10, attack_steps=2, resamples=5,
     ),
 )  # fmt: skip
 use_style()
