@@ -1,22 +1,37 @@
+import contextlib
+import io
 import os
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from unittest import mock
 
 import pytest
+
+from gen_utils import cli
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def run(*args, **env):
-    return subprocess.run(
-        [sys.executable, "-m", "gen_utils", *args],
-        cwd=ROOT,
-        capture_output=True,
-        encoding="utf-8",
-        env={**os.environ, "GEN_DATA_ROOT": "", **env},
-    )
+def run(*args):
+    """The command in a process of its own."""
+    command, env = [sys.executable, "-m", "gen_utils", *args], {**os.environ, "GEN_DATA_ROOT": ""}
+    return subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", env=env)
+
+
+def ask(*args):
+    """The same in this one, and what it would have ended with."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        mock.patch.dict(os.environ, GEN_DATA_ROOT=""),
+        mock.patch.object(sys, "argv", ["gen_utils", *args]),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        pytest.raises(SystemExit) as ended,
+    ):
+        cli.main()
+    return SimpleNamespace(returncode=ended.value.code, stdout=out.getvalue(), stderr=err.getvalue())
 
 
 def test_doctor_says_what_is_here(tmp_path):
@@ -35,20 +50,26 @@ def test_doctor_says_what_is_here(tmp_path):
     ],
 )
 def test_bad_input_is_one_line_that_lists_the_known(args, told):
-    answer = run(*args)
+    answer = ask(*args)
     assert answer.returncode == 1
     assert told in answer.stderr and "Traceback" not in answer.stderr and answer.stderr.count("\n") == 1
 
 
+def test_an_error_ends_the_process_with_one_line():
+    answer = run("data", "minst")
+    assert answer.returncode == 1 and answer.stdout == ""
+    assert answer.stderr.startswith("error: ") and answer.stderr.count("\n") == 1
+
+
 def test_data_reads_a_dataset_whole(real_root):
-    answer = run("data", "mnist", "--data", str(real_root))
+    answer = ask("data", "mnist", "--data", str(real_root))
     assert answer.returncode == 0 and "60,000" in answer.stdout and "10,000" in answer.stdout
 
 
 def test_data_lists_what_is_here_and_how_to_get_the_rest(tmp_path):
     (tmp_path / "hoda").mkdir()
     (tmp_path / "hoda" / "Test 20000.cdb").write_bytes(b"x")
-    answer = run("data", "--data", str(tmp_path))
+    answer = ask("data", "--data", str(tmp_path))
     assert answer.returncode == 0, answer.stderr
     table, rest = answer.stdout.split("to get the rest:")
     assert f"here: {tmp_path / 'hoda'}" in table and "not here: avatars stands in" in table and "persian" not in rest
@@ -57,7 +78,7 @@ def test_data_lists_what_is_here_and_how_to_get_the_rest(tmp_path):
 
 
 def test_data_says_how_to_get_what_it_cannot_fetch(tmp_path):
-    answer = run("data", "celeba", "--data", str(tmp_path))
+    answer = ask("data", "celeba", "--data", str(tmp_path))
     assert answer.returncode == 1 and "mmlab.ie.cuhk.edu.hk" in answer.stderr and answer.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
@@ -68,7 +89,7 @@ def test_data_prepares_what_is_here(tmp_path):
     (tmp_path / "bitmojis").mkdir()
     for i in range(10):
         Image.new("RGB", (20, 20), (20 * i, 0, 0)).save(tmp_path / "bitmojis" / f"{i}.png")
-    answer = run("data", "--prepare", "--size", "16", "--data", str(tmp_path))
+    answer = ask("data", "--prepare", "--size", "16", "--data", str(tmp_path))
     assert answer.returncode == 0, answer.stderr
     assert "train: 9 images of shape (3, 16, 16)" in answer.stdout
     assert len(list((tmp_path / "prepared").glob("bitmoji-16-*.safetensors"))) == 2

@@ -153,7 +153,7 @@ def test_chains_dealt_out_have_the_same_weights(kernel):
         generator = torch.Generator().manual_seed(7)
         z0, log_base = wide(101, 2.5, generator)
         log_w = annealed_importance(
-            lambda z: -energy(z), z0, 30, log_base=log_base, kernel=kernel, generator=generator, shares=shares
+            lambda z: -energy(z), z0, 10, log_base=log_base, kernel=kernel, generator=generator, shares=shares
         )
         return log_w, generator.get_state()
 
@@ -162,7 +162,7 @@ def test_chains_dealt_out_have_the_same_weights(kernel):
         log_w, state = run(shares)
         torch.testing.assert_close(log_w, whole, atol=1e-9, rtol=1e-9)
         assert torch.equal(state, after)
-    assert torch.equal(run(3)[0], run(3)[0])
+    assert torch.equal(run(3)[0], log_w)
 
 
 def test_densities_tied_to_their_rows_are_dealt_out_with_them():

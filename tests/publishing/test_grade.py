@@ -63,19 +63,12 @@ RUN = {
     "no such name": ([function("return missing_helper(energy)")], "wrong", "NameError"),
     "exit": ([function("raise SystemExit(0)")], "wrong", "ends the program"),
     "endless": ([function("while True:\n    pass")], None, "never ends"),
-    "endless and deaf": (
-        [function("while True:\n    try:\n        while True: pass\n    except BaseException: pass")],
-        None,
-        "never ends",
-    ),
-    "endless cell": (["def density_on_grid(energy, cell_area=sum(iter(int, 1))): pass"], "stopped", "stopped"),
     "memory": ([function("return torch.ones(2**33) * cell_area")], "wrong", "memory"),
     "memory bit by bit": (
         [function("kept = []\nwhile True:\n    kept.append(bytearray(2**24))")],
         None,
         "",
     ),
-    "flood": ([function("while True:\n    print('spam ' * 1000)")], None, "never ends"),
     "deep": ([function("return density_on_grid(energy, cell_area)")], "wrong", "RecursionError"),
     "writes elsewhere": ([function(f"torch.save(energy, {str(ELSEWHERE)!r})\nreturn energy")], "wrong", "raised"),
     "nonsense": ([function("return {'a': [print]}")], "wrong", ""),
@@ -100,6 +93,16 @@ RUN = {
         "held",
         "Tensor.double",
     ),
+}
+# However long they are given, they take it all.
+ENDLESS = {
+    "endless and deaf": (
+        [function("while True:\n    try:\n        while True: pass\n    except BaseException: pass")],
+        None,
+        "never ends",
+    ),
+    "endless cell": (["def density_on_grid(energy, cell_area=sum(iter(int, 1))): pass"], "stopped", "stopped"),
+    "flood": ([function("while True:\n    print('spam ' * 1000)")], None, "never ends"),
 }
 # Refused by its text, and not run.
 HELD = {
@@ -156,7 +159,7 @@ ACCEPTED = {
     "lets others read": (function("import os\nos.chmod(os.getcwd(), 0o777)"), "wrong", "PermissionError"),
     "fills its folder": (function("open('x', 'wb').write(bytes(2**22))"), "wrong", "File too large"),
 }
-QUICK = dict(seconds=10.0, memory=2**30)  # the right answers take milliseconds; endless ones take it all
+QUICK = dict(seconds=10.0, memory=2**30)  # the right answers take milliseconds; an endless one takes it all
 
 
 @pytest.fixture(scope="module")
@@ -188,6 +191,16 @@ def test_what_is_run_gets_what_its_check_says(graded, name):
     row = graded[1][name]["exercises"][KEY]
     assert row["status"] == status or (status is None and row["status"] in ("wrong", "stopped")), row
     assert said in row["message"] and row["points"] == {"passed": 1, "slip": 0.5}.get(row["status"], 0)
+
+
+def test_what_never_ends_is_stopped(tmp_path):
+    for name, (cells, _, _) in ENDLESS.items():
+        notebook(tmp_path / name / f"{PART}.ipynb", *cells)
+    for student in grade([tmp_path], Grading(seconds=2.0, memory=2**30))["students"]:
+        _, status, said = ENDLESS[student["student"]]
+        row = student["exercises"][KEY]
+        assert row["status"] == status or (status is None and row["status"] in ("wrong", "stopped")), row
+        assert said in row["message"] and row["points"] == 0
 
 
 @pytest.mark.parametrize("name", HELD)

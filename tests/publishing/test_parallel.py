@@ -52,6 +52,7 @@ def project(tmp_path):
 
 def command(folder, *options):
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    environment["PYTHONDONTWRITEBYTECODE"] = "1"  # of a package that is gone with the test
     line = [sys.executable, "-m", "gen_utils", "run", "all", *options]
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
     return dict(args=line, cwd=folder, env=environment, **pipes)
@@ -61,36 +62,39 @@ def began(folder, name):
     return (folder / f"{name}.began").read_text(encoding="utf-8").split()
 
 
+BREAK = "raise ValueError('no such thing')\n"
+
+
 @pytest.mark.slow
-def test_two_parts_run_at_the_same_time_and_share_the_cores(project):
+def test_parts_share_the_cores_and_one_that_fails_is_named_and_the_others_are_kept(project):
+    """First two at the same time, of which one fails; then, one by one, that part mended and a third that fails."""
     folder, write = project
+    made = folder / "_build" / "quick" / "notebooks"
     write("01_one", WAIT_FOR.replace("{other}", "02_two"))
-    write("02_two", WAIT_FOR.replace("{other}", "01_one"))
+    write("02_two", WAIT_FOR.replace("{other}", "01_one") + BREAK)
     answer = subprocess.run(**command(folder, "--jobs", "2"))
-    assert answer.returncode == 0, answer.stderr
-    assert answer.stdout.count("wrote ") == 2
+    failed(answer, "02_two")
+    assert answer.stdout.split() == ["wrote", "_build/quick/notebooks/01_one.ipynb"]
+    assert sorted(path.name for path in made.iterdir()) == ["01_one.ipynb", "02_two.failed.ipynb"]
+    executed = json.loads((made / "01_one.ipynb").read_text(encoding="utf-8"))
+    assert executed["metadata"]["gen_utils"]["profile"] == "quick"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     threads = {began(folder, name)[0] for name in ("01_one", "02_two")}
     assert threads == {str(max(1, cores // 2))}
-    again = subprocess.run(**command(folder, "--jobs", "2"))
-    assert again.stdout.count("up to date") == 2
+
+    write("02_two", "")
+    write("03_three", BREAK)
+    answer = subprocess.run(**command(folder, "--jobs", "1"))
+    failed(answer, "03_three")
+    assert "up to date: _build/quick/notebooks/01_one.ipynb" in answer.stdout and answer.stdout.count("wrote ") == 1
+    assert sorted(path.name for path in made.iterdir()) == ["01_one.ipynb", "02_two.ipynb", "03_three.failed.ipynb"]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_a_part_that_fails_is_named_and_the_others_are_kept(project, jobs):
-    folder, write = project
-    write("01_good", "")
-    write("02_bad", "raise ValueError('no such thing')\n")
-    answer = subprocess.run(**command(folder, "--jobs", str(jobs)))
+def failed(answer, name):
+    """The command has ended with an error that names the part and shows where to look."""
     assert answer.returncode == 1
-    assert "error: 02_bad failed" in answer.stderr and "no such thing" in answer.stderr
-    assert "02_bad.failed.ipynb shows where" in answer.stderr
-    made = folder / "_build" / "quick" / "notebooks"
-    assert sorted(path.name for path in made.iterdir()) == ["01_good.ipynb", "02_bad.failed.ipynb"]
-    assert (
-        json.loads((made / "01_good.ipynb").read_text(encoding="utf-8"))["metadata"]["gen_utils"]["profile"] == "quick"
-    )
+    assert f"error: {name} failed" in answer.stderr and "no such thing" in answer.stderr
+    assert f"{name}.failed.ipynb shows where" in answer.stderr
 
 
 @pytest.mark.slow

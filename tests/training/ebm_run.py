@@ -1,8 +1,11 @@
 """One small training run, started by the tests in a process of its own so that it can be killed."""
 
+import os
+import signal
 import sys
 
 import torch
+from lightning.pytorch.callbacks import Callback
 
 from gen_utils.data import load_images
 from gen_utils.models import SmallEnergy
@@ -10,7 +13,18 @@ from gen_utils.samplers import Langevin
 from gen_utils.training import EBMConfig, EBMTraining, EBMWatch, FitConfig, fit
 
 
-def train(run_dir, *, resume=None, max_steps=40, seed=0, checkpoint_every=5, **changes):
+class Kill(Callback):
+    """SIGKILL in the middle of a run, before a step."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_train_batch_start(self, trainer, *args):
+        if trainer.global_step == self.step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def train(run_dir, *, resume=None, max_steps=40, seed=0, checkpoint_every=5, callbacks=(), **changes):
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     kernel = Langevin(10.0, noise=0.005, grad_clip=0.03, bounds=(-1.0, 1.0))
@@ -27,9 +41,8 @@ def train(run_dir, *, resume=None, max_steps=40, seed=0, checkpoint_every=5, **c
         validate_every=10,
         log_every=1,
     )
-    return fit(module, images, images, config=settings, resume=resume, callbacks=[watch]), watch
+    return fit(module, images, images, config=settings, resume=resume, callbacks=[watch, *callbacks]), watch
 
 
 if __name__ == "__main__":
-    train(sys.argv[1], resume=True)
-    print("finished")
+    train(sys.argv[1], resume=True, callbacks=[Kill(int(sys.argv[2]))])

@@ -243,7 +243,7 @@ def test_a_conditional_game_draws_what_it_is_asked_for_and_resumes(tmp_path):
         config = FitConfig(steps, batch_size=16, run_dir=tmp_path / place, checkpoint_every=10)
         return train_gan(generator, critic, two_kinds(), recipe=recipe, config=config, resume=resume)
 
-    sampler = run(240, "long").module.sampler
+    sampler = run(120, "long").module.sampler
     with torch.no_grad():
         z = sampler.draw(40, torch.Generator().manual_seed(1), labels=torch.arange(40) % 2)
         ink = sampler(z).flatten(1).mean(1)
