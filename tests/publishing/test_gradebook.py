@@ -169,27 +169,29 @@ def test_a_student_edition_knows_no_columns(tmp_path):
 
 
 def test_the_last_answer_is_that_of_the_highest_execution_count(tmp_path):
-    notebook(tmp_path / "02_ebm_mnist.ipynb", [("temperature", 9, True), ("temperature", 4, False)])
-    assert export_checks(tmp_path)["parts"]["02_ebm_mnist"]["temperature"]["passed"]
+    notebook(tmp_path / "02_ebm_mnist.ipynb", [("noise_for_wall", 9, True), ("noise_for_wall", 4, False)])
+    assert export_checks(tmp_path)["parts"]["02_ebm_mnist"]["noise_for_wall"]["passed"]
 
 
 def test_a_check_that_was_not_run_is_in_the_export(tmp_path):
-    notebook(tmp_path / "02_ebm_mnist.ipynb", [("temperature", 1, True)], stubs=["draw_starts"])
-    assert export_checks(tmp_path)["parts"]["02_ebm_mnist"] == {"temperature": YES, "draw_starts": None}
+    notebook(tmp_path / "02_ebm_mnist.ipynb", [("noise_for_wall", 1, True)], stubs=["draw_starts"])
+    assert export_checks(tmp_path)["parts"]["02_ebm_mnist"] == {"noise_for_wall": YES, "draw_starts": None}
 
 
 @pytest.mark.parametrize("copied", ["02_ebm_mnist-Copy1", "02_ebm_mnist (1)", "mine", "9"])
 def test_copies_are_merged_and_solved_in_one_is_solved(tmp_path, copied):
     part = "02_ebm_mnist"
-    notebook(tmp_path / f"{part}.ipynb", [("temperature", 1, True), ("draw_starts", 2, False)], part, ["langevin_step"])
-    notebook(tmp_path / f"{copied}.ipynb", [("temperature", 3, False), ("draw_starts", 4, True)], part)
+    notebook(
+        tmp_path / f"{part}.ipynb", [("noise_for_wall", 1, True), ("draw_starts", 2, False)], part, ["langevin_step"]
+    )
+    notebook(tmp_path / f"{copied}.ipynb", [("noise_for_wall", 3, False), ("draw_starts", 4, True)], part)
     found = export_checks(tmp_path, "Anna")
-    assert found["parts"] == {part: {"temperature": YES, "draw_starts": YES, "langevin_step": None}}
+    assert found["parts"] == {part: {"noise_for_wall": YES, "draw_starts": YES, "langevin_step": None}}
     assert not found["left out"]
 
 
 def test_a_renamed_notebook_without_a_mark_is_known_by_its_checks(tmp_path):
-    notebook(tmp_path / "mine.ipynb", [("temperature", 1, True), ("contrastive_loss", 2, True)])
+    notebook(tmp_path / "mine.ipynb", [("noise_for_wall", 1, True), ("contrastive_loss", 2, True)])
     notebook(tmp_path / "other.ipynb", [("langevin_step", 1, True)])  # several parts have one
     notebook(tmp_path / "start_here.ipynb", [])
     found = export_checks(tmp_path)
@@ -212,10 +214,10 @@ def test_a_renamed_notebook_without_a_mark_is_known_by_its_checks(tmp_path):
     ],
 )
 def test_a_notebook_that_cannot_be_read_is_named_and_the_others_go_on(tmp_path, content):
-    notebook(tmp_path / "02_ebm_mnist.ipynb", [("temperature", 1, True)])
+    notebook(tmp_path / "02_ebm_mnist.ipynb", [("noise_for_wall", 1, True)])
     (tmp_path / "03_half.ipynb").write_bytes(content)
     found = export_checks(tmp_path)
-    assert found["parts"] == {"02_ebm_mnist": {"temperature": YES}}
+    assert found["parts"] == {"02_ebm_mnist": {"noise_for_wall": YES}}
     assert "is not a whole notebook" in found["left out"]["03_half.ipynb"]
     _, said = gradebook([hand_in(tmp_path, "a.json", **{k: found[k] for k in ("parts", "left out")})])
     assert said[0].startswith("a.json was written without 03_half.ipynb: it is not a whole notebook")
@@ -249,7 +251,7 @@ def test_copies_of_a_source_are_no_parts(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_the_commands_write_for_excel_and_for_any_name(tmp_path):
     """From the terminal to the table, with a student's name and a file's name that are not UTF-8."""
-    notebook(tmp_path / "02_ebm_mnist.ipynb", [("temperature", 1, True)], stubs=["draw_starts"])
+    notebook(tmp_path / "02_ebm_mnist.ipynb", [("noise_for_wall", 1, True)], stubs=["draw_starts"])
     (tmp_path / "03_half.ipynb").write_text("")
     environment = {**os.environ, "PYTHONIOENCODING": "cp1252"}
 
