@@ -158,7 +158,8 @@ settings = choose(
         sprite_steps=40_000, sprite_energy=[32, 64, 64, 128], sprite_energy_steps=5000, n_factors=10_000, trees=50, pixel_steps=600, n_codes=20_000, components=[1, 10, 50, 100],
     ),
     smoke=dict(  # in tests: every line runs, nothing is learnt
-        limit=200, looks=1, vae_steps=4, energy_steps=3, chain_steps=2, face_vae_steps=3, face_steps=2, n_eval=40,
+        limit=200, looks=1, hidden=[16, 8], energy_width=4, face_widths=[4, 4, 8, 8], face_energy=[4, 4, 8], gan_width=4,
+        sprite_energy=[4, 4, 4, 4], vae_steps=4, energy_steps=3, chain_steps=2, face_vae_steps=3, face_steps=2, n_eval=40,
         toy_chains=100, budget=48, n_chains=2, warmup=3, study_steps=2, rescue_steps=8, stack_vae_steps=3,
         stack_steps=2, gan_steps=2, n_modes=40, sprite_steps=3, sprite_energy_steps=2, n_factors=100, trees=2,
         pixel_steps=2, n_codes=60, components=[1, 2],
@@ -1477,7 +1478,7 @@ for kind, model in (("digits", joint), ("faces", face_joint)):
         + ("no fitted density gains anything on held-out codes: there are too few to fit." if best is rows[0] else
            f"*{best['codes from']}*, with neither energy nor chain, to {alone:.1f}; both together to {best[after]:.1f}. "
            + ("So exchanging the prior alone does most of what the energy is praised for above: it was the prior's hole that the chain mended. " if alone < 1.3 * chained and chained < rows[0]["Fréchet, means"] else "")
-           + ("What the energy adds to the mixture is what no density on the codes can do." if best[after] < 0.9 * alone else ""))
+           + ("What the energy adds to that, none of these densities on the codes has reached." if best[after] < 0.9 * alone else ""))
     )  # fmt: skip
 
 # %% [markdown]
