@@ -92,7 +92,7 @@ def main() -> None:
                 ]
                 command += ["--data", args.data] if args.data else []
                 env = {**os.environ, "OLD_AND_NEW": str(checkouts[which])}
-                answer = subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE, text=True)
+                answer = subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE, encoding="utf-8")
                 runs[which].append(json.loads(answer.stdout.splitlines()[-1]))
                 print(f"{name}, {n_steps} steps, {which}: {runs[which][-1]}", flush=True)
         ratios = [old["seconds"] / new["seconds"] for old, new in zip(runs["old"], runs["new"], strict=True)]
@@ -100,7 +100,9 @@ def main() -> None:
         print(f"{name}: {found[name]['ratio']} times as fast", flush=True)
     kept = json.loads(args.out.read_text(encoding="utf-8")) if args.out.exists() else {}
     trainings = {**kept.get("trainings", {}), **found}
-    hash_of_old = subprocess.check_output(["git", "-C", str(args.old), "rev-parse", "--short", "HEAD"], text=True)
+    hash_of_old = subprocess.check_output(
+        ["git", "-C", str(args.old), "rev-parse", "--short", "HEAD"], encoding="utf-8"
+    )
     told = {**provenance(), "old": hash_of_old.strip(), "trainings": trainings}
     args.out.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
