@@ -251,7 +251,7 @@ say(
 
 # %% [markdown]
 # ```{exercise-start} Predict, then run: the reach of a chain
-# :label: ex-reach
+# :label: ex-chain-reach
 # ```
 # *Goal: say how far a chain can carry a pixel, before running it. About 10 minutes, 2 points.*
 #
@@ -270,7 +270,7 @@ def reach(epsilons, tau, grad_clip):
 # ```
 
 # %% [markdown] tags=["solution"]
-# ```{solution-start} ex-reach
+# ```{solution-start} ex-chain-reach
 # :class: dropdown
 # ```
 # One step drifts by $\varepsilon_t^2 c / 2\tau$ at most, and these add up. The variances $\varepsilon_t^2$ add up as well, and the root comes last. So the two are tied: the drift is $c / 2\tau$ times the *square* of the

@@ -4,6 +4,7 @@ import ast
 import os
 import re
 import sys
+from collections import Counter
 
 import jupytext
 import pytest
@@ -85,3 +86,13 @@ def test_a_notebook_outside_the_workbook_says_so(monkeypatch, tmp_path):
     with pytest.raises(FileNotFoundError, match="open this notebook inside the workbook's folder"):
         exec(first_code_cell(PARTS[0]), {})
     assert os.getcwd() == str(tmp_path)
+
+
+def test_no_two_places_have_one_label():
+    """A label names one equation, exercise or algorithm of the whole book."""
+    found = Counter(
+        label
+        for path in NOTEBOOKS.glob("[0-9]*.py")
+        for label in re.findall(r"^# :label: (\S+)$", path.read_text(encoding="utf-8"), re.M)
+    )
+    assert found and not [label for label, times in found.items() if times > 1]
