@@ -123,9 +123,9 @@ settings = choose(
         test_steps=300, reach_decades=5, trace_steps=200,
     ),
     smoke=dict(  # in tests: every line runs, nothing is learnt
-        limit=100, batch_size=8, shipped_chain=40, train_steps=4, chain_steps=2, written_steps=2, variation_steps=1,
-        ablation_steps=1, n_eval=24, n_small=16, final_chain=16, short_chain=4, test_steps=30, reach_decades=2,
-        trace_steps=16,
+        limit=100, batch_size=8, shipped_chain=40, widths=(4, 8, 8, 8), stem=4, written_width=4,
+        train_steps=4, chain_steps=2, written_steps=2, variation_steps=1, ablation_steps=1, n_eval=24, n_small=16,
+        final_chain=16, short_chain=4, test_steps=30, reach_decades=2, trace_steps=16,
     ),
 )  # fmt: skip
 use_style()

@@ -135,8 +135,8 @@ settings = choose(
         ring_steps=1000, ring_batch=256, ring_seeds=5, slope_steps=2000, line_steps=800, n_match=500, margin_steps=400,
     ),
     smoke=dict(  # in tests: every line runs, nothing is learnt
-        budget=80, headline_budget=120, looks=2, look_n=40, n_eval=100, ring_steps=10, slope_steps=6,
-        line_steps=12, n_match=40, margin_steps=4,
+        width=4, critic_width=4, budget=80, headline_budget=120, looks=2, look_n=40, n_eval=100, ring_steps=10,
+        slope_steps=6, line_steps=12, n_match=40, margin_steps=4,
     ),
 )  # fmt: skip
 use_style()

@@ -120,7 +120,8 @@ settings = choose(
         study_epochs=25, study_n=1000, seeds=3, resume_steps=25, film=31, n_damage=350, bug_steps=40,
     ),
     smoke=dict(  # in tests: every line runs, nothing is learnt
-        limit=160, width=6, epochs=2, looks=2, n_eval=66, resamples=5, study_n=20, resume_steps=2, film=5, n_damage=20, bug_steps=3,
+        limit=160, width=4, epochs=2, looks=2, n_eval=66, resamples=5, study_n=20, resume_steps=2, film=5, n_damage=20,
+        bug_steps=3,
     ),
 )  # fmt: skip
 use_style()

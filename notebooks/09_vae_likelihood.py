@@ -128,7 +128,7 @@ settings = choose(
         temperatures=5000, anneal_all=True, n_factors=10_000, trees=50, oracle_draws=20_000, harmonic_draws=5000, harmonic_leapfrog=8, tiny_steps=20_000, gradients=50_000, walkers=1000,
     ),
     smoke=dict(  # in tests: every line runs, nothing is learnt
-        limit=200, study_steps=1, main_steps=2, draw_steps=1, n_draws=40, sprite_steps=1, digit_steps=3, long_steps=2,
+        limit=100, study_steps=1, main_steps=2, draw_steps=1, n_draws=40, sprite_steps=1, digit_steps=3, long_steps=2,
         looks=1, n_held=16, n_bound=4, n_images=2, n_digits=4, n_long=6, k=8, k_long=12, draws=24, warmup=2, leapfrog=1,
         chains=2, face_temperatures=2, temperatures=3, n_factors=100, trees=2, oracle_draws=50, harmonic_draws=56,
         harmonic_leapfrog=1, tiny_steps=3, gradients=100, walkers=4,
