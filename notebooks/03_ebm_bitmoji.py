@@ -734,7 +734,7 @@ _ = fig.suptitle("Four samplers, one of them a random walk")
 #
 # Return which of the four `KINDS` a sampler is, from its traces: a whole number from 0 to 3. All three arguments have $K$ rows, one a step, and $B$ columns, one a
 # chain: `accepted` is boolean, `energies` in nats, and `moved` is the mean squared distance from the start, over the pixels. The check has
-# chains of many lengths and step sizes, so a fixed distance will not do as a border. Not all arguments help. Leave them as they were.
+# chains of many lengths and step sizes, so a fixed distance will not do as a border. Some samplers hardly ever accept, and in some a chain or two is stuck. Not all arguments help. Leave them as they were.
 
 
 # %% tags=["exercise"]

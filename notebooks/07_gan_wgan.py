@@ -633,7 +633,7 @@ say(
 # *Goal: find a bug that raises no error, from what the networks do. About 20 minutes, 3 points.*
 #
 # Hand in the round mended: one step of the critic on the discriminator's loss, then one step of the generator on the non-saturating
-# loss, judged by the critic as it is after its step. The critic gives *logits*. Gradients may be stored in both networks when your function is
+# loss, judged by the critic as it is after its step. The critic gives *logits*, hundreds of nats from zero when it is sure. Gradients may be stored in both networks when your function is
 # called; they belong to earlier rounds. Ask what stands in each network's gradients at the moment of its step.
 
 

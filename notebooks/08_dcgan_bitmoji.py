@@ -483,7 +483,7 @@ say(
 # *Goal: find a bug that raises no error, from what a network's layers keep. About 20 minutes, 3 points.*
 #
 # Hand in the step mended. It takes steps 1.2 and 1.3 of {prf:ref}`alg-dcgan`: the discriminator learns from `real` and the generator's
-# pictures of `z`, each in a batch of its own; the generator learns from `new_z`. The discriminator gives *logits* $f(x)$, shape (B,). Both networks are in training
+# pictures of `z`, each in a batch of its own; the generator learns from `new_z`. The discriminator gives *logits* $f(x)$, shape (B,), hundreds of nats from zero when it is sure. Both networks are in training
 # mode when your function is called, and have to be when it returns. Gradients of earlier steps may be stored in both. Return the two
 # losses, the discriminator's first.
 

@@ -7,6 +7,7 @@ import copy
 import functools
 from collections.abc import Callable, Iterator, Mapping
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -130,28 +131,45 @@ def _weights_told(name: str, kind: str, weight: Tensor) -> Result | None:
 def dcgan_step(student: Callable) -> Result:
     """Check ``dcgan_step(generator, critic, optimise_g, optimise_c, real, z, new_z) -> (critic's loss, generator's loss)``.
 
-    Both networks have batch norm. The optimisers are plain SGD, so that the new weights tell the gradients; the
-    generator's running averages tell in which mode it was used.
+    Both networks have batch norm. The optimisers are SGD, so that the new weights tell the gradients, and with a momentum,
+    which a step without them has not; the generator's running averages tell in which mode it was used.
     """
     name = "dcgan_step"
     first_optimiser()
 
-    def case(number: int, n: int, rounds: int) -> tuple:
-        return *toys(number, n, norm=True), torch.randn(n, 3, generator=stream(number + 30)), rounds
+    def case(number: int, n: int, rounds: int, pace: float = 1.0, *, sure: bool = False) -> tuple:
+        new_z = torch.randn(n, 3, generator=stream(number + 30))
+        return *toys(number, n, norm=True, sure=sure), new_z, rounds, pace
 
-    cases = [case(23, 6, 1), case(24, 7, 1), case(25, 6, 3)]
+    why = "an exponential over- or underflows there. The softplus of the two losses bears such logits."
+    cases = [
+        Case(case(23, 6, 1)),
+        Case(case(24, 7, 1)),
+        Case(case(25, 6, 3), "three steps are taken"),
+        Case(
+            case(26, 6, 1, 1e-3, sure=True),
+            "the discriminator is sure: its logits are hundreds of nats",
+            "overflow",
+            why,
+        ),
+    ]
 
     def play(step: Callable) -> Callable:
         """Steps as a function: what both networks have become, and the losses of the last step."""
 
         @functools.wraps(step, updated=())
-        def run(generator: nn.Module, critic: nn.Module, real: Tensor, z: Tensor, new_z: Tensor, steps: int) -> tuple:
+        def run(
+            generator: nn.Module, critic: nn.Module, real: Tensor, z: Tensor, new_z: Tensor, steps: int, pace: float
+        ) -> tuple:
             optimise_g, optimise_c = (
-                torch.optim.SGD(n.parameters(), lr=lr) for n, lr in ((generator, 0.4), (critic, 0.3))
+                torch.optim.SGD(n.parameters(), lr=lr * pace, momentum=0.5)
+                for n, lr in ((generator, 0.4), (critic, 0.3))
             )
             for _ in range(steps):
                 losses = step(generator, critic, optimise_g, optimise_c, real, z, new_z)
-            losses = losses if isinstance(losses, (tuple, list)) and len(losses) == 2 else (losses, losses)
+            if isinstance(losses, (Tensor, np.ndarray)) and losses.ndim:
+                losses = list(losses)
+            losses = losses if isinstance(losses, (tuple, list)) and len(losses) == 2 else (losses, None)
             return flat(critic), flat(generator), averages(generator), *losses
 
         return run

@@ -313,11 +313,15 @@ def choice_gradient(student: Callable) -> Result:
     """Check ``choice_gradient(logits (..., K), values (..., K)) -> (..., K)``: the gradient of Σ softmax(a)ₖ fₖ."""
     numbers = stream(7)
     wide = torch.randn(2, 3, 6, generator=numbers) * 2
+    # In each row the second logit is near the first: one choice alone has no gradient, only what rounding leaves of it.
+    apart = wide.flip(0) * 300 + 100
+    second = apart.amax(-1, keepdim=True) - 0.3 - torch.rand(2, 3, 1, generator=numbers)
+    apart = apart.scatter(-1, apart.argsort(-1)[..., -2:-1], second)
     cases = [
         (torch.randn(5, 4, generator=numbers), torch.randn(5, 4, generator=numbers)),
         (torch.randn(3, generator=numbers), torch.randn(3, generator=numbers).exp()),
         (wide, torch.randn(wide.shape, generator=numbers) * 3 + 1),
-        far(wide.flip(0) * 300 + 100, torch.randn(wide.shape, generator=numbers), about="the logits are hundreds of nats apart"),
+        far(apart, torch.randn(wide.shape, generator=numbers), about="the logits are hundreds of nats apart"),
     ]  # fmt: skip
 
     def mean(a: Tensor, f: Tensor) -> Tensor:

@@ -292,6 +292,12 @@ def diagnose(student: Callable) -> Result:
             (1, 3, 0, 2, 3, 1, 2, 1, 0, 3, 2), (100, 120, 50, 61, 200, 240, 150, 75, 90, 81, 64), (8, 12, 5, 8, 9, 16, 6, 10, 4, 8, 7), strict=True
         )
     ]  # fmt: skip
+    cases += [
+        Case(_traces(1, numbers, 1000, 40, chosen=0.008, pixels=40), "hardly a proposal is ever accepted"),
+        Case(_traces(1, numbers, 300, 10, chosen=0.3, stuck=True), "two of the chains are stuck"),
+        Case(_traces(2, numbers, 90, 7, stuck=True), "two of the chains are stuck"),
+        Case(_traces(3, numbers, 320, 6, chosen=0.8, afar=True), "the chains begin far from where they settle"),
+    ]
 
     def confused(**kinds: int) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
         """The right diagnosis, with some kinds taken for another."""
@@ -332,16 +338,36 @@ def _diagnosis(accepted: Tensor, energies: Tensor, moved: Tensor) -> Tensor:
     return torch.tensor(3 if growth < 0.5 else 1 if growth < 1.5 else 2)
 
 
-def _traces(kind: int, numbers: torch.Generator, n_steps: int, n_chains: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Traces of so many chains of 200 pixels that stand still (0), wander (1), travel (2) or have settled (3)."""
+def _traces(
+    kind: int,
+    numbers: torch.Generator,
+    n_steps: int,
+    n_chains: int,
+    *,
+    chosen: float | None = None,
+    stuck: bool = False,
+    afar: bool = False,
+    pixels: int = 200,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Traces of so many chains that stand still (0), wander (1), travel (2) or have settled (3).
+
+    Args:
+        chosen: the share that is accepted, in place of one drawn for the kind; none in the first and in the last step.
+        stuck: the first and the last chain never move.
+        afar: chains that settle begin far outside, and need a few dozen steps.
+    """
     share, size, level = torch.rand(3, generator=numbers).tolist()
     fewest = (0.0, 0.5, 0.85, 0.3)[kind]
-    chosen = fewest + (0.99 - fewest) * share if kind else 0.0
-    accepted = torch.rand(n_steps, n_chains, generator=numbers) < chosen
+    drawn = fewest + (0.99 - fewest) * share if kind else 0.0
+    accepted = torch.rand(n_steps, n_chains, generator=numbers) < (drawn if chosen is None else chosen)
+    if chosen is not None:
+        accepted[[0, -1]] = False
+    if stuck:
+        accepted[:, [0, -1]] = False
     moves = accepted[..., None].float()
-    noise = torch.randn(n_steps, n_chains, 200, generator=numbers)
+    noise = torch.randn(n_steps, n_chains, pixels, generator=numbers)
     chance = torch.randn(n_steps, n_chains, generator=numbers)
-    start = torch.randn(n_chains, 200, generator=numbers)
+    start = torch.randn(n_chains, pixels, generator=numbers) * (3 if afar else 1)
     energies = 1000 * level + 3 * (chance - chance.mean(1, keepdim=True))  # pinned: the mean is the same at every step
     if kind == 0:
         path, energies = start.expand(noise.shape), energies[:1].expand(n_steps, n_chains).clone()
@@ -351,11 +377,12 @@ def _traces(kind: int, numbers: torch.Generator, n_steps: int, n_chains: int) ->
         path = start + (moves * (start.flip(0) + 0.2 * noise)).cumsum(0)
         energies = energies - torch.arange(n_steps)[:, None] * (0.5 + level)
     else:
-        states, x = [], start
+        states, x, keep = [], start, 1 - 15 / n_steps if afar else 0.6
         for yes, step in zip(moves, noise, strict=True):
-            x = x + yes * (0.8 * step - 0.4 * x)  # keeps variance 1: 0.6² + 0.8² = 1
+            x = x + yes * ((1 - keep**2) ** 0.5 * step - (1 - keep) * x)  # keeps variance 1
             states.append(x)
-        path, energies = torch.stack(states), 1000 * level + 3 * chance
+        path = torch.stack(states)
+        energies = 1000 * level + (path.square().sum(2) / 2 if afar else 3 * chance)
     return accepted, energies, 10 ** (3 * size - 3) * (path - start).square().mean(2)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .cases import far, stream
+from .cases import Case, far, stream
 from .compare import ALL, compare
 from .core import Result, Slip, attempt, check
 from .small_games import first_optimiser, flat, toys
@@ -110,20 +110,30 @@ def generator_loss(student: Callable) -> Result:
 def gan_round(student: Callable) -> Result:
     """Check ``gan_round(generator, critic, optimise_g, optimise_c, real, z)``: one critic step, then one of the generator.
 
-    The networks are toys with stale gradients in them, the optimisers plain SGD, so that the new weights tell the gradients.
+    The networks are toys with stale gradients in them. The optimisers are SGD, so that the new weights tell the gradients,
+    and with a momentum, which a step without them has not.
     """
     name = "gan_round"
     first_optimiser()
-    cases = [(*toys(10), 1), (*toys(11, 5), 1), (*toys(12), 3)]
+    why = "an exponential over- or underflows there. The two losses that you wrote above bear such logits."
+    cases = [
+        Case((*toys(10), 1, 1.0)),
+        Case((*toys(11, 5), 1, 1.0)),
+        Case((*toys(12), 3, 1.0), "three rounds are played"),
+        Case((*toys(13, sure=True), 1, 1e-3), "the critic is sure: its logits are hundreds of nats", "overflow", why),
+    ]
     up, down = (lambda f: F.softplus(-f).mean()), (lambda f: F.softplus(f).mean())
 
     def play(a_round: Callable) -> Callable:
         """Rounds as a function: the weights of both networks after them."""
 
         @functools.wraps(a_round, updated=())
-        def run(generator: nn.Module, critic: nn.Module, real: Tensor, z: Tensor, rounds: int) -> tuple[Tensor, Tensor]:
+        def run(
+            generator: nn.Module, critic: nn.Module, real: Tensor, z: Tensor, rounds: int, pace: float
+        ) -> tuple[Tensor, Tensor]:
             optimise_g, optimise_c = (
-                torch.optim.SGD(n.parameters(), lr=lr) for n, lr in ((generator, 0.4), (critic, 0.3))
+                torch.optim.SGD(n.parameters(), lr=lr * pace, momentum=0.5)
+                for n, lr in ((generator, 0.4), (critic, 0.3))
             )
             for _ in range(rounds):
                 a_round(generator, critic, optimise_g, optimise_c, real, z)

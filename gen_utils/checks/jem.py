@@ -45,12 +45,14 @@ def with_energies(student: Callable) -> Result:
     """Check ``with_energies(logits (B, K), energies (B,)) -> (B, K)``: log p(y|x) - E(x), the same answers with other energies."""
     numbers = stream(1)
     small = torch.randn(6, 4, generator=numbers) * 2
-    square = torch.randn(5, 5, generator=numbers).double()
+    square = torch.randn(5, 5, generator=numbers)
     cases = [
         (small, torch.randn(6, generator=numbers) * 3),
         (torch.randn(3, 10, generator=numbers) * 3 + 20, torch.tensor([5.0, 0.0, -40.0])),
+        Case((square, torch.randn(5, generator=numbers) * 3), "there are as many pictures as classes"),
         far(
-            square * 300,
+            # Some rows are beyond what exp can hold on either side, and the ends of each are further apart than that.
+            square.double() * 100 + torch.linspace(-700, 700, 5) + torch.tensor([2000.0, -2000.0, 0, 0, 0])[:, None],
             torch.randn(5, generator=numbers).double() * 200,
             about="the logits are hundreds of nats apart",
         ),
@@ -193,11 +195,16 @@ def proximal_step(student: Callable) -> Result:
     x = torch.rand((4, 1, 5, 5), generator=numbers) * 2 - 1
     grad = torch.randn(x.shape, generator=numbers)
     colour = torch.rand((3, 2, 4, 3), generator=numbers) * 2 - 1
+    rough = torch.randn(colour.shape, generator=numbers) * 1e4
+    partly = grad * (torch.rand(grad.shape, generator=numbers) < 0.5)
     cases = [
         Case((x * 0.5, grad, 0.02, 5.0), "neither condition binds"),
         Case((x * 0.5, grad, 2.0, 0.3), "max_step binds"),
         Case((x, grad, 0.7, 0.6), "both conditions bind"),
-        Case((colour, torch.randn(colour.shape, generator=numbers) * 1e4, 1.0, 0.1), "the energy is a cliff"),
+        Case((colour, rough, 1.0, 0.1), "the energy is a cliff"),
+        Case((colour, rough, 1e-5, 0.15), "the gradient is large and the step size small"),
+        Case((x, grad, 3.0, 1.6), "a pixel may go nearly from one end of [−1, 1] to the other"),
+        Case((x, partly, 0.5, 0.4), "some pixels have no gradient"),
     ]
 
     def step(x, g, eta, bound, *, sign=-1.0, limit="step", box=True) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..samplers import leapfrog as right_leapfrog
-from .cases import far, stream
+from .cases import Case, far, stream
 from .compare import compare
 from .core import Result, Slip, check
 
@@ -93,6 +93,7 @@ def step_for_bias(student: Callable) -> Result:
         (torch.tensor([0.6]) + torch.rand(1, generator=numbers), 0.4),
         (torch.exp(3 * torch.randn(7, generator=numbers)), 0.01),
         (torch.exp(torch.randn(2, 4, generator=numbers)[1]), 3.0),
+        Case((0.02 + 0.06 * torch.rand(5, generator=numbers), 0.25), "no direction is steep"),
     ]
 
     def largest(bias, precision):

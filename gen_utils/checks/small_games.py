@@ -22,8 +22,14 @@ def averages(network: nn.Module) -> Tensor:
     return torch.cat([b.flatten() for n, b in network.named_buffers() if "running" in n])
 
 
-def toys(number: int, n: int = 6, *, norm: bool = False) -> tuple[nn.Module, nn.Module, Tensor, Tensor]:
-    """A generator (n, 3) -> (n, 4) and a discriminator (n, 4) -> (n,), with batch norm or not; real rows and inputs."""
+def toys(
+    number: int, n: int = 6, *, norm: bool = False, sure: bool = False
+) -> tuple[nn.Module, nn.Module, Tensor, Tensor]:
+    """A generator (n, 3) -> (n, 4) and a discriminator (n, 4) -> (n,), with batch norm or not; real rows and inputs.
+
+    Args:
+        sure: the discriminator's logits are hundreds of nats from zero, on either side.
+    """
     seed = int(torch.randint(2**31, (), generator=stream(number)))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -33,6 +39,11 @@ def toys(number: int, n: int = 6, *, norm: bool = False) -> tuple[nn.Module, nn.
         # the last one it would give data and fakes the same mean logit.
         critic = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), middle[1], nn.Tanh(), nn.Linear(5, 1), nn.Flatten(0))
         real, z = torch.randn(n, 4) + 1, torch.randn(n, 3)
+    if sure:
+        with torch.no_grad():
+            critic[4].weight.mul_(1000)
+            both = torch.cat((real, copy.deepcopy(generator)(z)))  # on copies, whose running averages are not wanted
+            critic[4].bias -= copy.deepcopy(critic)(both).mean()
     return generator, critic, real, z
 
 

@@ -60,7 +60,7 @@ def same(mine: Tensor, right: Tensor, tolerance: float) -> bool:
     if a.shape != b.shape:
         return False
     if mine.is_floating_point():
-        tolerance = max(tolerance, 4 * torch.finfo(mine.dtype).eps)
+        tolerance = max(tolerance, torch.finfo(mine.dtype).eps / 2)  # what rounding the right number may lose
     finite = b[b.isfinite()].abs()
     largest = min(1.0, finite.max().item()) if finite.numel() else 1.0
     return torch.allclose(a, b, rtol=tolerance, atol=tolerance * max(largest, 1e-12), equal_nan=True)
@@ -73,13 +73,16 @@ def clue(mine: Sequence[Tensor], right: Sequence[Tensor]) -> str:
     if bool((~a.isfinite() & b.isfinite()).any()):
         return f"In {int((~a.isfinite() & b.isfinite()).sum())} of {len(a)} places yours is infinite or not a number."
     a, b, wrong = (v[a.isfinite() & b.isfinite()] for v in (a, b, wrong))
+    if len(b) and torch.allclose(a, b, rtol=1e-4, atol=1e-4 * min(1.0, b.abs().max().item())):
+        return ""
     clear = b.abs() > 1e-6 * b.abs().max() if len(b) else wrong
     ratio, gap = a[clear] / b[clear], a - b
     if len(ratio) > 1 and _constant(ratio):
         factor = ratio.median().item()
         if abs(factor + 1) < 1e-3:
             return "Yours have the right size and the opposite sign everywhere."
-        return f"Yours are {factor:.3g} times the right ones everywhere."
+        if abs(factor - 1) > 5e-4:
+            return f"Yours are {factor:.3g} times the right ones everywhere."
     if len(gap) > 1 and _constant(gap):
         return f"Yours are too {'large' if gap[0] > 0 else 'small'} by the same amount everywhere."
     if not bool(wrong.any()):

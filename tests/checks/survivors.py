@@ -36,7 +36,6 @@ SURVIVORS = {
         "0 -> -1 in return head.weight[0] @ norm.bias + head.bias[0] (place 2)": "the only output is the last one",
     },
     "03_ebm_bitmoji diagnose": {
-        "0.5 -> 1.0 in if growth < 0.5: return 3": "the border is free between the kinds",
         "1 -> 0 in growth = float(torch.log2(distance[-1] / distance[len(distance) // 2 - 1])) (place 2)": "a step sooner or later is as good",
         "1 -> 2 in growth = float(torch.log2(distance[-1] / distance[len(distance) // 2 - 1]))": "a step sooner or later is as good",
         "1 -> 2 in growth = float(torch.log2(distance[-1] / distance[len(distance) // 2 - 1])) (place 2)": "a step sooner or later is as good",

@@ -51,6 +51,11 @@ def test_what_is_no_number_is_named(value):
     assert "your function returns a" in compare("toy", lambda: value, lambda: 0.3, [()]).message
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_coarse_type_does_not_hide_an_error_of_one_per_cent(dtype):
+    assert not compare("toy", lambda: torch.tensor(0.303, dtype=dtype), lambda: 0.3, [()])
+
+
 def test_tolerance_is_relative_where_all_numbers_are_small():
     assert not compare("toy", lambda: 1e-6, lambda: 2e-6, [()])
     assert compare("toy", lambda: torch.tensor([1.0, 1e-6]), lambda: torch.tensor([1.0, 2e-6]), [()])

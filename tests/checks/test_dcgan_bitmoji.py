@@ -290,6 +290,7 @@ RIGHT = {
         step_by_grad,
         step_with_a_frozen_critic,
         lambda *a: step_with(of=gan_critic_loss, give=lambda c, g: [c.item(), g.item()])(*a),
+        lambda *a: step_with(give=lambda c, g: torch.stack((c, g)))(*a),
     ],
     "frechet": [
         lambda a, b: fid(a, b),
@@ -353,6 +354,8 @@ WRONG = {
         "halved": step_with(of=lambda r, f: verdict(r, f) / 2),
         "the generator's loss is wrong": step_with(give=lambda c, g: (c, -g)),
         "the discriminator's loss: you return nothing": step_with(give=lambda *both: None),
+        "the generator's loss: you return nothing": step_with(give=lambda c, g: c + g),
+        "overflow": step_with(of=lambda r, f: -torch.log(r.sigmoid()).mean() - torch.log(1 - f.sigmoid()).mean()),
         "is wrong|are wrong": lambda *a: (step_with()(*a), step_with()(*a))[0],
         "training mode": lambda g, c, *a: (step_with()(g, c, *a), g.eval())[0],
         "frozen": lambda g, c, *a: (step_with()(g, c, *a), c.requires_grad_(False))[0],

@@ -3,12 +3,14 @@
 import itertools
 
 import numpy as np
+import pytest
 import torch
 from checks import table as exercise_table
 from scipy.optimize import linear_sum_assignment
 from torch.nn import functional as F
 
 from gen_utils.checks import dvae_clustering as checks
+from gen_utils.checks.cases import hidden_cases
 
 # --- right answers, written here anew ------------------------------------------------------------
 
@@ -255,6 +257,12 @@ def naive(a, f):
     return p * (f - (p * f).sum(-1, keepdim=True))
 
 
+def pushed_by_pairs(a, f):
+    """A code gives or takes from every other, by the product of their probabilities."""
+    p = a.double().softmax(-1)
+    return (p[..., :, None] * p[..., None, :] * (f[..., :, None] - f[..., None, :])).sum(-1)
+
+
 CHOICE_SLIPS = {
     "other probabilities forgotten": [
         lambda a, f: a.softmax(-1) * f,
@@ -445,6 +453,8 @@ RIGHT = {
         lambda a, f: pushed(a.double(), f.double()),
         lambda a, f: a.softmax(-1) * f - a.softmax(-1) * (a.softmax(-1) * f).sum(-1, keepdim=True),
         lambda a, f: pushed(a, f).tolist(),
+        lambda a, f: torch.func.vjp(lambda b: b.softmax(-1), a)[1](f)[0],
+        pushed_by_pairs,
     ],
     "hungarian_accuracy": [
         hungarian,
@@ -471,3 +481,10 @@ WRONG = {
 }
 
 test_table, test_right, test_wrong = exercise_table.tests(checks, RIGHT, WRONG)
+
+
+@pytest.mark.parametrize("key", range(12))
+def test_no_key_refuses_a_gradient_in_other_dress(key):
+    with hidden_cases(key):
+        for answer in RIGHT["choice_gradient"]:
+            assert checks.choice_gradient(answer)

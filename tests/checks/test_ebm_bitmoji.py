@@ -101,10 +101,10 @@ def diagnosis_by_increments(accepted, energies, moved):
 
 
 def diagnosis_by_chains(accepted, energies, moved):
-    """Every chain on its own, then the median."""
+    """Every chain that moves on its own, then the median."""
     if not bool(accepted.sum()):
         return 0
-    growth = torch.log2(moved[-1] / moved[len(moved) // 2 - 1]).median()
+    growth = torch.log2(moved[-1] / moved[len(moved) // 2 - 1]).nanmedian()
     return int(torch.bucketize(growth, torch.tensor([0.5, 1.5])).apply_(lambda place: [3, 1, 2][place]))
 
 
@@ -322,10 +322,7 @@ def read_as(**kinds):
 
 
 DIAGNOSES = {
-    "calm is settled": [
-        read_as(wanders=3),
-        lambda a, e, m: 0 if not a.any() else 2 if e[-1].mean() < e[0].mean() - 10 else 3,
-    ],
+    "calm is settled": read_as(wanders=3),
     "all settled": [read_as(wanders=3, travels=3), lambda a, e, m: 3 if a.any() else 0],
     "all wander": [read_as(travels=1, settled=1), lambda a, e, m: 1 if m.max() > 0 else 0],
     "travels wanders": [read_as(travels=1)],
@@ -340,7 +337,18 @@ DIAGNOSES = {
     "differs": [
         lambda a, e, m: 0 if m.max() < 0.1 else 1 if m.mean() < 1 else 2,  # a fixed distance
         lambda a, e, m: 3 if a.float().mean() > 0.7 else 1,
+        lambda a, e, m: 0 if not a[-1].any() else diagnosis(a, e, m),
+        lambda a, e, m: diagnosis(a[:, -1:], e, m[:, -1:]),
+        lambda a, e, m: 0 if not a.any(0).all() else diagnosis(a, e, m),
+        lambda a, e, m: 0 if not a.any() else 2 if e[-1].mean() < e[0].mean() - 10 else 3,
     ],
+    "hardly a proposal": [
+        lambda a, e, m: diagnosis(a, e, m) if a.float().mean() > 0.01 else 0,
+        lambda a, e, m: diagnosis(a, e, m) if a.float().mean() > 0.1 else 0,
+    ],
+    "far from where they settle": lambda a, e, m: (
+        2 if diagnosis(a, e, m) == 3 and (e[0] - e[-1]).mean() > 100 else diagnosis(a, e, m)
+    ),
     "has shape": [lambda a, e, m: (m[-1] > 2 * m[0]).long()],
     "a str": [lambda *a: ("stands still", "wanders", "travels", "has settled")[diagnosis(*a)]],
     "input changed": [lambda a, e, m: diagnosis(a, e, m.div_(m.max() + 1e-9))],

@@ -241,6 +241,17 @@ def round_of_grads(generator, critic, optimise_g, optimise_c, real, z):
     move(generator, optimise_g, losses.gan_generator_loss(critic(fake)))
 
 
+def round_without_optimisers(generator, critic, optimise_g, optimise_c, real, z):
+    def move(network, optimiser, loss):
+        weights = list(network.parameters())
+        for weight, grad in zip(weights, torch.autograd.grad(loss, weights), strict=True):
+            weight.data -= optimiser.param_groups[0]["lr"] * grad
+
+    fake = generator(z)
+    move(critic, optimise_c, losses.gan_critic_loss(critic(real), critic(fake.detach())))
+    move(generator, optimise_g, losses.gan_generator_loss(critic(generator(z))))
+
+
 def round_with_a_frozen_critic(generator, critic, optimise_g, optimise_c, real, z):
     with torch.no_grad():
         fake = generator(z)
@@ -416,6 +427,14 @@ WRONG = {
         "is wrong|are wrong": [
             round_with(late=True, clear=(True, False)),
             lambda *a: (round_with()(*a), round_with()(*a))[0],
+        ],
+        "three rounds": round_without_optimisers,
+        "overflow": [
+            round_with(
+                verdict=lambda r, f: -torch.log(r.sigmoid()).mean() - torch.log(1 - f.sigmoid()).mean(),
+                wish=lambda f: -torch.log(f.sigmoid()).mean(),
+            ),
+            round_with(wish=lambda f: -torch.log(f.sigmoid() + 1e-8).mean()),
         ],
         "frozen": frozen_round,
         "training mode": lambda g, c, *a: round_with()(g.eval(), c, *a),

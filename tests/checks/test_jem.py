@@ -232,7 +232,13 @@ WRONG = {
         "overflow": [
             lambda f, e: torch.log(f.softmax(1)) - e[:, None],
             lambda f, e: f - torch.log(f.exp().sum(1, keepdim=True)) - e[:, None],
+            lambda f, e: f.double().softmax(1).log() - e[:, None],
+            lambda f, e: f.double() - f.double().exp().sum(1, keepdim=True).log() - e[:, None],
         ],
+        "hundreds of nats": lambda f, e: f.clamp(-700, 700).log_softmax(1) - e[:, None],
+        "as many pictures as classes": lambda f, e: (
+            f.log_softmax(1) - (e if f.shape[0] == f.shape[1] and f.abs().max() < 80 else e[:, None])
+        ),
         "input changed": lambda f, e: f.sub_(lse(f)[:, None]) - e[:, None],
         "shape": lambda f, e: f.log_softmax(1).mean(1) - e,
         "differs": lambda f, e: f.log_softmax(1) - 2 * e[:, None],
@@ -283,6 +289,12 @@ WRONG = {
             lambda x, g, s, m: (x - (s * g).clamp(max=m)).clamp(-1, 1),
             lambda x, g, s, m: (x - (s * g).clamp(-m, m)).clamp(max=1),
         ],
+        "the step size small": lambda x, g, s, m: proximal(x, g.clamp(-100, 100), s, m),
+        "from one end": [
+            lambda x, g, s, m: proximal(x, g, s, min(m, 1.0)),
+            lambda x, g, s, m: (x - (s * g).clamp(-m, m).clamp(-1, 1)).clamp(-1, 1),
+        ],
+        "no gradient": lambda x, g, s, m: (x - torch.where(g == 0, m, (s * g).clamp(-m, m))).clamp(-1, 1),
     },
     "one_step": {
         "one inner step": lambda x, w, g, s, n, c: (x - s * (g @ w).clamp(-c, c)).clamp(-1, 1),

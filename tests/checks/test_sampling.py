@@ -357,6 +357,7 @@ WRONG = {
         ("no precision", lambda p, b: largest(1, b)),
         ("per cent", lambda p, b: 2 * (b / 100) / (1 + b / 100) / p.max()),
         ("differs in case 1", lambda p, b: 0.9 * largest(p.max(), b)),
+        ("where no direction is steep", lambda p, b: largest(p.max(), b).clamp(max=1)),
         ("shape", lambda p, b: largest(p.max(), b)[None]),
         ("input changed", lambda p, b: largest(p.clamp_(min=1e-3).mul_(2).max() / 2, b)),
     ],
