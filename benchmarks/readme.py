@@ -14,7 +14,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from gen_utils.publishing.benchmark_tables import PICTURE, SECTIONS, machine_words, results_of, was_run  # noqa: E402
+from gen_utils.publishing.benchmark_tables import PICTURE, SECTIONS, results_of, was_run  # noqa: E402
+from gen_utils.publishing.benchmark_words import machine_words  # noqa: E402
 from gen_utils.shipped.registry import MODELS  # noqa: E402
 
 
@@ -35,7 +36,7 @@ def results() -> str:
 
 def performance() -> str:
     """The benchmarks of samplers and data; the book's page has all."""
-    return "\n\n".join(SECTIONS[name][1]() for name in ("samplers", "data") if was_run(name))
+    return "\n\n".join(SECTIONS[name][1]() for name in ("samplers", "old_and_new", "data") if was_run(name))
 
 
 def gallery() -> str:

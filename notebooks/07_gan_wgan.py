@@ -379,7 +379,10 @@ checks.best_discriminator(best_discriminator)
 
 
 # %%
-p_line, q_line = torch.distributions.Normal(0.0, 1.0), torch.distributions.Normal(1.5, 0.6)
+p_line, q_line = (
+    torch.distributions.Normal(0.0, 1.0),
+    torch.distributions.Normal(1.5, 0.6),
+)
 grid = torch.linspace(-3, 3.3, 253)
 log_p, log_q = p_line.log_prob(grid), q_line.log_prob(grid)
 
@@ -387,12 +390,28 @@ log_p, log_q = p_line.log_prob(grid), q_line.log_prob(grid)
 def discriminator_on_the_line(weight):
     """A small discriminator of numbers, trained with ``weight`` fakes for each number of the data."""
     torch.manual_seed(seed)
-    network = nn.Sequential(nn.Linear(1, 32), nn.Tanh(), nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 1), nn.Flatten(0))
+    network = nn.Sequential(
+        nn.Linear(1, 32),
+        nn.Tanh(),
+        nn.Linear(32, 32),
+        nn.Tanh(),
+        nn.Linear(32, 1),
+        nn.Flatten(0),
+    )
     optimiser = torch.optim.Adam(network.parameters(), lr=1e-2)
     for step in range(settings.line_steps):
-        optimiser.param_groups[0]["lr"] = 1e-2 * (1 - step / settings.line_steps)
-        on_real, on_fake = network(p_line.sample((256, 1))), network(q_line.sample((256 * weight, 1)))
-        loss = discriminator_loss(on_real, on_fake) if weight == 1 else F.softplus(torch.cat((-on_real, on_fake))).mean()
+        optimiser.param_groups[0]["lr"] = 1e-2 * (
+            1 - step / settings.line_steps
+        )
+        on_real, on_fake = (
+            network(p_line.sample((256, 1))),
+            network(q_line.sample((256 * weight, 1))),
+        )
+        loss = (
+            discriminator_loss(on_real, on_fake)
+            if weight == 1
+            else F.softplus(torch.cat((-on_real, on_fake))).mean()
+        )
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -404,22 +423,36 @@ left.plot(grid, log_p.exp(), label="data")
 left.plot(grid, log_q.exp(), label="fakes")
 left.set(xlabel="x", title="Two densities")
 left.legend()
-seen = (log_p.exp() + log_q.exp()) / 2  # where there is nothing to see, nothing has been learnt
+seen = (
+    log_p.exp() + log_q.exp()
+) / 2  # where there is nothing to see, nothing has been learnt
 for colour, weight in (("C2", 1), ("C3", 3)):
     network = discriminator_on_the_line(weight)
     predicted = best_discriminator(log_p, log_q, float(weight))
     with torch.no_grad():
         trained = network(grid[:, None]).sigmoid()
         if weight == 1:
-            reached = discriminator_loss(network(p_line.sample((20_000, 1))), network(q_line.sample((20_000, 1)))).item()
-    right.plot(grid, predicted, color=colour, lw=1, label=f"predicted, w = {weight}")
+            reached = discriminator_loss(
+                network(p_line.sample((20_000, 1))),
+                network(q_line.sample((20_000, 1))),
+            ).item()
+    right.plot(
+        grid, predicted, color=colour, lw=1, label=f"predicted, w = {weight}"
+    )
     right.plot(grid[::8], trained[::8], ".", color=colour, label="trained")
-    record(f"best_discriminator/{weight}", float((seen * (trained - predicted).abs()).sum() / seen.sum()))
+    record(
+        f"best_discriminator/{weight}",
+        float((seen * (trained - predicted).abs()).sum() / seen.sum()),
+    )
 right.set(xlabel="x", title="D(x)")
 right.legend(fontsize=8)
 best_d = best_discriminator(log_p.double(), log_q.double(), 1.0)
-best_loss = -torch.trapezoid(log_p.exp() * best_d.log() + log_q.exp() * (1 - best_d).log(), grid).item()
-off_by = [report.recorded()[f"best_discriminator/{weight}"] for weight in (1, 3)]
+best_loss = -torch.trapezoid(
+    log_p.exp() * best_d.log() + log_q.exp() * (1 - best_d).log(), grid
+).item()
+off_by = [
+    report.recorded()[f"best_discriminator/{weight}"] for weight in (1, 3)
+]
 say(
     f"Averaged over data and fakes, the trained D is {off_by[0]:.3f} from your prediction for w = 1, and {off_by[1]:.3f} for w = 3. "
     f"Your D*, put into the loss and integrated, promises {best_loss:.3f} nats; the trained discriminator has {reached:.3f} on fresh numbers. "
@@ -566,7 +599,9 @@ fig, axes = plt.subplots(1, len(yours), figsize=(9.4, 9.4 / len(yours) + 0.4))
 for i, ax in enumerate(axes):
     draw_states(ring, yours[i], ax, size=2)
     ax.set_title(f"step {i * quarter:,}", fontsize=8)
-_ = fig.suptitle("Your two losses train a generator: orange are its fakes, lines the exact density")
+_ = fig.suptitle(
+    "Your two losses train a generator: orange are its fakes, lines the exact density"
+)
 found, share = islands(yours[-1])
 say(
     f"After {(len(yours) - 1) * quarter:,} steps your game has found **{found} of 8** islands, {share:.0%} of its fakes are on one. "
@@ -597,11 +632,17 @@ def tidy_round(generator, critic, optimise_g, optimise_c, real, z):
 def watch_rounds(one_round):
     """Play rounds on the ring; the mean of D over data and over fakes after each, and the last fakes."""
     torch.manual_seed(seed)
-    generator, critic = ToyGenerator(latent_dim=2, width=64), ToyCritic(width=64)
+    generator, critic = (
+        ToyGenerator(latent_dim=2, width=64),
+        ToyCritic(width=64),
+    )
     optimise_g, optimise_c = (torch.optim.Adam(n.parameters(), lr=1e-3, betas=(0.5, 0.999)) for n in (generator, critic))  # fmt: skip
     says = {"data": [], "fakes": []}
     for _ in range(settings.ring_steps):
-        real, z = ring.sample(settings.ring_batch).float(), generator.draw(settings.ring_batch)
+        real, z = (
+            ring.sample(settings.ring_batch).float(),
+            generator.draw(settings.ring_batch),
+        )
         one_round(generator, critic, optimise_g, optimise_c, real, z)
         with torch.no_grad():
             for name, x in (("data", real), ("fakes", generator(z))):
@@ -686,18 +727,31 @@ checks.gan_round(gan_round)
 # %%
 mended, mended_fakes = watch_rounds(gan_round)
 fig, axes = plt.subplots(1, 2, figsize=(9.2, 2.8), sharey=True)
-for ax, says, whose in ((axes[0], tidy, "The tidy round"), (axes[1], mended, "Your round")):
+for ax, says, whose in (
+    (axes[0], tidy, "The tidy round"),
+    (axes[1], mended, "Your round"),
+):
     draw_says(says, whose, ax)
 _ = fig.suptitle("What the discriminator says; dashed: ½")
-log_both = torch.zeros(1)  # the logarithm of p and of q where they agree, up to a constant that cancels
-tidy_aim = best_discriminator(torch.logaddexp(log_both, log_both), log_both, 1.0).item()
+log_both = torch.zeros(
+    1
+)  # the logarithm of p and of q where they agree, up to a constant that cancels
+tidy_aim = best_discriminator(
+    torch.logaddexp(log_both, log_both), log_both, 1.0
+).item()
 found = {name: (*islands(points), sum(says["fakes"][late:]) / len(says["fakes"][late:])) for name, points, says in (("tidy", tidy_fakes, tidy), ("yours", mended_fakes, mended))}  # fmt: skip
 say(
     f"Where $p = q$, your `best_discriminator` says {tidy_aim:.3f} for that mixture; the tidy round has {found['tidy'][2]:.2f} on fakes in its second half, "
     f"yours {found['yours'][2]:.2f}. On an island are {found['tidy'][1]:.0%} of the tidy round's fakes and {found['yours'][1]:.0%} of yours. "
     "No error, a generator that learns, and a discriminator of another game."
 )
-record("rounds", {name: {"islands": i, "share": s, "on_fakes": d} for name, (i, s, d) in found.items()})
+record(
+    "rounds",
+    {
+        name: {"islands": i, "share": s, "on_fakes": d}
+        for name, (i, s, d) in found.items()
+    },
+)
 
 # %% [markdown]
 # ### Four games on the ring
@@ -870,7 +924,9 @@ def train_critic(steps, clip=None):
     for _ in range(steps):
         real = ring.sample(settings.ring_batch).float()
         fake = cloud[torch.randint(len(cloud), (settings.ring_batch,))]
-        if clip is not None:  # the fakes are drawn already: the "generator" hands them on
+        if (
+            clip is not None
+        ):  # the fakes are drawn already: the "generator" hands them on
             wgan_critic_step(critic, optimiser, nn.Identity(), real, fake, clip)
             continue
         loss, _ = game.critic_loss(critic, real, fake)
@@ -1002,12 +1058,16 @@ exact = ways[linear_sum_assignment(ways)].mean().item()
 torch.manual_seed(seed)
 penalty_rows, of = [], {}
 for name, critic in {"untrained": ToyCritic(width=64, depth=8), **deep}.items():
-    between = (u[:, None] * on_ring + (1 - u[:, None]) * in_cloud).requires_grad_()
+    between = (
+        u[:, None] * on_ring + (1 - u[:, None]) * in_cloud
+    ).requires_grad_()
     (grad,) = torch.autograd.grad(critic(between).sum(), between)
     steepest = grad.norm(dim=1).max().item()
     with torch.no_grad():
         gap = (critic(on_ring).mean() - critic(in_cloud).mean()).item()
-    penalty = gradient_penalty(of_pictures(critic), as_pictures(on_ring), as_pictures(in_cloud), u).item()
+    penalty = gradient_penalty(
+        of_pictures(critic), as_pictures(on_ring), as_pictures(in_cloud), u
+    ).item()
     penalty_rows.append({"critic": name, "your penalty": f"{penalty:.3g}", "gap of mean scores": f"{gap:.3g}", "steepest slope between": f"{steepest:.3g}",
                          "gap ÷ slope": f"{gap / steepest:.2f}"})  # fmt: skip
     of[name] = {"penalty": penalty, "gap": gap, "steepest": steepest}
@@ -1102,15 +1162,34 @@ class YourPairs(Relativistic):
 
 gamma_rows, gamma_slopes = [], {}
 for gamma in (0.0, 0.2, 20.0):
-    states, critic = play(YourPairs(lr=1e-3, betas=(0.0, 0.9), gamma=gamma), settings.ring_steps, seed, quarter)
+    states, critic = play(
+        YourPairs(lr=1e-3, betas=(0.0, 0.9), gamma=gamma),
+        settings.ring_steps,
+        seed,
+        quarter,
+    )
     x = on_ring.clone().requires_grad_()
-    gamma_slopes[gamma] = losses.squared_gradient(critic(x), x, create_graph=False).sqrt().mean().item()
+    gamma_slopes[gamma] = (
+        losses.squared_gradient(critic(x), x, create_graph=False)
+        .sqrt()
+        .mean()
+        .item()
+    )
     found, share = islands(states[-1])
     gamma_rows.append({"γ": gamma, "critic's mean slope at data": f"{gamma_slopes[gamma]:.3g}", "islands, of 8": found, "fakes on an island": f"{share:.0%}"})  # fmt: skip
-table(gamma_rows, f"R3GAN by your loss, {settings.ring_steps:,} generator steps, one seed")
-record("gamma_slopes", {str(gamma): slope for gamma, slope in gamma_slopes.items()})
+table(
+    gamma_rows,
+    f"R3GAN by your loss, {settings.ring_steps:,} generator steps, one seed",
+)
+record(
+    "gamma_slopes", {str(gamma): slope for gamma, slope in gamma_slopes.items()}
+)
 pictures_of = as_pictures(on_ring), as_pictures(in_cloud)
-library = Relativistic(gamma=2.0).critic_loss(of_pictures(critic), *pictures_of)[0].item()
+library = (
+    Relativistic(gamma=2.0)
+    .critic_loss(of_pictures(critic), *pictures_of)[0]
+    .item()
+)
 own = relativistic_critic_loss(of_pictures(critic), *pictures_of, 2.0).item()
 say(
     f"From γ = 0 to γ = 20 the critic's slope at the data goes from {gamma_slopes[0.0]:.2g} to {gamma_slopes[20.0]:.2g}: γ says how flat the critic must be where data are. "
@@ -1182,7 +1261,9 @@ def margin_run(margin):
     """An auto-encoder trained by your loss against averages of two digits; both mean energies at every step."""
     torch.manual_seed(seed)
     energy = AutoencoderEnergy(shape, settings.critic_width // 2)
-    optimiser = torch.optim.Adam(energy.parameters(), lr=4e-3, betas=(0.5, 0.999))
+    optimiser = torch.optim.Adam(
+        energy.parameters(), lr=4e-3, betas=(0.5, 0.999)
+    )
     found = {"data": [], "averages of two": []}
     for _ in range(settings.margin_steps):
         rows = torch.randint(len(train_images), (3, 16))
@@ -1278,9 +1359,15 @@ batches = {
     "one picture": train_images.images[:1].expand(n_batch, *shape),
 }  # fmt: skip
 with torch.no_grad():
-    codes_of = {name: autoencoder.encode(to_float(images)) for name, images in batches.items()}
+    codes_of = {
+        name: autoencoder.encode(to_float(images))
+        for name, images in batches.items()
+    }
 pulls = {name: pulling_away(codes).item() for name, codes in codes_of.items()}
-apart = max(abs(pulls[name] - losses.pulling_away(codes).item()) for name, codes in codes_of.items())
+apart = max(
+    abs(pulls[name] - losses.pulling_away(codes).item())
+    for name, codes in codes_of.items()
+)
 table([{"batch": name, "your pulling-away term": f"{value:.3f}"} for name, value in pulls.items()], f"{title}: codes of an auto-encoder of {settings.margin_steps} steps")  # fmt: skip
 record("pulls", pulls)
 say(

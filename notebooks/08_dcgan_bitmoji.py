@@ -229,8 +229,13 @@ paintings = {
 }  # fmt: skip
 size_rows = []
 for name, (side, network, x) in paintings.items():
-    painters = [layer for layer in network if isinstance(layer, nn.ConvTranspose2d)]
-    numbers = [(m.kernel_size[0], m.stride[0], m.padding[0], m.output_padding[0]) for m in painters]
+    painters = [
+        layer for layer in network if isinstance(layer, nn.ConvTranspose2d)
+    ]
+    numbers = [
+        (m.kernel_size[0], m.stride[0], m.padding[0], m.output_padding[0])
+        for m in painters
+    ]
     predicted, measured = list(painted_sizes(side, numbers)), []
     with torch.no_grad():
         for layer in network:
@@ -439,7 +444,10 @@ def careless_step(generator, critic, optimise_g, optimise_c, real, z, new_z):
 
 def new_optimisers(generator, critic):
     """Adam as in DCGAN, at this profile's rate: the generator's, the discriminator's."""
-    return [torch.optim.Adam(n.parameters(), lr=settings.lr, betas=(0.5, 0.999)) for n in (generator, critic)]
+    return [
+        torch.optim.Adam(n.parameters(), lr=settings.lr, betas=(0.5, 0.999))
+        for n in (generator, critic)
+    ]
 
 
 def watch_steps(one_step):
@@ -448,13 +456,28 @@ def watch_steps(one_step):
     optimise_g, optimise_c = new_optimisers(generator, critic)
     stream = torch.Generator().manual_seed(seed)
     norm = next(m for m in generator.modules() if isinstance(m, nn.BatchNorm2d))
-    shown, found = generator.draw(16, stream), {"loss of D (nats)": [], "spread of a pixel over z": [], "running variance": []}
+    shown, found = (
+        generator.draw(16, stream),
+        {
+            "loss of D (nats)": [],
+            "spread of a pixel over z": [],
+            "running variance": [],
+        },
+    )
     for _ in range(settings.bug_steps):
-        real = to_float(train_images.images[torch.randint(len(train_images), (16,), generator=stream)])
+        real = to_float(
+            train_images.images[
+                torch.randint(len(train_images), (16,), generator=stream)
+            ]
+        )
         loss_d, _ = one_step(generator, critic, optimise_g, optimise_c, real, generator.draw(16, stream), generator.draw(16, stream))  # fmt: skip
         with torch.no_grad():
             spread = copy.deepcopy(generator)(shown).std(0).mean().item()
-        for values, value in zip(found.values(), (float(loss_d), spread, norm.running_var.mean().item()), strict=True):
+        for values, value in zip(
+            found.values(),
+            (float(loss_d), spread, norm.running_var.mean().item()),
+            strict=True,
+        ):
             values.append(value)
     return found
 
@@ -469,7 +492,9 @@ def draw_steps(runs):
 
 
 careless = watch_steps(careless_step)
-_ = draw_steps({"careless": careless}).suptitle(f"The careless step ({train_images.title})")
+_ = draw_steps({"careless": careless}).suptitle(
+    f"The careless step ({train_images.title})"
+)
 say(
     f"After {settings.bug_steps} steps the discriminator's loss is {careless['loss of D (nats)'][-1]:.2g} nats, where a discriminator that knows nothing has 1.39. After the first "
     f"step another $z$ changes a pixel by {careless['spread of a pixel over z'][0]:.1g}, one step of 8-bit colour being {1 / 127.5:.1g}. The running variance is "
@@ -535,15 +560,23 @@ checks.dcgan_step(dcgan_step)
 
 # %%
 careful = watch_steps(dcgan_step)
-_ = draw_steps({"careless": careless, "yours": careful}).suptitle(f"The careless step and yours ({train_images.title})")
+_ = draw_steps({"careless": careless, "yours": careful}).suptitle(
+    f"The careless step and yours ({train_images.title})"
+)
 ends = {name: (found["spread of a pixel over z"][0], found["running variance"][-1]) for name, found in (("careless", careless), ("yours", careful))}  # fmt: skip
 say(
     f"After your first step another $z$ changes a pixel by {ends['yours'][0]:.2g}, in place of {ends['careless'][0]:.1g}. The running variance comes to {ends['yours'][1]:.2g}; in the careless "
     f"run it is still {ends['careless'][1]:.3g}. A network that is to be used in evaluation mode one day has to have seen batches in training mode. "
     "Print a running average after the first step of any run: it costs one line."
 )
-record("careless", {"spread": ends["careless"][0], "running_variance": ends["careless"][1]})
-record("careful", {"spread": ends["yours"][0], "running_variance": ends["yours"][1]})
+record(
+    "careless",
+    {"spread": ends["careless"][0], "running_variance": ends["careless"][1]},
+)
+record(
+    "careful",
+    {"spread": ends["yours"][0], "running_variance": ends["yours"][1]},
+)
 
 # %% [markdown]
 # ## How good is a set of faces? (H4)
@@ -690,9 +723,14 @@ record("damage_in_order", ordered)
 
 # %%
 pool = extract_features(judge, train_images.images[order])
-sizes = [n for n in (70, 100, 150, 250, 500, 1000, 1500) if 2 * n <= len(pool)] or [len(pool) // 2]
+sizes = [
+    n for n in (70, 100, 150, 250, 500, 1000, 1500) if 2 * n <= len(pool)
+] or [len(pool) // 2]
 floor = [float(frechet(pool[:n], pool[n : 2 * n])) for n in sizes]
-off_by = max(abs(f - frechet_distance(pool[:n], pool[n : 2 * n])) / f for f, n in zip(floor, sizes, strict=True))
+off_by = max(
+    abs(f - frechet_distance(pool[:n], pool[n : 2 * n])) / f
+    for f, n in zip(floor, sizes, strict=True)
+)
 fig, ax = plt.subplots(figsize=(6, 3))
 ax.plot([1 / n for n in sizes], floor, "o")
 slope = sum(f / n for f, n in zip(floor, sizes, strict=True)) / sum(n**-2 for n in sizes)  # fmt: skip
@@ -1078,7 +1116,11 @@ def play(game, steps):
         game.step += 1
         for optimiser in (game.generator_optimiser, game.critic_optimiser):
             optimiser.param_groups[0]["lr"] = settings.lr / game.step**0.5
-        real = to_float(train_images.images[torch.randint(len(train_images), (8,), generator=game.noise)])
+        real = to_float(
+            train_images.images[
+                torch.randint(len(train_images), (8,), generator=game.noise)
+            ]
+        )
         dcgan_step(game.generator, game.critic, game.generator_optimiser, game.critic_optimiser, real,
                    game.generator.draw(8, game.noise), game.generator.draw(8, game.noise))  # fmt: skip
     return game
@@ -1087,7 +1129,12 @@ def play(game, steps):
 def restored(state):
     """A new game that takes over what is in a dictionary."""
     game = new_game()
-    for part in ("generator", "critic", "generator_optimiser", "critic_optimiser"):
+    for part in (
+        "generator",
+        "critic",
+        "generator_optimiser",
+        "critic_optimiser",
+    ):
         if part in state:
             getattr(game, part).load_state_dict(copy.deepcopy(state[part]))
     game.step = state.get("step", 0)
@@ -1098,7 +1145,12 @@ def restored(state):
 
 def weights_of(game):
     """All weights of both networks in one vector."""
-    return torch.cat([p.detach().flatten() for p in (*game.generator.parameters(), *game.critic.parameters())])
+    return torch.cat(
+        [
+            p.detach().flatten()
+            for p in (*game.generator.parameters(), *game.critic.parameters())
+        ]
+    )
 
 
 state = save_state(play(new_game(), settings.resume_steps))
@@ -1106,12 +1158,31 @@ whole = weights_of(play(new_game(), 2 * settings.resume_steps))
 lost_rows = []
 for lost in (None, *state):
     kept_parts = {part: value for part, value in state.items() if part != lost}
-    apart = (weights_of(play(restored(kept_parts), settings.resume_steps)) - whole).abs().max().item()
-    lost_rows.append({"lost": "nothing" if lost is None else lost, "furthest weight": f"{apart:.1g}"})
+    apart = (
+        (weights_of(play(restored(kept_parts), settings.resume_steps)) - whole)
+        .abs()
+        .max()
+        .item()
+    )
+    lost_rows.append(
+        {
+            "lost": "nothing" if lost is None else lost,
+            "furthest weight": f"{apart:.1g}",
+        }
+    )
     record(f"lost/{lost or 'nothing'}", apart)
-table(lost_rows, f"{settings.resume_steps} steps, your dictionary, {settings.resume_steps} more, against {2 * settings.resume_steps} in one go")
-said = "**bit for bit**" if report.recorded()["lost/nothing"] == 0 else f"up to {report.recorded()['lost/nothing']:.1g}"
-say(f"With your dictionary the game goes on as if it had not stopped, {said}. Without any one of its parts it is another game.")
+table(
+    lost_rows,
+    f"{settings.resume_steps} steps, your dictionary, {settings.resume_steps} more, against {2 * settings.resume_steps} in one go",
+)
+said = (
+    "**bit for bit**"
+    if report.recorded()["lost/nothing"] == 0
+    else f"up to {report.recorded()['lost/nothing']:.1g}"
+)
+say(
+    f"With your dictionary the game goes on as if it had not stopped, {said}. Without any one of its parts it is another game."
+)
 
 # %% [markdown]
 # Now with the chapter's networks and the library's training. We train $2n$ steps in one go; then $n$ steps, a checkpoint, everything forgotten, and $n$

@@ -7,6 +7,8 @@ import math
 from collections.abc import Callable
 
 from ..base.places import BENCHMARKS, BOOK
+from . import chain_tables
+from .benchmark_words import machine_words, markdown_table
 
 PICTURE = BOOK / "_static" / "time_to_quality.png"
 
@@ -25,16 +27,6 @@ def results_of(name: str) -> dict:
     return json.loads((BENCHMARKS / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def machine_words(machine: dict) -> str:
-    """One machine, in words."""
-    return f"{machine['cpu']}, {machine['threads']} thread(s), torch {machine['torch'].split('+')[0]}"
-
-
-def _table(header: list[str], rows: list[list[str]]) -> str:
-    marks = "|".join(":--" if i == 0 else "--:" for i in range(len(header)))
-    return "\n".join([f"| {' | '.join(header)} |", f"|{marks}|", *(f"| {' | '.join(row)} |" for row in rows)])
-
-
 def samplers() -> str:
     """The sampler benchmark."""
     found = results_of("samplers")
@@ -44,7 +36,12 @@ def samplers() -> str:
         "Times are medians; the gradient calls alone are the floor."
     )
     rows = [[r["sampler"], str(r["batch"]), f"{r['seconds']:.3f}", f"{r['times_bare']:.2f}"] for r in found["rows"]]
-    return told + "\n\n" + _table(["sampler", "batch", "seconds", "× the bare gradient calls"], rows)
+    return told + "\n\n" + markdown_table(["sampler", "batch", "seconds", "× the bare gradient calls"], rows)
+
+
+def old_and_new() -> str:
+    """Trainings before and after their chains were dealt out."""
+    return chain_tables.old_and_new(results_of("old_and_new"))
 
 
 def data() -> str:
@@ -60,7 +57,7 @@ def data() -> str:
          "" if r["loader"] == "this package" else f"{r['times_slower']:.1f}"]
         for r in found["rows"]
     ]  # fmt: skip
-    return told + "\n\n" + _table(["loader", "data", "images a second", "this package is × as fast"], rows)
+    return told + "\n\n" + markdown_table(["loader", "data", "images a second", "this package is × as fast"], rows)
 
 
 def time_to_quality() -> str:
@@ -80,7 +77,7 @@ def time_to_quality() -> str:
             *(f"{m.replace('_', ' ')} (%)" for m in more),
         ]
         rows = [_row(name, point, more) for name, points in found["curves"].items() for point in points]
-        sections.append(f"{told}\n\n{_table(header, rows)}\n\n{_verdict(found)}")
+        sections.append(f"{told}\n\n{markdown_table(header, rows)}\n\n{_verdict(found)}")
     return "\n\n".join(sections)
 
 
@@ -138,7 +135,7 @@ def _quick_course(found: dict) -> str:
         "peak of a part (GB)": peak,
     }
     against = "; ".join(f"{name}: {value:.3g}, {_held(value, found['bars'][name])}" for name, value in values.items())
-    return f"{told}\n\n{_table(['part', 'seconds', 'peak memory (GB)'], rows)}\n\n{against}."
+    return f"{told}\n\n{markdown_table(['part', 'seconds', 'peak memory (GB)'], rows)}\n\n{against}."
 
 
 def _long_course(profile: str, found: dict) -> str:
@@ -149,7 +146,7 @@ def _long_course(profile: str, found: dict) -> str:
     largest = max(r["peak_gb"] for r in found["rows"])
     verdict = f"The largest: {largest:.1f} GB, {_held(largest, found['bars']['peak of a part (GB)'])}."
     rows = [[r["part"], f"{r['peak_gb']:.1f}"] for r in found["rows"]]
-    return f"{told}\n\n{_table(['part', 'peak memory (GB)'], rows)}\n\n{verdict}"
+    return f"{told}\n\n{markdown_table(['part', 'peak memory (GB)'], rows)}\n\n{verdict}"
 
 
 def _held(value: float, bar: float) -> str:
@@ -173,10 +170,10 @@ def growth() -> str:
         for r in found["gaussians_3072"]
     ]
     return (
-        told + "\n\n" + _table(["what", "against", "from … to", "seconds", "exponent"], rows)
+        told + "\n\n" + markdown_table(["what", "against", "from … to", "seconds", "exponent"], rows)
         + "\n\nClass Gaussians at 3,072 dimensions (32×32 in colour), two classes of 500 images, fitted and drawn "
         "from:\n\n"
-        + _table(["covariance", "seconds", "memory added (MB)"], large)
+        + markdown_table(["covariance", "seconds", "memory added (MB)"], large)
     )  # fmt: skip
 
 
@@ -205,7 +202,7 @@ def gpu_chains() -> str:
     ]
     times = next(r["plain"] / r["replayed"] for r in found["rows"] if r["batch"] == 64 and r["arithmetic"] == "float32")
     verdict = f"The bar, five times as fast at batch 64: {'met' if times >= 5 else '**missed**'} ({times:.1f})."
-    return f"{told}\n\n{_table(header, rows)}\n\n{verdict}"
+    return f"{told}\n\n{markdown_table(header, rows)}\n\n{verdict}"
 
 
 def _pays(row: dict) -> str:
@@ -218,6 +215,7 @@ SECTIONS: dict[str, tuple[str, Callable[[], str]]] = {
     "time_to_quality": ("How soon are samples good?", time_to_quality),
     "course": ("What does the course cost?", course),
     "samplers": ("What does a chain cost?", samplers),
+    "old_and_new": ("What did the second core bring?", old_and_new),
     "gpu_chains": ("What does a recorded chain save on a GPU?", gpu_chains),
     "data": ("What does data loading cost?", data),
     "growth": ("How does the cost grow?", growth),
