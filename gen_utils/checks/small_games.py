@@ -41,9 +41,10 @@ def toys(
         real, z = torch.randn(n, 4) + 1, torch.randn(n, 3)
     if sure:
         with torch.no_grad():
-            critic[4].weight.mul_(1000)
-            both = torch.cat((real, copy.deepcopy(generator)(z)))  # on copies, whose running averages are not wanted
-            critic[4].bias -= copy.deepcopy(critic)(both).mean()
+            both = torch.cat((real, copy.deepcopy(generator)(z)))  # on copies, so that no running average moves
+            logits = copy.deepcopy(critic)(both)
+            critic[4].bias.sub_(logits.mean()).mul_(300 / logits.std())
+            critic[4].weight.mul_(300 / logits.std())
     return generator, critic, real, z
 
 
