@@ -1,12 +1,17 @@
-# make book | test | lab.  Real data and longer runs: make book PROFILE=laptop DATA=path/to/data
+# make read | book | test | lab.  Real data and longer runs: make book PROFILE=laptop DATA=path/to/data
 PROFILE ?= quick
 DATA ?= $(or $(GEN_DATA_ROOT),data)
 PYTHON ?= python3
 PY := .venv/bin/python
 INSTALL := -r requirements.txt -c constraints.txt
 
-.PHONY: book lab test test-quick lint bench lock clean
+.PHONY: read book lab test test-quick lint bench lock clean
 
+# The book from the kept long runs: nothing is run.
+read: .venv/.ready
+	$(PY) -m gen_utils read --data "$(DATA)"
+
+# The same first, then every part as it runs here, beside it.
 book: .venv/.ready
 	$(PY) -m gen_utils book --profile $(PROFILE) --data "$(DATA)"
 

@@ -10,12 +10,13 @@ import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
+from . import kept_runs
 from .base.frontend import in_notebook
 from .base.places import RESULTS
 from .base.plain import finite_or_none, plain
 
 MIME = "application/vnd.gen-utils.record+json"
-KIND, COMPARISON = "gen_utils", "a comparison"  # in an output's metadata: what it is
+KIND, COMPARISON, NOTE = "gen_utils", "a comparison", "a note"  # in an output's metadata: what it is
 _recorded: dict[str, object] = {}
 
 
@@ -60,13 +61,73 @@ def records(notebook: Mapping) -> dict[str, object]:
     return found
 
 
-def kept(part: str) -> dict | None:
-    """The best profile's kept results of a part (full, else laptop), or None."""
+def kept(part: str, beside: str = "quick") -> dict | None:
+    """The best profile's kept results of a part (full, else laptop), or None.
+
+    Args:
+        beside: the profile of the run that asks. A long run is itself what is kept: it gets None.
+    """
+    if beside in ("full", "laptop"):
+        return None
     for profile in ("full", "laptop"):
         path = RESULTS / f"{part}.{profile}.json"
         if path.exists():
             return json.loads(path.read_text(encoding="utf-8"))
     return None
+
+
+def studies(part: str, profile: str) -> Callable[[str], bool]:
+    """Makes the question that begins the cell of a long study: does it run here?
+
+        study = report.studies("02_ebm_mnist", profile)
+        if study("ablation"):
+            ...
+
+    In ``quick`` the answer is no, and what this cell has shown in the kept long run is shown in its place. No other cell
+    of the notebook may give the same name: under it the press keeps what the cell shows.
+
+    Args:
+        part: the notebook.
+    """
+
+    def study(name: str) -> bool:
+        if profile != "quick":
+            return True
+        try:
+            run, problem = kept_runs.find(part), "no long run of this chapter is kept"
+        except kept_runs.Damaged as error:
+            run, problem = None, str(error)
+        how = 'put `profile = "laptop"` near the top, or run'
+        if run is None or name not in run.studies:
+            problem = problem if run is None else "the kept long run has not made it"
+            command = f"python -m gen_utils run {part[:2]} --profile laptop --keep"
+            say(f"*A long study, which `quick` leaves out; {problem}. To run it, {how} `{command}`.*", what=NOTE)
+            return False
+        about = run.about
+        say(
+            f"*From the long run (profile `{about['profile']}`, {about['date']}, {about['seconds'] / 60:.0f} minutes in "
+            f"all); `quick` does not repeat it. To run it yourself, {how} `{run.command}`.*",
+            what=NOTE,
+        )
+        for output in run.outputs(run.studies[name]) or ():
+            _show(output)
+        return False
+
+    return study
+
+
+def _show(output: Mapping) -> None:
+    """An output of another run, as in an .ipynb."""
+    if output["output_type"] == "stream":
+        print("".join(output["text"]), end="")
+    elif in_notebook():
+        from IPython.display import display
+
+        data = {kind: "".join(value) if isinstance(value, list) else value for kind, value in output["data"].items()}
+        display(data, raw=True, metadata=output.get("metadata", {}))
+    else:
+        shown = output["data"].get("text/markdown") or output["data"].get("text/plain", "")
+        print("".join(shown))
 
 
 def say(text: str, *, what: str = "a sentence") -> None:
@@ -102,13 +163,14 @@ def table(rows: Sequence[Mapping], caption: str = "") -> None:
 
 
 def comparison(
-    kept: Mapping, profile: str, *, form: str = "{:.1f}", first: str = "reported", second: str = "shipped"
+    kept: Mapping, profile: str, *, form: str = "{:.1f}", first: str = "reported", second: str = "long run"
 ) -> Callable[..., dict]:
     """Makes the rows of a chapter's last table: what is reported elsewhere, what a kept run has, what this run has.
 
     Args:
-        kept: the records of the kept run, or an empty mapping; profile: of this run; form: how numbers are written,
-            unless a row says otherwise; first, second: the headings of the first two columns.
+        kept: the records of the kept run, or an empty mapping, which leaves its column out; profile: of this run;
+            form: how numbers are written, unless a row says otherwise; first, second: the headings of the first two
+            columns.
 
     Returns:
         ``row(label, what, reported="–", form=form)``: ``what`` is the name of a record, or a function of all records.
@@ -123,7 +185,8 @@ def comparison(
                 return "–"
             return "–" if value is None else form.format(value)
 
-        return {"quantity": label, first: reported, second: show(kept), f"this run ({profile})": show(_recorded)}
+        long = {second: show(kept)} if kept else {}
+        return {"quantity": label, first: reported, **long, f"this run ({profile})": show(_recorded)}
 
     return row
 

@@ -2048,14 +2048,14 @@ say(
 )
 
 # %% [markdown]
-# ## Exact, kept, this run
+# ## Exact, long run, this run
 
 # %% tags=["hide-input"]
-kept = report.kept("01_sampling_playground")
+kept = report.kept("01_sampling_playground", profile)
 kept_records = {} if kept is None else kept["records"]
 record("notebook_seconds", time.perf_counter() - started)
 three = report.comparison(
-    kept_records, profile, form="{:.3f}", first="exact or theory", second="kept"
+    kept_records, profile, form="{:.3f}", first="exact or theory"
 )
 table(
     [
@@ -2078,8 +2078,8 @@ table(
         three("AIS bias, 10 chains, the most temperatures", "ais_bias_many", "to 0 from below", "{:+.3f}"),
         three("AIS, worst of five landscapes (standard errors)", "ais_worst", "2 or 3 at most", "{:.1f}"),
     ],
-    "Exact value or theory, the kept run, this run"
-    + ("" if kept is None else f" (kept: profile {kept['profile']}, {kept['date']}, {kept['machine']['cpu']})"),
+    "Exact value or theory, the long run, this run"
+    + ("" if kept is None else f" (long run: profile {kept['profile']}, {kept['date']}, {kept['machine']['cpu']})"),
 )  # fmt: skip
 
 # %% [markdown]

@@ -1325,9 +1325,9 @@ _ = fig.suptitle(
 # table below, with care: a short budget, and (but in `full`) one seed.
 
 # %% tags=["hide-input"]
-kept = report.kept("02_ebm_mnist")
+kept = report.kept("02_ebm_mnist", profile)
 if kept is None:
-    say("*No longer run has been kept yet.*")
+    say("*No longer run stands beside this one.*")
 else:
     say(
         f"Kept run: profile `{kept['profile']}`, {kept['records']['data']}, {kept['date']}, {kept['machine']['cpu']}."
@@ -1410,7 +1410,7 @@ say(
 # likelihood than their own data {cite}`nalisnick2019know`, and an energy trained with a cold sampler is
 # shaped only where its chains went: places they never visit were never pushed up.
 #
-# ## Reported, shipped, this run
+# ## Reported, long run, this run
 
 # %% tags=["hide-input"]
 kept_records = {} if kept is None else kept["records"]
@@ -1426,14 +1426,7 @@ table(
         three("Fréchet distance, buffer", "frechet_buffer"),
         three("Fréchet distance, uniform noise", "frechet_noise"),
         three("… after a twentieth of the steps", "frechet_short"),
-        *(
-            {
-                "quantity": f"AUROC, {name}", "reported": "–",
-                "shipped": f"{kept_records['auroc'][name]:.3f}" if name in kept_records.get("auroc", {}) else "–",
-                f"this run ({profile})": f"{value:.3f}",
-            }
-            for name, value in aurocs.items()
-        ),
+        *(three(f"AUROC, {name}", lambda held, name=name: held["auroc"][name], form="{:.3f}") for name in aurocs),
     ],
     "Distances in digit-classifier features. The source reports samples by eye only, so most of its column is empty.",
 )  # fmt: skip

@@ -1340,10 +1340,10 @@ if base is not None:
 # The results of the longer, kept run, so that a quick build can be compared with them:
 
 # %% tags=["hide-input"]
-kept = report.kept("03_ebm_bitmoji")
+kept = report.kept("03_ebm_bitmoji", profile)
 kept_records = {} if kept is None else kept["records"]
 if kept is None:
-    say("*No longer run has been kept yet.*")
+    say("*No longer run stands beside this one.*")
 else:
     say(
         f"Kept run: profile `{kept['profile']}`, {kept_records['data']}, {kept['date']}, {kept['machine']['cpu']}."
@@ -1381,7 +1381,7 @@ if ship:
     checkpoints.save("ebm_bitmoji", energy, card)
 
 # %% [markdown]
-# ## Reported, shipped, this run
+# ## Reported, long run, this run
 
 # %% tags=["hide-input"]
 three = report.comparison(kept_records, profile)

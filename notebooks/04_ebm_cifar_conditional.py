@@ -1219,10 +1219,10 @@ record("classes", class_rows)
 # ## The kept run
 
 # %% tags=["hide-input"]
-kept = report.kept("04_ebm_cifar_conditional")
+kept = report.kept("04_ebm_cifar_conditional", profile)
 kept_records = {} if kept is None else kept["records"]
 if kept is None:
-    say("*No longer run has been kept yet.*")
+    say("*No longer run stands beside this one.*")
 else:
     say(
         f"Kept run: profile `{kept['profile']}`, {kept_records['photos']} and {kept_records['digits']}, {kept['date']}, {kept['machine']['cpu']}."
@@ -1267,7 +1267,7 @@ if ship:
     })  # fmt: skip
 
 # %% [markdown]
-# ## Reported, shipped, this run
+# ## Reported, long run, this run
 
 # %% tags=["hide-input"]
 three = report.comparison(kept_records, profile)

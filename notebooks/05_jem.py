@@ -1597,10 +1597,10 @@ say(
 # ## The kept run
 
 # %% tags=["hide-input"]
-kept = report.kept("05_jem")
+kept = report.kept("05_jem", profile)
 kept_records = {} if kept is None else kept["records"]
 if kept is None:
-    say("*No longer run has been kept yet.*")
+    say("*No longer run stands beside this one.*")
 else:
     say(
         f"Kept run: profile `{kept['profile']}`, {kept_records['data']}, {kept['date']}, {kept['machine']['cpu']}."
@@ -1645,7 +1645,7 @@ if ship:
     })  # fmt: skip
 
 # %% [markdown]
-# ## Reported, shipped, this run (D5)
+# ## Reported, long run, this run (D5)
 
 # %% tags=["hide-input"]
 three = report.comparison(kept_records, profile)

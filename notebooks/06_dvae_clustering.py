@@ -2132,11 +2132,11 @@ if ship:
         checkpoints.save(f"token_prior_{name}", priors[name], card, dtype=torch.float16)  # fmt: skip
 
 # %% [markdown]
-# ## Reported, shipped, this run
+# ## Reported, long run, this run
 
 # %% tags=["hide-input"]
 record("notebook_seconds", time.perf_counter() - started)
-kept = report.kept("06_dvae_clustering")
+kept = report.kept("06_dvae_clustering", profile)
 kept_records = {} if kept is None else kept["records"]
 now = report.recorded()
 
@@ -2167,7 +2167,8 @@ for i, original in enumerate(about):
     pairs = [(kept_records, there), (now, titles[settings.data[i]])]
 
     def add(quantity, reported, values, data=original):
-        rows.append({"data": data, "quantity": quantity, "reported": reported, "shipped": values[0], f"this run ({profile})": values[1]})  # fmt: skip
+        long = {} if kept is None else {"long run": values[0]}
+        rows.append({"quantity": quantity, "data": data, "reported": reported, **long, f"this run ({profile})": values[1]})  # fmt: skip
 
     add("data of the column", original, [t or "–" for _, t in pairs])
     add(
@@ -2235,10 +2236,10 @@ for i, original in enumerate(about):
     )
     add("prior: Fréchet distance (each run's own classifier and number of images: do not compare across)", "–", [find(row_of(r, "generation", data=t, pictures="the transformer"), "Fréchet distance", form="{:.3g}") for r, t in pairs])  # fmt: skip
 if kept is None:
-    say("*No longer run has been kept yet.*")
+    say("*No longer run stands beside this one.*")
 else:
     say(
-        f"Shipped: profile `{kept['profile']}`, {kept['date']}, {kept['machine']['cpu']}."
+        f"Long run: profile `{kept['profile']}`, {kept['date']}, {kept['machine']['cpu']}."
         + (
             ""
             if "classifier_steps" in kept_records

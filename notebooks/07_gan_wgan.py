@@ -1825,10 +1825,10 @@ record("nearest", apart)
 # ## The kept run
 
 # %% tags=["hide-input"]
-kept = report.kept("07_gan_wgan")
+kept = report.kept("07_gan_wgan", profile)
 kept_records = {} if kept is None else kept["records"]
 if kept is None:
-    say("*No longer run has been kept yet.*")
+    say("*No longer run stands beside this one.*")
 else:
     say(
         f"Kept run: profile `{kept['profile']}`, {kept_records['data']}, {kept['date']}, {kept['machine']['cpu']}."
@@ -1858,7 +1858,7 @@ if ship:
     }, dtype=torch.float16)  # fmt: skip
 
 # %% [markdown]
-# ## Reported, shipped, this run
+# ## Reported, long run, this run
 
 # %% tags=["hide-input"]
 three = report.comparison(kept_records, profile)

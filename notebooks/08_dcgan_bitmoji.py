@@ -1288,10 +1288,10 @@ say(
 # ## The kept run
 
 # %% tags=["hide-input"]
-kept = report.kept("08_dcgan_bitmoji")
+kept = report.kept("08_dcgan_bitmoji", profile)
 kept_records = {} if kept is None else kept["records"]
 if kept is None:
-    say("*No longer run has been kept yet.*")
+    say("*No longer run stands beside this one.*")
 else:
     say(
         f"Kept run: profile `{kept['profile']}`, {kept_records['data']}, {kept['date']}, {kept['machine']['cpu']}."
@@ -1316,11 +1316,11 @@ if ship:
     }, dtype=torch.float16)  # fmt: skip
 
 # %% [markdown]
-# ## Reported, shipped, this run
+# ## Reported, long run, this run
 
 # %% tags=["hide-input"]
 three = report.comparison(
-    kept_records, profile, form="{:.2f}", second="kept run"
+    kept_records, profile, form="{:.2f}"
 )
 table(
     [

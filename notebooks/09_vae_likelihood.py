@@ -2124,10 +2124,10 @@ say(
 # ## The kept run
 
 # %% tags=["hide-input"]
-kept = report.kept("09_vae_likelihood")
+kept = report.kept("09_vae_likelihood", profile)
 kept_records = {} if kept is None else kept["records"]
 if kept is None:
-    say("*No longer run has been kept yet.*")
+    say("*No longer run stands beside this one.*")
 else:
     say(
         f"Kept run: profile `{kept['profile']}`, {kept_records['faces']}, {kept_records['sprites']} and {kept_records['digits']}, {kept['date']}, {kept['machine']['cpu']}."
@@ -2162,7 +2162,7 @@ if ship:
     }, dtype=torch.float16)  # fmt: skip
 
 # %% [markdown]
-# ## Reported, shipped, this run
+# ## Reported, long run, this run
 
 # %% tags=["hide-input"]
 record("main_bits", bits_per_dim(next(v[0] for k, v in main_found.items() if k.startswith("importance")), n_dims, 128))  # fmt: skip

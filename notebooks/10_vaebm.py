@@ -1663,10 +1663,10 @@ _ = fig.suptitle(f"Six codes (rows), from −2.5 to 2.5; decoder means ({sprites
 # ## The kept run
 
 # %% tags=["hide-input"]
-kept = report.kept("10_vaebm")
+kept = report.kept("10_vaebm", profile)
 kept_records = {} if kept is None else kept["records"]
 if kept is None:
-    say("*No longer run has been kept yet.*")
+    say("*No longer run stands beside this one.*")
 else:
     say(
         f"Kept run: profile `{kept['profile']}`, {kept_records['data']['digits']} and {kept_records['data']['faces']}, {kept['date']}, {kept['machine']['cpu']}."
@@ -1706,7 +1706,7 @@ if ship:
         }, dtype=torch.float16)  # fmt: skip
 
 # %% [markdown]
-# ## Reported, shipped, this run
+# ## Reported, long run, this run
 
 # %% tags=["hide-input"]
 record("digits_vae", next((c.values["vae_means"] for c in quality if c.name == "digits" and c.diverged is None), None))  # fmt: skip

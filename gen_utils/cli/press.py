@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..base.places import BUILD
 from .options import DataRoot, Force, Jobs, Profile, Seed, data_folder, headless, places_for_kernels
 
 
@@ -20,18 +21,26 @@ def run(
     seed: Seed = 0,
     force: Force = False,
     jobs: Jobs = None,
-    keep: Annotated[bool, typer.Option("--keep", help="write the numbers to results/PART.PROFILE.json")] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="keep numbers and outputs in results/, for the book (laptop or full)")
+    ] = False,
 ) -> None:
     """Run a part headless, or all; the executed notebook goes to _build/PROFILE/notebooks."""
-    from ..base.places import BUILD, ROOT
+    from ..base.places import ROOT
+    from ..kept_runs import LONG
+    from ..publishing.keep import keep_outputs
     from ..publishing.parallel import execute_all
     from ..publishing.parts import find_part, parts
     from ..publishing.results import keep_results
 
+    if keep and profile not in LONG:
+        raise ValueError(f"a {profile} run is not kept: choose --profile {' or '.join(LONG[::-1])}")
+
     def on_done(name: str, path: Path, ran: bool) -> None:
         typer.echo(f"{'wrote' if ran else 'up to date:'} {path.relative_to(ROOT)}")
         if keep:
-            typer.echo(f"wrote {keep_results(path).relative_to(ROOT)}")
+            for written in (keep_outputs(path), keep_results(path)):
+                typer.echo(f"wrote {written.relative_to(ROOT)}")
 
     headless()
     names = parts() if part == "all" else [find_part(part)]
@@ -39,6 +48,28 @@ def run(
         profile=profile, data_root=data_folder(data), seed=seed, out=BUILD / profile / "notebooks", force=force
     )
     execute_all(names, jobs=jobs, on_done=on_done, **settings)
+
+
+def kept() -> None:
+    """List the kept long runs: what they are, what has changed since, and what makes each again."""
+    from ..publishing.kept_listing import listing
+
+    for line in listing():
+        typer.echo(line)
+
+
+def read(
+    data: DataRoot = None,
+    out: Annotated[Path | None, typer.Option(help="build somewhere else than _build")] = None,
+    edition: Annotated[str, typer.Option(help="instructor, or student: without solutions and answers")] = "instructor",
+) -> None:
+    """Build the HTML book from the kept long runs; nothing is run."""
+    from ..publishing.book import build_book
+    from ..publishing.editions import checked
+
+    checked(edition)
+    page = build_book({}, profile="quick", data_root=data_folder(data), out=out, edition=edition)
+    typer.echo(f"The book is ready. Open {page}")
 
 
 def book(
@@ -50,28 +81,26 @@ def book(
     out: Annotated[Path | None, typer.Option(help="build somewhere else than _build")] = None,
     edition: Annotated[str, typer.Option(help="instructor, or student: without solutions and answers")] = "instructor",
 ) -> None:
-    """Run what changed and build the HTML book."""
-    import json
-
-    from ..base.places import BUILD
+    """Build the HTML book: at once from the kept long runs, then again with the parts as they run here."""
     from ..publishing.book import build_book
     from ..publishing.editions import checked
-    from ..publishing.parallel import execute_all
+    from ..publishing.parallel import execute_all, usual_jobs
     from ..publishing.parts import parts
-
-    def on_done(name: str, path: Path, ran: bool) -> None:
-        seconds = json.loads(path.read_text(encoding="utf-8"))["metadata"]["gen_utils"]["seconds"]
-        typer.echo(f"{name} ({profile}): {f'ran in {seconds:.0f} s' if ran else 'up to date'}")
+    from ..publishing.progress import Progress
 
     checked(edition)
     headless()
     root = data_folder(data)
     out = None if out is None else out.resolve()
-    settings: dict[str, Any] = dict(
-        profile=profile, data_root=root, seed=seed, out=(out or BUILD) / profile / "notebooks", force=force
-    )
-    executed = execute_all(parts(), jobs=jobs, on_done=on_done, **settings)
-    page = build_book(executed, profile=profile, data_root=root, out=out, edition=edition)
+    folder = (out or BUILD) / profile / "notebooks"
+    settings: dict[str, Any] = dict(profile=profile, data_root=root, seed=seed, out=folder, force=force)
+    built: dict[str, Any] = dict(profile=profile, data_root=root, out=out, edition=edition)
+    progress = Progress(parts(), profile, folder, jobs or usual_jobs(profile), say=typer.echo)
+    if profile == "quick" and not all((folder / f"{name}.ipynb").exists() for name in parts()):
+        page = build_book({}, **built)
+        typer.echo(f"You can read the long runs now: open {page}\nThe parts are run here next; the book then has both.")
+    executed = execute_all(parts(), jobs=jobs, on_done=progress.done, **settings)
+    page = build_book(executed, **built)
     typer.echo(f"\nThe book is ready. Open {page}")
 
 

@@ -1,19 +1,22 @@
-"""Building the HTML book from executed notebooks."""
+"""Building the HTML book from kept runs and executed notebooks."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from ..base.places import BOOK, BUILD, CHECKPOINTS, ROOT
-from . import editions, unchanged
+from . import cards, editions, unchanged
 from .dataset_page import write_page
 from .links import link_chapters
 from .pages import fill
+from .parts import parts
 
 # Jupyter Book always writes these, twice, for a service on another host that this book does not use.
 _THEBE = re.compile(
@@ -31,23 +34,25 @@ _ARROW, _NAMED_ARROW = (
 
 
 def build_book(
-    executed: dict[str, Path],
+    own: Mapping[str, Path],
     *,
     profile: str,
     data_root: str,
     out: Path | None = None,
     edition: str = editions.INSTRUCTOR,
 ) -> Path:
-    """Build the HTML from executed notebooks (part -> file); returns the page to open.
+    """Build the HTML from kept runs and from executed notebooks; returns the page to open.
 
     Each profile has its own stage under ``_build/PROFILE``, so building one never undoes another, and so has the
-    students' edition. The notebooks are expected in ``_build/PROFILE/notebooks/``. HTML is left alone while nothing
-    changed that it is made from.
+    students' edition. HTML is left alone while nothing changed that it is made from.
+
+    Args:
+        own: part -> its executed notebook; a part that is not among them is shown as its kept run has it.
     """
     out = (out or BUILD).resolve()  # Jupyter Book runs in a folder of its own
     suffix = "" if edition == editions.INSTRUCTOR else f"-{edition}"
-    stage, html = out / f"{profile}{suffix}", out / f"html{suffix}"
-    write_stage(stage, executed, data_root, edition)
+    stage, html = out / profile / f"stage{suffix}", out / f"html{suffix}"
+    staged = write_stage(stage, own, data_root, edition)
     key = unchanged.made_from(stage)
     if unchanged.still_there(html, key):
         return html / "index.html"
@@ -62,13 +67,18 @@ def build_book(
     for page in html.rglob("*.html"):
         text = _THEBE.sub("", page.read_text(encoding="utf-8")).replace(_ARROW, _NAMED_ARROW)
         _write_if_changed(text.encode(), page)
-    link_chapters(html, executed)
+    link_chapters(html, staged)
     unchanged.remember(html, key)
     return html / "index.html"
 
 
-def write_stage(stage: Path, executed: dict[str, Path], data_root: str, edition: str) -> None:
-    """The folder that Jupyter Book reads: contents, pages, pictures, and students' notebooks without solutions."""
+def write_stage(stage: Path, own: Mapping[str, Path], data_root: str, edition: str) -> dict[str, Path]:
+    """Fill the folder that Jupyter Book reads: contents, pages, pictures, chapters; returns part -> its chapter."""
+    staged = {}
+    for part in parts():
+        text = json.dumps(cards.chapter(part, own.get(part)), indent=1, ensure_ascii=False) + "\n"
+        staged[part] = stage / "notebooks" / f"{part}.ipynb"
+        _write_if_changed(editions.notebook(text, edition).encode(), staged[part])
     _copy_if_changed(ROOT / "_config.yml", stage / "_config.yml")
     toc = editions.contents((ROOT / "_toc.yml").read_text(encoding="utf-8"), editions.checked(edition))
     _write_if_changed(toc.encode(), stage / "_toc.yml")
@@ -82,15 +92,13 @@ def write_stage(stage: Path, executed: dict[str, Path], data_root: str, edition:
             continue
         if path.suffix == ".md":
             text = editions.page(path.read_text(encoding="utf-8"), edition)
-            _write_if_changed(fill(text, executed).encode(), stage / name)
+            _write_if_changed(fill(text, staged).encode(), stage / name)
         else:
             _copy_if_changed(path, stage / name)
     for path in sorted(CHECKPOINTS.glob("*.png")):
         _copy_if_changed(path, stage / "book" / "_static" / "models" / path.name)
     write_page(BOOK / "datasets.md", stage / "book", Path(data_root))
-    for part, path in executed.items() if edition != editions.INSTRUCTOR else ():
-        text = editions.notebook(path.read_text(encoding="utf-8"), edition)
-        _write_if_changed(text.encode(), stage / "notebooks" / f"{part}.ipynb")
+    return staged
 
 
 def _copy_if_changed(source: Path, target: Path) -> None:

@@ -26,7 +26,7 @@ def fill(text: str, executed: Mapping[str, Path]) -> str:
     """A page with its marks replaced.
 
     Args:
-        executed: part -> the notebook that this build ran.
+        executed: part -> the notebook that the book shows.
 
     Raises:
         ValueError: a mark that nobody makes.
@@ -99,17 +99,17 @@ def results(executed: Mapping[str, Path]) -> str:
                 if output.get("metadata", {}).get(KIND) == COMPARISON:
                     text = "".join(output["data"]["text/markdown"])
                     sections.append(f"## [{title_of(part)}](../notebooks/{part}.ipynb)\n\n{text}\n")
-    return "\n".join(sections)
+    return "\n".join(sections) or "No part has been run, and no long run is kept.\n"
 
 
 def timing(executed: Mapping[str, Path]) -> str:
     """How long every part takes: measured in this build, and what its chapter says of the longer profiles."""
     rows = ["| part | this build | `laptop` | `full` |", "|---|---|---|---|"]
     for part, path in executed.items():
-        run = json.loads(path.read_text(encoding="utf-8"))["metadata"]["gen_utils"]
+        run = json.loads(path.read_text(encoding="utf-8"))["metadata"].get("gen_utils")
         source = (NOTEBOOKS / f"{part}.py").read_text(encoding="utf-8")
         said = [re.search(rf"^# \| `{profile}` \|.*\| ([^|]+) \|$", source, re.M)[1] for profile in ("laptop", "full")]
-        measured = f"`{run['profile']}`: {run['seconds']:.0f} s"
+        measured = f"`{run['profile']}`: {run['seconds']:.0f} s" if run else "not run"
         rows.append(f"| {part[:2]} · {title_of(part)} | {measured} | {' | '.join(said)} |")
     return "\n".join(rows)
 

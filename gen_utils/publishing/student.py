@@ -59,7 +59,7 @@ Change `profile = "quick"` near the top to `"laptop"` for real data and longer t
 trained models that come with the course.
 
 The last table of a notebook has three columns of results: *reported* by a paper, or by the assignment the part grew
-from; *shipped* or *kept*, from a longer run of this notebook; and *this run*, yours.
+from; *long run*, from a longer run of this notebook; and *this run*, yours.
 
 ## When you hand in
 
