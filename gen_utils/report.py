@@ -83,8 +83,8 @@ def studies(part: str, profile: str) -> Callable[[str], bool]:
         if study("ablation"):
             ...
 
-    In ``quick`` the answer is no, and what this cell has shown in the kept long run is shown in its place. No other cell
-    of the notebook may give the same name: under it the press keeps what the cell shows.
+    In ``quick`` the answer is no, and what this cell has shown in the kept long run is shown in its place. No other
+    cell of the notebook may give the same name: under it the press keeps what the cell shows.
 
     Args:
         part: the notebook.
@@ -105,8 +105,8 @@ def studies(part: str, profile: str) -> Callable[[str], bool]:
             return False
         about = run.about
         say(
-            f"*From the long run (profile `{about['profile']}`, {about['date']}, {about['seconds'] / 60:.0f} minutes in "
-            f"all); `quick` does not repeat it. To run it yourself, {how} `{run.command}`.*",
+            f"*From the long run (profile `{about['profile']}`, {about['date']}, {about['seconds'] / 60:.0f} minutes "
+            f"in all); `quick` does not repeat it. To run it yourself, {how} `{run.command}`.*",
             what=NOTE,
         )
         for output in run.outputs(run.studies[name]) or ():

@@ -75,13 +75,13 @@ def test_the_row_of_the_last_table_shows_what_each_run_recorded():
     report.record("an_empty_one", None)
     row = report.comparison({"a_distance": 5.0}, "quick")
     assert row("distance", "a_distance") == {
-        "quantity": "distance", "reported": "–", "shipped": "5.0", "this run (quick)": "12.3",
+        "quantity": "distance", "reported": "–", "long run": "5.0", "this run (quick)": "12.3",
     }  # fmt: skip
     assert row("computed", lambda r: 2 * r["a_distance"], "24", "{:.2f}")["this run (quick)"] == "24.68"
     assert row("empty", "an_empty_one")["this run (quick)"] == "–"
-    assert row("missing", lambda r: r["nowhere"]["deep"])["shipped"] == "–"
+    assert row("missing", lambda r: r["nowhere"]["deep"])["long run"] == "–"
     other = report.comparison({}, "laptop", first="exact", second="kept")
-    assert list(other("distance", "a_distance", "1")) == ["quantity", "exact", "kept", "this run (laptop)"]
+    assert list(other("distance", "a_distance", "1")) == ["quantity", "exact", "this run (laptop)"]  # nothing is kept
 
 
 def test_a_table_with_this_run_beside_others_says_what_it_is(monkeypatch):
@@ -106,3 +106,46 @@ def test_a_table_writes_numpys_numbers_as_it_writes_plain_ones(capsys):
 def test_a_table_without_rows_is_refused():
     with pytest.raises(ValueError, match="a table needs at least one row"):
         report.table([])
+
+
+class TestStudies:
+    """A long study: run in every profile but quick, where the long run's outputs are shown."""
+
+    @pytest.fixture
+    def kept(self, tmp_path, monkeypatch):
+        from gen_utils import kept_runs
+
+        monkeypatch.setattr(kept_runs, "RESULTS", tmp_path)
+        folder = tmp_path / "02_tiny.laptop"
+        folder.mkdir()
+        about = {"part": "02_tiny", "profile": "laptop", "seed": 0, "seconds": 600.0, "date": "2026-01-01"}
+        held = {
+            "format": kept_runs.FORMAT,
+            "about": about | {"data": {}, "machine": {}, "commit": None},
+            "cells": {
+                "k": [{"output_type": "display_data", "metadata": {}, "data": {"text/markdown": ["a long ", "table"]}}]
+            },
+            "studies": {"ablation": "k"},
+            "files": {},
+            "modules": {},
+        }
+        (folder / "outputs.json").write_text(json.dumps(held), encoding="utf-8")
+        return folder
+
+    @pytest.mark.parametrize("profile", ["smoke", "laptop", "full"])
+    def test_it_runs_where_it_says_something(self, profile, capsys):
+        assert report.studies("02_tiny", profile)("ablation") and not capsys.readouterr().out
+
+    def test_quick_shows_what_the_long_run_has_shown(self, kept, capsys):
+        assert not report.studies("02_tiny", "quick")("ablation")
+        out = capsys.readouterr().out
+        assert "a long table" in out and "run 02 --profile laptop --keep" in out and "10 minutes in all" in out
+
+    def test_quick_says_how_to_run_what_is_not_kept(self, kept, capsys):
+        assert not report.studies("02_tiny", "quick")("another")
+        assert "the kept long run has not made it" in capsys.readouterr().out
+        assert not report.studies("03_none", "quick")("another")
+        assert "no long run of this chapter is kept" in capsys.readouterr().out
+        (kept / "outputs.json").write_text("{", encoding="utf-8")
+        assert not report.studies("02_tiny", "quick")("ablation")
+        assert "cannot be read" in capsys.readouterr().out

@@ -42,15 +42,17 @@ def cell_keys(cells: Sequence[str], profile: str) -> list[str]:
     for i, piece in enumerate(pieces):
         for name in piece.binds:
             first.setdefault(name, i)
-    made: list[str] = []
-    latest: dict[str, int] = {}  # name -> the piece that bound it last, from the top to here
-    for i, piece in enumerate(pieces):
-        told = []
-        for name in sorted(piece.reads & first.keys()):
-            j = latest.get(name, first[name])  # a function may read what is bound further down
-            told.append((name, made[j] if j < i else pieces[j].text if j > i else ""))
-        made.append(_hash(piece.text, told))
-        latest.update(dict.fromkeys(piece.binds, i))
+    made = [piece.text for piece in pieces]
+    for _ in range(2):  # a function may read what is bound further down: of that the first round has the text alone
+        latest: dict[str, int] = {}  # name -> the piece that bound it last, from the top to here
+        before, made = made, []
+        for i, piece in enumerate(pieces):
+            told = []
+            for name in sorted(piece.reads & first.keys()):
+                j = latest.get(name, first[name])
+                told.append((name, made[j] if j < i else before[j] if j > i else ""))
+            made.append(_hash(piece.text, told))
+            latest.update(dict.fromkeys(piece.binds, i))
     keys, seen = [], {}
     for i in range(len(cells)):
         key = _hash(*(key for key, piece in zip(made, pieces, strict=True) if piece.cell == i))

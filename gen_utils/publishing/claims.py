@@ -36,7 +36,7 @@ class Claim:
         """Does it hold of these records?
 
         Raises:
-            ValueError: the expression names a record that is not there, or cannot be worked out; the message says which.
+            ValueError: the expression names a record that is not there, or cannot be worked out.
         """
         try:
             # The project's own file, not a reader's; the names keep it to records and arithmetic.

@@ -24,7 +24,8 @@ def stages(tmp_path_factory):
     executed = {}
     for part in parts():
         notebook = jupytext.read(NOTEBOOKS / f"{part}.py")
-        notebook.metadata["gen_utils"] = {"profile": "quick", "seconds": 1.0}
+        about = {"profile": "quick", "seconds": 1.0, "seed": 0, "data_root": str(base / "no_data")}
+        notebook.metadata["gen_utils"] = about
         for cell in notebook.cells:
             if "check" in cell.metadata.get("tags", ()):
                 cell.outputs = [nbformat.v4.new_output("stream", text="✓ right")]
