@@ -84,7 +84,7 @@ def _resident(process: psutil.Process) -> int:
 
 def html_seconds(profile: str, *more: str) -> float:
     """The whole book, none of its pages kept from before, from notebooks that have been executed."""
-    shutil.rmtree(BUILD / profile / "_build", ignore_errors=True)
+    shutil.rmtree(BUILD / profile / "stage" / "_build", ignore_errors=True)
     return run("book", "--profile", profile, *more)[0]
 
 

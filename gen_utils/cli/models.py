@@ -37,7 +37,9 @@ def train(
 
     from .. import checkpoints
     from ..base.places import BUILD
+    from ..kept_runs import LONG
     from ..publishing.execute import execute, run_as_script
+    from ..publishing.keep import keep_outputs
     from ..publishing.results import keep_records, keep_results
     from ..shipped.registry import lookup
 
@@ -52,6 +54,8 @@ def train(
             keep_records(run_as_script(model.part, **settings))
         else:
             path, _ = execute(model.part, out=BUILD / profile / "notebooks", force=True, **settings)
+            if profile in LONG:
+                keep_outputs(path)
             keep_results(path)
     typer.echo(f"wrote checkpoints/{name}: {checkpoints.read_card(name)['metrics']}")
 

@@ -14,12 +14,15 @@ from nbformat.v4 import new_markdown_cell, new_notebook
 
 from ..base.files import plain_write_errors
 from ..base.places import BOOK, NOTEBOOKS, ROOT
+from ..kept_runs import Damaged, find
+from .cell_keys import cell_keys
 from .chapter_numbers import chapter
 from .landing import landing_notebook
 from .parts import parts
 from .plain_markdown import plain_markdown, read_citations
 
 PAGES = {"the glossary": "glossary", "the notation": "notation"}  # of the book, that go along
+NOT_SHOWN = {"check", "exercise", "solution"}  # cells whose outputs students make themselves
 FOLDED = {"hide-input", "remove-cell"}  # the book folds the first and drops the second
 CARRIED = ("gen_utils", "checkpoints", "results", "requirements.txt", "constraints.txt", "LICENSE")
 
@@ -75,17 +78,21 @@ it was made from: an exercise is solved when one of them solves it. Hand in that
 
 
 def student_notebook(part: str) -> NotebookNode:
-    """One part without solutions and outputs, in plain Markdown; each check stops "Run All" until it passes.
+    """One part without solutions, in plain Markdown; each check stops "Run All" until it passes.
 
-    What the book folds is folded in JupyterLab, too, and the marks for our own tools are gone.
+    Where a long run is kept, cells hold its outputs, so that a student sees what to expect; but for the checks. What
+    the book folds is folded in JupyterLab, too, and the marks for our own tools are gone.
     """
     notebook = jupytext.read(NOTEBOOKS / f"{part}.py")
+    kept = _expect(part, [cell for cell in notebook.cells if cell.cell_type == "code"])
     notebook.cells = [cell for cell in notebook.cells if "solution" not in cell.metadata.get("tags", ())]
     prose = [cell for cell in notebook.cells if cell.cell_type == "markdown"]
     citations = read_citations(ROOT / "book" / "references.bib")
     number = chapter(f"notebooks/{part}")
     for cell, text in zip(prose, plain_markdown([cell.source for cell in prose], citations, number), strict=True):
         cell.source = text
+    if kept:
+        prose[0].source = re.sub(r"^(# .+\n)", lambda title: f"{title[1]}\n> {kept}\n", prose[0].source, count=1)
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.source = re.sub(r" *# (?:fmt: |noqa).*$", "", cell.source, flags=re.M)
@@ -102,6 +109,23 @@ def student_notebook(part: str) -> NotebookNode:
         "gen_utils": {"part": part},  # a copy under another name still says of what
     }
     return notebook
+
+
+def _expect(part: str, cells: list[NotebookNode]) -> str:
+    """Put the kept long run's outputs into the cells; returns what to say of them, or nothing where none is kept."""
+    try:
+        run = find(part)
+    except Damaged:
+        run = None  # the book says why
+    if run is None:
+        return ""
+    for cell, key in zip(cells, cell_keys([cell.source for cell in cells], run.about["profile"]), strict=True):
+        if not NOT_SHOWN & set(cell.metadata.get("tags", ())):
+            cell.outputs = [nbformat.from_dict(output) for output in run.outputs(key) or ()]
+    return (
+        f"What you see below the cells is the long run (profile `{run.about['profile']}`, "
+        f"{run.about['seconds'] / 60:.0f} minutes): what to expect. Run a cell, and your own output takes its place."
+    )
 
 
 def page(name: str) -> NotebookNode:

@@ -28,3 +28,8 @@ def chromium():
         browser = playwright.chromium.launch(executable_path=BROWSER, args=ARGUMENTS)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def html(built):
+    return built[0] / "html"

@@ -44,7 +44,8 @@ def test_no_solution_and_no_book_markup_is_left(edition, part):
     nbformat.validate(notebook)
     source = jupytext.read(NOTEBOOKS / f"{part}.py")
     text = "\n".join(cell.source for cell in notebook.cells)
-    assert not any("solution" in tags(cell) or cell.get("outputs") for cell in notebook.cells)
+    assert not any("solution" in tags(cell) for cell in notebook.cells)
+    assert not any(cell.get("outputs") for cell in notebook.cells if {"check", "exercise"} & set(tags(cell)))
     for cell in source.cells:
         if "solution" in tags(cell) and cell.cell_type == "code":
             assert cell.source not in text
@@ -271,3 +272,21 @@ def test_citations_are_authors_and_years():
         for key in keys.split(",")
     }
     assert cited <= set(found)
+
+
+def test_a_student_sees_what_the_long_run_has_shown_but_no_answer(tiny, monkeypatch):
+    from gen_utils.publishing import cards, keep, student
+
+    from .kept_run_maker import PART, executed, picture, printed
+
+    monkeypatch.setattr(student, "NOTEBOOKS", tiny() / "notebooks")
+    assert not any(cell.get("outputs") for cell in student.student_notebook(PART).cells)
+    shown = {"draw(x)": [picture(1)], "check(x)": [printed("✓")], "tell(x)": [printed("the solution")]}
+    keep.keep_outputs(executed(tiny() / f"{PART}.ipynb", shown))
+    notebook = student.student_notebook(PART)
+    nbformat.validate(notebook)
+    found = {cell.source: cell.outputs for cell in notebook.cells if cell.cell_type == "code" and cell.outputs}
+    assert list(found) == ["draw(x)"] and cards.alike(found["draw(x)"], [picture(1)])
+    assert "the long run (profile `laptop`, 2 minutes): what to expect" in notebook.cells[0].source
+    (tiny() / "results" / f"{PART}.laptop" / "outputs.json").write_text("{", encoding="utf-8")
+    assert not any(cell.get("outputs") for cell in student.student_notebook(PART).cells)
