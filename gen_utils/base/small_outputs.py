@@ -60,7 +60,7 @@ def _png(raw: bytes) -> bytes:
 
     stream = io.BytesIO()
     with Image.open(io.BytesIO(raw)) as picture:
-        picture.save(stream, "png", optimize=True)
+        picture.save(stream, "png")
     return stream.getvalue()
 
 

@@ -29,14 +29,7 @@ def results_of(name: str) -> dict:
 
 def samplers() -> str:
     """The sampler benchmark."""
-    found = results_of("samplers")
-    told = (
-        f"{found['settings']['n_steps']} Langevin steps on Part B's energy, in one run of "
-        f"`python benchmarks/samplers.py` ({machine_words(found['machine'])}). "
-        "Times are medians; the gradient calls alone are the floor."
-    )
-    rows = [[r["sampler"], str(r["batch"]), f"{r['seconds']:.3f}", f"{r['times_bare']:.2f}"] for r in found["rows"]]
-    return told + "\n\n" + markdown_table(["sampler", "batch", "seconds", "× the bare gradient calls"], rows)
+    return chain_tables.samplers(results_of("samplers"))
 
 
 def old_and_new() -> str:

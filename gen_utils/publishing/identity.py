@@ -14,6 +14,7 @@ from ..base.sources import code_hashes, imported_files
 from ..data import CATALOG
 from ..data.cache import source_identity
 from ..data.load import find
+from ..kept_runs import LONG
 from ..profiles import PROFILES, columns_read
 
 
@@ -29,7 +30,8 @@ def depends_on(part: str, profile: str, data_root: str, seed: int) -> dict:
     ``notebook``: its text. ``modules``: the code of what it imports, and of what that imports, without comments.
     ``cards``: of the models it names, which hold the hashes of their weights. ``data``: of the datasets that it names,
     under this profile, where each was found, with sizes and times; ``inception``: likewise, for a notebook that asks
-    whether it is here. ``results``: kept runs of the same part, which it shows beside its own.
+    whether it is here. ``results``: kept runs of the same part, which it shows beside its own, unless it is a long run
+    itself.
     """
     path = NOTEBOOKS / f"{part}.py"
     source = path.read_text(encoding="utf-8")
@@ -50,8 +52,14 @@ def depends_on(part: str, profile: str, data_root: str, seed: int) -> dict:
         },
         "data": data,
         "inception": _inception() if "has_inception" in source else None,
-        "results": {kept.name: _hash(kept.read_bytes()) for kept in sorted(RESULTS.glob(f"{part}.*.json"))},
+        "results": {} if profile in LONG else _kept(part),
     }
+
+
+def _kept(part: str) -> dict[str, str]:
+    """Kept runs of a part: their numbers, and what their cells have shown, which names the hashes of its pictures."""
+    files = [*RESULTS.glob(f"{part}.*.json"), *RESULTS.glob(f"{part}.*/outputs.json")]
+    return {path.relative_to(RESULTS).as_posix(): _hash(path.read_bytes()) for path in sorted(files)}
 
 
 def _inception() -> list | None:

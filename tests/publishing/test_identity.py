@@ -118,3 +118,20 @@ def test_the_cards_it_loads_count_and_others_do_not(tmp_path, monkeypatch):
     assert key(tmp_path) == before
     change("ebm_mnist")
     assert key(tmp_path) != before
+
+
+def test_a_kept_run_counts_for_the_runs_that_show_it_and_not_for_its_own_kind(tmp_path, monkeypatch):
+    from gen_utils.publishing import identity
+
+    monkeypatch.setattr(identity, "RESULTS", tmp_path)
+
+    def prints():
+        return [identity.fingerprint("02_ebm_mnist", profile, str(tmp_path), 0) for profile in ("quick", "laptop")]
+
+    before = prints()
+    (tmp_path / "02_ebm_mnist.laptop").mkdir()
+    (tmp_path / "02_ebm_mnist.laptop" / "outputs.json").write_text("{}", encoding="utf-8")
+    between = prints()
+    (tmp_path / "02_ebm_mnist.laptop.json").write_text("{}", encoding="utf-8")
+    after = prints()
+    assert len({before[0], between[0], after[0]}) == 3 and before[1] == between[1] == after[1]
