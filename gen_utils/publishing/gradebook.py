@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..report import records
-from .parts import exercises
+from .parts import checked_in, exercises
 
 KIND = "gen_utils checks, version 1"
 FORMULA = tuple("=+-@")  # a spreadsheet computes a cell that begins so
@@ -108,7 +108,7 @@ def _answers_in(path: Path) -> tuple[Answers, object]:
         mark = notebook.get("metadata", {}).get("gen_utils", {}).get("part")
     except (LookupError, TypeError, AttributeError):
         raise ValueError("is not a whole notebook; open it in JupyterLab and save it again") from None
-    answers = dict.fromkeys(re.findall(r"^checks\.(\w+)\(", "\n".join(sources), re.M))
+    answers = dict.fromkeys(checked_in("\n".join(sources)))
     for key, value in found.items():
         if key.startswith("check/"):
             answers[key.removeprefix("check/")] = _answer(key, value)

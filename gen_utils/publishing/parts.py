@@ -27,9 +27,14 @@ def find_part(part: str) -> str:
     return name if name in found else found[0]
 
 
+def checked_in(source: str) -> list[str]:
+    """The exercises whose checks a piece of a notebook calls, in order, by the names of their checks."""
+    return re.findall(r"^checks\.(\w+)\(", source, re.M)
+
+
 def exercises() -> dict[str, list[str]]:
     """part -> its exercises in order, by the names that their checks have."""
-    return {part: re.findall(r"^checks\.(\w+)\(", _source(part), re.M) for part in parts()}
+    return {part: checked_in(_source(part)) for part in parts()}
 
 
 def title_of(part: str) -> str:
