@@ -36,7 +36,7 @@
 #
 # | profile | data | what happens | time |
 # |---|---|---|---|
-# | `quick` | built-in 8×8 digits and drawn garments | every cell runs, training is a taste | about a minute, two cores |
+# | `quick` | built-in 8×8 digits and drawn garments | the training of the chapter, short; the studies are shown from the long run | under a minute, one core |
 # | `laptop` | MNIST and Fashion-MNIST, 60,000 images each | all results; k-means over three seeds, networks with one | 46 minutes on one of two busy cores |
 # | `full` | the same | wider networks, longer training | one GPU (not yet measured) |
 
@@ -123,14 +123,14 @@ settings = choose(
         limit=None,  # images of each, training and held out
         n_codes=64,
         width=24,
-        vq_steps=80,
-        gumbel_steps=60,
+        vq_steps=300,
+        gumbel_steps=200,
         revival_steps=200,  # of the codebook alone
-        ablation_steps=30,
+        ablation_steps=None,  # a study, which quick does not run
         n_draws=20_000,  # of a choice among three
-        classifier_steps=35,
+        classifier_steps=100,
         classifier_width=12,
-        prior_steps=60,
+        prior_steps=300,
         prior_width=32,
         ks=(2, 5, 10, 20),
         seeds=2,
@@ -205,6 +205,7 @@ settings = choose(
     ),
 )
 use_style()
+study = report.studies("06_dvae_clustering", profile)
 torch.manual_seed(seed)
 started = time.perf_counter()
 seeds = range(seed, seed + settings.seeds)
@@ -846,55 +847,42 @@ record("vq_seconds", {titles[n]: run.seconds for n, run in vq_runs.items()})
 # for a short training, and look at the codes in use.
 
 # %%
-variants = {
-    "the recipe": {},
-    "no revival": {"revive_below": 0.0},
-    "random start": {"init": "normal"},
-    "random start, no revival": {"init": "normal", "revive_below": 0.0},
-}
-ablation = []
-for name in settings.data:
-    for variant, changes in variants.items():
-        short = train_vqvae(
-            data[name], None, settings.ablation_steps, 64, **changes
-        )
-        some = held_out[name].images[:2000]
-        score = judge_tokens(short.module.model, some)
-        ablation.append(
-            {
-                "data": titles[name],
-                "variant": variant,
-                "MSE": f"{score['mse']:.4f}",
-                "codes in use": score["codes"],
-                "perplexity": f"{score['perplexity']:.0f}",
-            }
-        )
-record("ablation", ablation)
-table(
-    ablation,
-    f"{settings.ablation_steps} steps of batch 64 each, {settings.n_codes} codes, measured on up to 2,000 held-out images",
-)
-
-
-# %%
-def used(variant):
-    """Codes in use under one variant, one phrase a data set."""
-    return " and ".join(
-        f"{row['codes in use']} ({row['data']})"
-        for row in ablation
-        if row["variant"] == variant
+if study("codes-alive"):
+    variants = {
+        "the recipe": {},
+        "no revival": {"revive_below": 0.0},
+        "random start": {"init": "normal"},
+        "random start, no revival": {"init": "normal", "revive_below": 0.0},
+    }
+    ablation = []
+    for name in settings.data:
+        for variant, changes in variants.items():
+            short = train_vqvae(data[name], None, settings.ablation_steps, 64, **changes)  # fmt: skip
+            some = held_out[name].images[:2000]
+            score = judge_tokens(short.module.model, some)
+            ablation.append(
+                {
+                    "data": titles[name],
+                    "variant": variant,
+                    "MSE": f"{score['mse']:.4f}",
+                    "codes in use": score["codes"],
+                    "perplexity": f"{score['perplexity']:.0f}",
+                }
+            )
+    record("ablation", ablation)
+    table(
+        ablation,
+        f"{settings.ablation_steps} steps of batch 64 each, {settings.n_codes} codes, measured on up to 2,000 held-out images",
     )
 
+    def told(column, variant):
+        """A column under one variant, one phrase a data set."""
+        return " and ".join(f"{row[column]} ({row['data']})" for row in ablation if row["variant"] == variant)  # fmt: skip
 
-def error_of(variant):
-    """Squared errors under one variant, one phrase a data set."""
-    return " and ".join(f"{row['MSE']} ({row['data']})" for row in ablation if row["variant"] == variant)  # fmt: skip
-
-
-say(
-    f"Codes in use, of {settings.n_codes}. The recipe: {used('the recipe')}. Without revival: {used('no revival')}. With revival from a random start: {used('random start')}. "
-    f"With neither: {used('random start, no revival')}. And the squared errors, with revival: from the data {error_of('the recipe')}, from a random start {error_of('random start')}."
-)
+    say(
+        f"Codes in use, of {settings.n_codes}. The recipe: {told('codes in use', 'the recipe')}. Without revival: {told('codes in use', 'no revival')}. With revival from a random start: {told('codes in use', 'random start')}. "
+        f"With neither: {told('codes in use', 'random start, no revival')}. And the squared errors, with revival: from the data {told('MSE', 'the recipe')}, from a random start {told('MSE', 'random start')}."
+    )
 
 # %% [markdown]
 # A code that is far from every latent is chosen by none, so it has nothing to follow and stays where it is. A start from the data avoids
@@ -1202,9 +1190,9 @@ say(
     )
     + ". The comparison is of two budgets as much as of two methods: the VQ-VAE saw "
     f"{settings.vq_steps * 128 / (settings.gumbel_steps * 64):.1f} times as many images. "
-    "Its hard tokens use fewer codes, "
+    "Its hard tokens use "
     + " and ".join(
-        f"{score['codes']} with a perplexity of {score['perplexity']:.0f} ({titles[name]})"
+        f"{score['codes']} codes with a perplexity of {score['perplexity']:.0f}, the VQ-VAE's {vq_scores[name]['codes']} with {vq_scores[name]['perplexity']:.0f} ({titles[name]})"
         for name, score in gumbel_scores.items()
     )
     + ". The rest of the chapter uses the VQ-VAE's tokens."
@@ -1214,47 +1202,50 @@ say(
 # **What does the batch norm do?** The same short training with it and without.
 
 # %%
-norms = []
-for name in settings.data:
-    for norm in (True, False):
-        short = train_gumbel(data[name], None, settings.ablation_steps, norm=norm)  # fmt: skip
-        score = judge_tokens(short.module.model, held_out[name].images[:2000])
-        norms.append(
-            {
-                "data": titles[name],
-                "batch norm": "with" if norm else "without",
-                "MSE": f"{score['mse']:.4f}",
-                "codes in use": score["codes"],
-                "perplexity": f"{score['perplexity']:.1f}",
-            }
+if study("batch-norm"):
+    norms = []
+    for name in settings.data:
+        for norm in (True, False):
+            short = train_gumbel(data[name], None, settings.ablation_steps, norm=norm)  # fmt: skip
+            score = judge_tokens(
+                short.module.model, held_out[name].images[:2000]
+            )
+            norms.append(
+                {
+                    "data": titles[name],
+                    "batch norm": "with" if norm else "without",
+                    "MSE": f"{score['mse']:.4f}",
+                    "codes in use": score["codes"],
+                    "perplexity": f"{score['perplexity']:.1f}",
+                }
+            )
+    record("gumbel_norm", norms)
+    table(
+        norms,
+        f"Gumbel-softmax dVAE, {settings.ablation_steps} steps of batch 64, hard tokens of up to 2,000 held-out images",
+    )
+    ratios = [
+        b["codes in use"] / a["codes in use"]
+        for a, b in zip(norms[::2], norms[1::2], strict=True)
+    ]
+    say(
+        "Without it "
+        + " and ".join(
+            f"{b['codes in use']} codes are in use on {b['data']} (with it: {a['codes in use']})"
+            for a, b in zip(norms[::2], norms[1::2], strict=True)
         )
-record("gumbel_norm", norms)
-table(
-    norms,
-    f"Gumbel-softmax dVAE, {settings.ablation_steps} steps of batch 64, hard tokens of up to 2,000 held-out images",
-)
-ratios = [
-    b["codes in use"] / a["codes in use"]
-    for a, b in zip(norms[::2], norms[1::2], strict=True)
-]
-say(
-    "Without it "
-    + " and ".join(
-        f"{b['codes in use']} codes are in use on {b['data']} (with it: {a['codes in use']})"
-        for a, b in zip(norms[::2], norms[1::2], strict=True)
+        + (
+            ". A few codes that happen to be good in the first steps take everything, and the others hardly get a gradient again."
+            if max(ratios) < 0.7
+            else ". In so short a run it makes no clear difference to the codes in use."
+        )
+        + " The squared error is lower "
+        + " and ".join(
+            f"{'with' if float(a['MSE']) < float(b['MSE']) else 'without'} it on {b['data']}"
+            for a, b in zip(norms[::2], norms[1::2], strict=True)
+        )
+        + ": after so few steps, using many codes and painting well are not yet the same."
     )
-    + (
-        ". A few codes that happen to be good in the first steps take everything, and the others hardly get a gradient again."
-        if max(ratios) < 0.7
-        else ". In so short a run it makes no clear difference to the codes in use."
-    )
-    + " The squared error is lower "
-    + " and ".join(
-        f"{'with' if float(a['MSE']) < float(b['MSE']) else 'without'} it on {b['data']}"
-        for a, b in zip(norms[::2], norms[1::2], strict=True)
-    )
-    + ": after so few steps, using many codes and painting well are not yet the same."
-)
 
 # %% [markdown]
 # ## What does a code mean?
@@ -2240,11 +2231,6 @@ if kept is None:
 else:
     say(
         f"Long run: profile `{kept['profile']}`, {kept['date']}, {kept['machine']['cpu']}."
-        + (
-            ""
-            if "classifier_steps" in kept_records
-            else " That run trained its classifiers for fewer steps on clusters (400) than on labels (2,000)."
-        )
     )
 table(
     rows,
