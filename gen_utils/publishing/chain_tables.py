@@ -35,7 +35,7 @@ def samplers(found: Mapping) -> str:
         seconds.setdefault(where, {})[row["sampler"]] = row["seconds"]
     shown = [name for name in NAMES if any(name in times for times in seconds.values())]
     rows = []
-    for (energy, cores, batch, steps), times in seconds.items():
+    for (energy, cores, batch, steps), times in sorted(seconds.items(), key=_place):
         rival = [_ratio(found, energy, cores, batch, f"{RIVAL} / {ours}") for ours in (OURS, FAST)]
         rows.append(
             [f"{ENERGIES.get(energy, energy)}, {steps} steps", str(cores), str(batch)]
@@ -44,6 +44,12 @@ def samplers(found: Mapping) -> str:
         )
     header = ["energy", "cores", "batch", *(NAMES[name] for name in shown), "× torchebm"]
     return "\n\n".join([told, markdown_table(header, rows), _bars(found), _more_cores(seconds)]).strip()
+
+
+def _place(item: tuple[tuple, object]) -> tuple:
+    """Where a row of the table stands: by energy, as they are listed, then by cores and batch."""
+    energy, *rest = item[0]
+    return list(ENERGIES).index(energy) if energy in ENERGIES else len(ENERGIES), energy, *rest
 
 
 def _ratio(found: Mapping, energy: str, cores: int, batch: int, ratio: str) -> float | None:
