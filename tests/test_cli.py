@@ -10,6 +10,7 @@ from unittest import mock
 import pytest
 
 from gen_utils import cli
+from gen_utils.publishing.parts import parts
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -162,13 +163,54 @@ def test_lab_finds_the_data_and_this_python(tmp_path, monkeypatch):
     assert started["env"]["JUPYTER_PREFER_ENV_PATH"] == "1"
 
 
-def test_a_book_in_a_relative_folder_goes_where_the_user_stands(tmp_path, monkeypatch):
+@pytest.fixture
+def press(tmp_path, monkeypatch):
+    """The press, with nothing run and nothing built; and what was asked of it, in order."""
     from gen_utils.cli import press
     from gen_utils.publishing import book, parallel
 
-    given = {}
+    asked = []
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(parallel, "execute_all", lambda names, **options: given.update(run=options["out"]) or {})
-    monkeypatch.setattr(book, "build_book", lambda executed, **options: given.update(book=options["out"]))
+
+    def execute_all(names, **options):
+        asked.append(("run", options["out"]))
+        return {name: options["out"] / f"{name}.ipynb" for name in names}
+
+    monkeypatch.setattr(parallel, "execute_all", execute_all)
+    monkeypatch.setattr(
+        book, "build_book", lambda own, **options: asked.append((f"book of {len(own)} own runs", options["out"]))
+    )
+    return press, asked
+
+
+def test_a_book_in_a_relative_folder_goes_where_the_user_stands(tmp_path, press):
+    press, asked = press
+    press.book(out=Path("public"), jobs=1, profile="laptop")
+    folder = tmp_path / "public"
+    assert asked == [("run", folder / "laptop" / "notebooks"), (f"book of {len(parts())} own runs", folder)]
+
+
+def test_a_first_book_can_be_read_before_anything_is_run(tmp_path, press, capsys):
+    press, asked = press
     press.book(out=Path("public"), jobs=1)
-    assert given == {"run": tmp_path / "public" / "quick" / "notebooks", "book": tmp_path / "public"}
+    assert [what for what, _ in asked] == ["book of 0 own runs", "run", f"book of {len(parts())} own runs"]
+    assert "You can read the long runs now: open " in capsys.readouterr().out
+    asked.clear()
+    (tmp_path / "public" / "quick" / "notebooks").mkdir(parents=True)
+    for part in parts():
+        (tmp_path / "public" / "quick" / "notebooks" / f"{part}.ipynb").write_text("{}", encoding="utf-8")
+    press.book(out=Path("public"), jobs=1)  # there is a book with both already
+    assert [what for what, _ in asked] == ["run", f"book of {len(parts())} own runs"]
+
+
+def test_reading_runs_nothing(press):
+    press, asked = press
+    press.read()
+    assert [what for what, _ in asked] == ["book of 0 own runs"]
+
+
+def test_only_a_long_run_is_kept(press):
+    press, asked = press
+    with pytest.raises(ValueError, match="a quick run is not kept: choose --profile laptop or full"):
+        press.run("02", keep=True)
+    assert not asked
