@@ -123,11 +123,14 @@ def _quick_course(found: dict) -> str:
     rows.append([f"**{together['jobs']} at a time**", f"**{done}**", f"**{memory}**"])
     values = {
         "all parts, quick (s)": together["seconds"],
+        "the longest part, quick (s)": max(r["seconds"] for r in found["rows"]),
         "import beyond torch (s)": found["import_seconds"]["gen_utils beyond torch"],
+        "read (s)": found.get("read_seconds", math.nan),
         "HTML (s)": found["html_seconds"],
         "peak of a part (GB)": peak,
     }
-    against = "; ".join(f"{name}: {value:.3g}, {_held(value, found['bars'][name])}" for name, value in values.items())
+    held = {name: value for name, value in values.items() if name in found["bars"]}  # a file of before has fewer
+    against = "; ".join(f"{name}: {value:.3g}, {_held(value, found['bars'][name])}" for name, value in held.items())
     return f"{told}\n\n{markdown_table(['part', 'seconds', 'peak memory (GB)'], rows)}\n\n{against}."
 
 
