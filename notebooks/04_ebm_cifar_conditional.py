@@ -33,7 +33,7 @@
 #
 # | profile | data | what happens | time |
 # |---|---|---|---|
-# | `quick` | drawn shapes, built-in digits | every cell runs, training is a taste | about a minute and a half, two cores |
+# | `quick` | drawn shapes, built-in digits | the two main trainings, short; the studies are shown from the long run | under a minute, one core |
 # | `laptop` | CIFAR-10 and MNIST | coloured structure, digits on request, all studies over three seeds | 20 minutes for the photographs; about an hour in all, two cores (the sum of its pieces, not timed whole) |
 # | `full` | CIFAR-10 and MNIST | nine wide blocks at full resolution, long training | a day, one GPU (not yet measured) |
 
@@ -93,10 +93,11 @@ settings = choose(
     profile,
     quick=dict(
         photos="shapes", digits="digits", limit=None, batch_size=16, shipped_chain=400, shipped_digit_chain=256,
-        width=8, stem_stride=2, train_steps=30, chain_steps=8, looks=2, n_shown=15,
-        study_width=8, study_blocks=1, study_steps=3, study_epsilons=(0.0025, 0.01), study_lengths=(4, 8), seeds=1,
+        width=8, stem_stride=2, train_steps=120, chain_steps=8, looks=4, n_shown=15,
+        study_width=None, study_steps=None, label_steps=None,  # of studies, which quick does not run
+        study_blocks=1, study_epsilons=(0.0025, 0.005, 0.01), study_lengths=(5, 10, 20), seeds=1,
         n_eval=48, n_study=32, final_chain=40, study_chain=20,
-        digit_width=16, digit_steps=140, label_steps=12, per_class=8, digit_chain=128,
+        digit_width=16, digit_steps=160, per_class=8, digit_chain=128,
         annealed_chain=24, rounds=10, round_steps=5,
     ),
     laptop=dict(
@@ -117,11 +118,13 @@ settings = choose(
     ),
     smoke=dict(  # in tests: every line runs, nothing is learnt
         limit=300, shipped_chain=8, shipped_digit_chain=8, width=4, study_width=4, digit_width=4,
-        train_steps=4, chain_steps=3, n_shown=10, study_steps=1, n_eval=32, n_study=16, final_chain=12, study_chain=4,
+        train_steps=4, chain_steps=3, looks=2, n_shown=10, n_eval=32, n_study=16, final_chain=12, study_chain=4,
+        study_steps=1, study_epsilons=(0.0025, 0.01), study_lengths=(4, 8),
         digit_steps=4, label_steps=1, per_class=4, digit_chain=8, annealed_chain=4, rounds=2, round_steps=1,
     ),
 )  # fmt: skip
 use_style()
+study = report.studies("04_ebm_cifar_conditional", profile)
 torch.manual_seed(seed)
 started = time.perf_counter()
 box = (-1.0, 1.0)
@@ -583,13 +586,13 @@ say(
 # ones? So that many runs fit, the network of this study is narrower and, except in `full`, has three blocks in place of
 # nine. It trains for a fixed number of optimiser steps for every pair of ε and $T$, and we measure:
 #
-# - *quality*: the Fréchet distance of fresh chains, all of the same length, with the ε of training;
+# - *quality*: the Fréchet distance of fresh chains, all of the same length, with the ε of training, and how many of their pixels are at a wall of the box;
 # - *convergence*: the distance of the newest {term}`negatives`, followed during training;
 # - *stability*: the largest mean output in absolute value, and how much the contrast wobbles in the second half.
 
 
 # %%
-def study(seed, epsilon, length, steps, restart, width, blocks):
+def sampler_study(seed, epsilon, length, steps, restart, width, blocks):
     """Train briefly with one sampler; quality, convergence and stability."""
     looks = QualityWatch(max(1, steps // 5), photo_distance, settings.n_study)
     trained = train_photos(
@@ -605,87 +608,91 @@ def study(seed, epsilon, length, steps, restart, width, blocks):
         "curve": [looks.steps, looks.values],
         "largest": max(abs(v) for v in levels),
         "wobble": contrast[len(contrast) // 2 :].std().item(),
+        "walls": 100 * ((images == 0) | (images == 255)).double().mean().item(),
         "ms": 1000 * trained.seconds / trained.steps,
         "images": images[:10],
     }
 
 
-measures = {
-    "Fréchet, fresh": "fresh",
-    "Fréchet, newest negatives": "negatives",
-    "largest mean output": "largest",
-    "wobble of the contrast": "wobble",
-    "ms a step": "ms",
-}
-common = dict(
-    seeds=range(seed, seed + settings.seeds), steps=settings.study_steps, width=settings.study_width, blocks=settings.study_blocks,
-)  # fmt: skip
-grid = {
-    f"ε = {epsilon:g}, T = {length}": dict(epsilon=epsilon, length=length)
-    for epsilon in settings.study_epsilons
-    for length in settings.study_lengths
-}
-by_step = sweep("ebm_cifar_epsilon", study, grid, restart=0.05, **common)
-step_rows = summary(by_step, measures, first="sampler in training")
-table(
-    step_rows,
-    f"{settings.study_steps} optimiser steps each on {photos.title}, buffer with 5 % restarts, mean ± standard deviation over {settings.seeds} seed(s), {settings.n_study} samples",
-)
-record("epsilon_study", step_rows)
+if study("step-and-length"):
+    measures = {
+        "Fréchet, fresh": "fresh",
+        "pixels on a wall, fresh (%)": "walls",
+        "Fréchet, newest negatives": "negatives",
+        "largest mean output": "largest",
+        "wobble of the contrast": "wobble",
+        "ms a step": "ms",
+    }
+    common = dict(
+        seeds=range(seed, seed + settings.seeds), steps=settings.study_steps, width=settings.study_width, blocks=settings.study_blocks,
+    )  # fmt: skip
+    grid = {
+        f"ε = {epsilon:g}, T = {length}": dict(epsilon=epsilon, length=length)
+        for epsilon in settings.study_epsilons
+        for length in settings.study_lengths
+    }
+    by_step = sweep(
+        "ebm_cifar_epsilon", sampler_study, grid, restart=0.05, **common
+    )
+    step_rows = summary(by_step, measures, first="sampler in training")
+    table(
+        step_rows,
+        f"{settings.study_steps} optimiser steps each on {photos.title}, buffer with 5 % restarts, mean ± standard deviation over {settings.seeds} seed(s), {settings.n_study} samples",
+    )
+    record("epsilon_study", step_rows)
+
 
 # %% tags=["hide-input"]
-
-
 def mean_of(cells, name, key):
     """Mean over the seeds that finished, or NaN."""
     found = [c.values[key] for c in cells if c.name == name and c.diverged is None]  # fmt: skip
     return sum(found) / len(found) if found else float("nan")
 
 
-fig, axes = plt.subplots(1, 2, figsize=(9, 3.2))
-for ax, (title, key) in zip(axes, (("fresh chains", "fresh"), ("newest negatives", "negatives")), strict=True):  # fmt: skip
-    for epsilon in settings.study_epsilons:
-        ax.plot(
-            settings.study_lengths,
-            [mean_of(by_step, f"ε = {epsilon:g}, T = {length}", key) for length in settings.study_lengths],
-            "o-",
-            label=f"ε = {epsilon:g}",
-        )  # fmt: skip
-        for length in settings.study_lengths:
-            here = [c.values[key] for c in by_step if c.name == f"ε = {epsilon:g}, T = {length}" and c.diverged is None]  # fmt: skip
-            ax.plot([length] * len(here), here, ".", color="gray", ms=3)
-    ax.set(
-        xscale="log",
-        xlabel="steps of the training chain, T",
-        ylabel="Fréchet distance",
-        title=title,
+if study("step-and-length-pictures"):
+    fig, axes = plt.subplots(1, 2, figsize=(9, 3.2))
+    for ax, (title, key) in zip(axes, (("fresh chains", "fresh"), ("newest negatives", "negatives")), strict=True):  # fmt: skip
+        for epsilon in settings.study_epsilons:
+            ax.plot(
+                settings.study_lengths,
+                [mean_of(by_step, f"ε = {epsilon:g}, T = {length}", key) for length in settings.study_lengths],
+                "o-",
+                label=f"ε = {epsilon:g}",
+            )  # fmt: skip
+            for length in settings.study_lengths:
+                here = [c.values[key] for c in by_step if c.name == f"ε = {epsilon:g}, T = {length}" and c.diverged is None]  # fmt: skip
+                ax.plot([length] * len(here), here, ".", color="gray", ms=3)
+        ax.set(
+            xscale="log",
+            xlabel="steps of the training chain, T",
+            ylabel="Fréchet distance",
+            title=title,
+        )
+        ax.set_xticks(settings.study_lengths, [str(k) for k in settings.study_lengths])  # fmt: skip
+        ax.minorticks_off()
+    axes[0].legend()
+    _ = fig.suptitle(
+        f"ε and T after {settings.study_steps} optimiser steps ({photos.title}); grey: single seeds"
     )
-    ax.set_xticks(settings.study_lengths, [str(k) for k in settings.study_lengths])  # fmt: skip
-    ax.minorticks_off()
-axes[0].legend()
-_ = fig.suptitle(
-    f"ε and T after {settings.study_steps} optimiser steps ({photos.title}); grey: single seeds"
-)
 
-# %% tags=["hide-input"]
-names = list(grid)
-ranking = sorted(names, key=lambda k: mean_of(by_step, k, "fresh"))
-spread = [c.values["fresh"] for c in by_step if c.name == ranking[0] and c.diverged is None]  # fmt: skip
-lost = [r[next(iter(r))] for r in step_rows if not r["finished"].startswith(str(settings.seeds))]  # fmt: skip
-say(
-    f"Best fresh samples: **{ranking[0]}** ({mean_of(by_step, ranking[0], 'fresh'):.0f}), then {ranking[1]} "
-    f"({mean_of(by_step, ranking[1], 'fresh'):.0f}); worst: {ranking[-1]} ({mean_of(by_step, ranking[-1], 'fresh'):.0f}). "
-    + (
-        f"Over seeds the best ranges from {min(spread):.0f} to {max(spread):.0f}, so small differences mean nothing. "
-        if len(spread) > 1
-        else ""
+    names = list(grid)
+    ranking = sorted(names, key=lambda k: mean_of(by_step, k, "fresh"))
+    spread = [c.values["fresh"] for c in by_step if c.name == ranking[0] and c.diverged is None]  # fmt: skip
+    lost = [r[next(iter(r))] for r in step_rows if not r["finished"].startswith(str(settings.seeds))]  # fmt: skip
+    say(
+        f"Best fresh samples: **{ranking[0]}** ({mean_of(by_step, ranking[0], 'fresh'):.0f}), then {ranking[1]} "
+        f"({mean_of(by_step, ranking[1], 'fresh'):.0f}); worst: {ranking[-1]} ({mean_of(by_step, ranking[-1], 'fresh'):.0f}). "
+        + (
+            f"Over seeds the best ranges from {min(spread):.0f} to {max(spread):.0f}, so small differences mean nothing. "
+            if len(spread) > 1
+            else ""
+        )
+        + (
+            f"Diverged at least once: {', '.join(lost)}."
+            if lost
+            else "No run diverged."
+        )
     )
-    + (
-        f"Diverged at least once: {', '.join(lost)}."
-        if lost
-        else "No run diverged."
-    )
-)
 
 # %% [markdown]
 # ## Where chains begin, and annealing (C3, C4, C5)
@@ -694,64 +701,67 @@ say(
 # rest), with **constant** ε = 0.005 or **annealed** from 0.01 to 0.0025. All use the longest $T$ of the study.
 
 # %%
-longest = settings.study_lengths[-1]
-choices = {
-    "noise, constant ε": dict(restart=1.0, epsilon=0.005),
-    "noise, annealed ε": dict(restart=1.0, epsilon=[0.01, 0.0025]),
-    "buffer, constant ε": dict(restart=0.05, epsilon=0.005),
-    "buffer, annealed ε": dict(restart=0.05, epsilon=[0.01, 0.0025]),
-}
-by_start = sweep("ebm_cifar_starts", study, choices, length=longest, **common)
-start_rows = summary(by_start, measures, first="training chains")
-table(
-    start_rows,
-    f"T = {longest}, {settings.study_steps} optimiser steps each on {photos.title}, mean ± standard deviation over {settings.seeds} seed(s), {settings.n_study} samples",
-)
-record("start_study", start_rows)
+if study("starts-and-annealing"):
+    longest = settings.study_lengths[-1]
+    choices = {
+        "noise, constant ε": dict(restart=1.0, epsilon=0.005),
+        "noise, annealed ε": dict(restart=1.0, epsilon=[0.01, 0.0025]),
+        "buffer, constant ε": dict(restart=0.05, epsilon=0.005),
+        "buffer, annealed ε": dict(restart=0.05, epsilon=[0.01, 0.0025]),
+    }
+    by_start = sweep(
+        "ebm_cifar_starts", sampler_study, choices, length=longest, **common
+    )
+    start_rows = summary(by_start, measures, first="training chains")
+    table(
+        start_rows,
+        f"T = {longest}, {settings.study_steps} optimiser steps each on {photos.title}, mean ± standard deviation over {settings.seeds} seed(s), {settings.n_study} samples",
+    )
+    record("start_study", start_rows)
 
 # %% tags=["hide-input"]
-fig, ax = plt.subplots(figsize=(7, 3.2))
-for name in choices:
-    cells = [c for c in by_start if c.name == name and c.diverged is None]
-    if cells:
-        xs = cells[0].values["curve"][0]
-        ys = torch.tensor([c.values["curve"][1] for c in cells])
-        (line,) = ax.plot(xs, ys.mean(0), "o-", label=name)
-        ax.fill_between(xs, ys.amin(0), ys.amax(0), alpha=0.15, color=line.get_color(), lw=0)  # fmt: skip
-ax.set(
-    xlabel="optimiser step",
-    ylabel="Fréchet distance",
-    title=f"Convergence of the newest negatives ({photos.title}); bands: all seeds",
-)
-ax.legend()
-fig, axes = plt.subplots(len(choices), 1, figsize=(7, 4.2))
-for ax, cell in zip(axes, [c for c in by_start if c.seed == seed], strict=True):  # fmt: skip
-    if cell.tensors:
-        image_grid(cell.tensors["images"], columns=10, ax=ax)
-    ax.set_title(cell.name, fontsize=9)
-    ax.axis("off")
-_ = fig.suptitle(
-    f"Fresh chains of {settings.study_chain} steps after {settings.study_steps} optimiser steps ({photos.title})"
-)
+if study("starts-and-annealing-pictures"):
+    fig, ax = plt.subplots(figsize=(7, 3.2))
+    for name in choices:
+        cells = [c for c in by_start if c.name == name and c.diverged is None]
+        if cells:
+            xs = cells[0].values["curve"][0]
+            ys = torch.tensor([c.values["curve"][1] for c in cells])
+            (line,) = ax.plot(xs, ys.mean(0), "o-", label=name)
+            ax.fill_between(xs, ys.amin(0), ys.amax(0), alpha=0.15, color=line.get_color(), lw=0)  # fmt: skip
+    ax.set(
+        xlabel="optimiser step",
+        ylabel="Fréchet distance",
+        title=f"Convergence of the newest negatives ({photos.title}); bands: all seeds",
+    )
+    ax.legend()
+    fig, axes = plt.subplots(len(choices), 1, figsize=(7, 4.2))
+    for ax, cell in zip(axes, [c for c in by_start if c.seed == seed], strict=True):  # fmt: skip
+        if cell.tensors:
+            image_grid(cell.tensors["images"], columns=10, ax=ax)
+        ax.set_title(cell.name, fontsize=9)
+        ax.axis("off")
+    _ = fig.suptitle(
+        f"Fresh chains of {settings.study_chain} steps after {settings.study_steps} optimiser steps ({photos.title})"
+    )
 
-# %% tags=["hide-input"]
-fresh = {name: mean_of(by_start, name, "fresh") for name in choices}
-seen = {name: mean_of(by_start, name, "negatives") for name in choices}
-say(
-    f"Best fresh samples: *{min(fresh, key=fresh.get)}* ({min(fresh.values()):.0f}); best negatives in training: "
-    f"*{min(seen, key=seen.get)}* ({min(seen.values()):.0f}). Annealing changes the fresh distance from "
-    f"{fresh['noise, constant ε']:.0f} to {fresh['noise, annealed ε']:.0f} when chains start from noise, and from "
-    f"{fresh['buffer, constant ε']:.0f} to {fresh['buffer, annealed ε']:.0f} with the buffer."
-)
+    fresh = {name: mean_of(by_start, name, "fresh") for name in choices}
+    seen = {name: mean_of(by_start, name, "negatives") for name in choices}
+    say(
+        f"Best fresh samples: *{min(fresh, key=fresh.get)}* ({min(fresh.values()):.0f}); best negatives in training: "
+        f"*{min(seen, key=seen.get)}* ({min(seen.values()):.0f}). Annealing changes the fresh distance from "
+        f"{fresh['noise, constant ε']:.0f} to {fresh['noise, annealed ε']:.0f} when chains start from noise, and from "
+        f"{fresh['buffer, constant ε']:.0f} to {fresh['buffer, annealed ε']:.0f} with the buffer."
+    )
 
 # %% [markdown]
-# **Look before you believe.** A number that improves is not yet a picture that improves. In the kept `laptop` run the fresh
-# chains of these short trainings are black and white blobs: two hundred steps on a young, steep energy drive every pixel to
-# a wall of the box. The features of the CIFAR classifier find such blobs nearer to photographs than noise is, so the first
-# column of the table mostly compares blobs. The negatives of training have not come that far, and their curve tells the
-# story: from noise, $T$ steps get nowhere near photographs, and the network only learns to recognise noise that has taken
-# $T$ steps; with the buffer the negatives come closer, update by update. A long run begins with such blobs too; at `laptop`
-# the strip above shows when colours take their place.
+# **Look before you believe.** A number that improves is not yet a picture that improves. The fresh chains of these short
+# trainings are black and white blobs: hundreds of steps on a young, steep energy drive most pixels to a wall of the box.
+# The features of the CIFAR classifier find such blobs nearer to photographs than noise is, so the first column of the
+# table mostly compares blobs. The negatives of training have not come that far, and their curve tells the story: from
+# noise, $T$ steps get nowhere near photographs, and the network only learns to recognise noise that has taken $T$ steps;
+# with the buffer the negatives come closer, update by update. Annealing changes less than another seed does. A long run
+# begins with such blobs too; at `laptop` the strip above shows when colours take their place.
 
 # %% [markdown]
 # ## A label in the energy (C6)
@@ -1131,33 +1141,40 @@ def labelled(seed, weight, steps):
     }  # fmt: skip
 
 
-weights = {f"weight {w:g}": dict(weight=w) for w in (0.0, 0.1, 1.0)}
-by_weight = sweep(
-    "ebm_digits_weight", labelled, weights,
-    seeds=range(seed, seed + settings.seeds), steps=settings.label_steps,
-)  # fmt: skip
-weight_rows = summary(
-    by_weight,
-    {"accuracy of arg min E": "accuracy", "samples as asked": "agreement", "Fréchet, 200 samples": "frechet"},
-    first="cross-entropy",
-)  # fmt: skip
-table(
-    weight_rows,
-    f"{settings.label_steps} optimiser steps each on {digits.title}, mean ± standard deviation over {settings.seeds} seed(s)",
-)
-record("weight_study", weight_rows)
-at = {
-    name: [c.values for c in by_weight if c.name == name and c.diverged is None]
-    for name in weights
-}
-if at["weight 0"] and at["weight 1"]:
-    mean_at = lambda name, key: sum(v[key] for v in at[name]) / len(at[name])  # noqa: E731
-    say(
-        "From weight 0 to weight 1 the accuracy goes from {:.0%} to {:.0%} and the samples as asked from {:.0%} to {:.0%}: ".format(
-            *(mean_at(name, key) for key in ("accuracy", "agreement") for name in ("weight 0", "weight 1")))
-        + ("it helps with both. " if all(mean_at("weight 1", key) > mean_at("weight 0", key) for key in ("accuracy", "agreement")) else "it does not help with both here. ")
-        + "Of realism such short runs say little. Where weight 0 is above chance (10 %), the likely reason is the penalty, which holds the energies of all classes near one level."
+if study("label-weight"):
+    weights = {f"weight {w:g}": dict(weight=w) for w in (0.0, 0.1, 1.0)}
+    by_weight = sweep(
+        "ebm_digits_weight", labelled, weights,
+        seeds=range(seed, seed + settings.seeds), steps=settings.label_steps,
     )  # fmt: skip
+    weight_rows = summary(
+        by_weight,
+        {"accuracy of arg min E": "accuracy", "samples as asked": "agreement", "Fréchet, 200 samples": "frechet"},
+        first="cross-entropy",
+    )  # fmt: skip
+    table(
+        weight_rows,
+        f"{settings.label_steps} optimiser steps each on {digits.title}, mean ± standard deviation over {settings.seeds} seed(s)",
+    )
+    record("weight_study", weight_rows)
+    at = {
+        name: [
+            c.values for c in by_weight if c.name == name and c.diverged is None
+        ]
+        for name in weights
+    }
+    if at["weight 0"] and at["weight 1"]:
+
+        def mean_at(name, key):
+            """Mean over the seeds that finished."""
+            return sum(v[key] for v in at[name]) / len(at[name])
+
+        say(
+            "From weight 0 to weight 1 the accuracy goes from {:.0%} to {:.0%} and the samples as asked from {:.0%} to {:.0%}: ".format(
+                *(mean_at(name, key) for key in ("accuracy", "agreement") for name in ("weight 0", "weight 1")))
+            + ("it helps with both. " if all(mean_at("weight 1", key) > mean_at("weight 0", key) for key in ("accuracy", "agreement")) else "it does not help with both here. ")
+            + "Of realism such short runs say little. Where weight 0 is above chance (10 %), the likely reason is the penalty, which holds the energies of all classes near one level."
+        )  # fmt: skip
 
 # %%
 digit_run = train_digits(settings.digit_steps, name="ebm_digits_conditional")
@@ -1215,30 +1232,6 @@ for k in range(10):
 table(class_rows, f"{settings.per_class} samples of each class ({digits.title})")  # fmt: skip
 record("classes", class_rows)
 
-# %% [markdown]
-# ## The kept run
-
-# %% tags=["hide-input"]
-kept = report.kept("04_ebm_cifar_conditional", profile)
-kept_records = {} if kept is None else kept["records"]
-if kept is None:
-    say("*No longer run stands beside this one.*")
-else:
-    say(
-        f"Kept run: profile `{kept['profile']}`, {kept_records['photos']} and {kept_records['digits']}, {kept['date']}, {kept['machine']['cpu']}."
-    )
-    for key, caption, here in (
-        ("epsilon_study", "ε and T", step_rows),
-        ("start_study", "Where chains begin, and annealing", start_rows),
-        ("weight_study", "The weight of the cross-entropy", weight_rows),
-        ("classes", "The classes", class_rows),
-    ):
-        rows = kept_records[key]
-        table(
-            [{k: row.get(k) for k in here[0]} for row in rows],
-            f"{caption}: kept `{kept['profile']}` run",
-        )
-
 # %% tags=["hide-input"]
 if ship:
     shared = {
@@ -1270,6 +1263,8 @@ if ship:
 # ## Reported, long run, this run
 
 # %% tags=["hide-input"]
+kept = report.kept("04_ebm_cifar_conditional", profile)
+kept_records = {} if kept is None else kept["records"]
 three = report.comparison(kept_records, profile)
 table(
     [

@@ -2226,9 +2226,7 @@ for i, original in enumerate(about):
         ],
     )
     add("prior: Fréchet distance (each run's own classifier and number of images: do not compare across)", "–", [find(row_of(r, "generation", data=t, pictures="the transformer"), "Fréchet distance", form="{:.3g}") for r, t in pairs])  # fmt: skip
-if kept is None:
-    say("*No longer run stands beside this one.*")
-else:
+if kept is not None:
     say(
         f"Long run: profile `{kept['profile']}`, {kept['date']}, {kept['machine']['cpu']}."
     )

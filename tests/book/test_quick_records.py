@@ -46,8 +46,8 @@ def test_part_a_recorded_what_it_claims(built_quick):
 def test_part_c_recorded_what_it_claims(built_quick):
     found = recorded(built_quick, "04_ebm_cifar_conditional")
     assert "standing in for CIFAR-10" in found["photos"] and "standing in for MNIST" in found["digits"]
-    assert len(found["epsilon_study"]) == 4 and len(found["start_study"]) == 4 and len(found["weight_study"]) == 3
-    # Even a taste of training: the energy classifies, and most samples are what was asked for, or nearly.
+    assert not {"epsilon_study", "start_study", "weight_study"} & found.keys()  # shown from the long run
+    # A short training: the energy classifies, and many samples are what was asked for.
     assert found["digit_accuracy"] > 0.7 and found["digit_agreement"] > 0.25
     assert found["photo_frechet_real"] < found["photo_frechet_fresh"]
 
@@ -59,6 +59,7 @@ def test_part_e_recorded_what_it_claims(built_quick):
     for key in ("vq", "gumbel", "best_k", "nats", "beats_pixels"):
         assert set(found[key]) == set(found["data"])
     assert found["classified"] and found["consistency"] and found["generation"]
+    assert not {"ablation", "gumbel_norm"} & found.keys()  # shown from the long run
 
 
 def test_part_f_recorded_what_it_claims(built_quick):
@@ -78,7 +79,8 @@ def test_part_d_recorded_what_it_claims(built_quick):
     found = recorded(built_quick, "05_jem")
     assert found["inner_gap"] < 1e-5  # the inner loop is one larger step
     assert found["norm_gap_eval"] < 1e-4 < found["norm_gap_train"]
-    assert len(found["study"]) == 5 and found["classifier_accuracy"] > 0.9 and "provoked" in found
+    assert not {"study", "provoked"} & found.keys()  # shown from the long run
+    assert found["classifier_accuracy"] > 0.9
 
 
 def test_part_g_recorded_what_it_claims(built_quick):
