@@ -165,7 +165,10 @@ def quick(out: Path, more: list[str]) -> None:
     read = html_seconds("read", *more)  # from the kept long runs alone
     html = html_seconds("book", *more)  # from notebooks that have been executed, beside them
     keep({**found, "read_seconds": round(read, 1), "html_seconds": round(html, 1)}, out)
-    print(f"one by one {sum(r['seconds'] for r in rows):.0f} s; read {read:.0f} s; HTML {html:.0f} s; import {added:.2f} s")
+    print(
+        f"one by one {sum(r['seconds'] for r in rows):.0f} s; read {read:.0f} s; HTML {html:.0f} s",
+        f"import {added:.2f} s",
+    )
 
 
 if __name__ == "__main__":
