@@ -26,13 +26,14 @@ class KeptRun:
     """What ``outputs.json`` holds.
 
     ``about``: part, profile, seed, seconds, data, date, commit, machine. ``cells``: key -> outputs as in an .ipynb,
-    pictures and films as names of files in ``folder``. ``studies``: name of a study -> the key of
-    its cell. ``modules``: file of the package -> hash of its code.
+    pictures and films as names of files in ``folder``. ``texts``: hash of a cell's own code -> its key. ``studies``:
+    name of a study -> the key of its cell. ``modules``: file of the package -> hash of its code.
     """
 
     folder: Path
     about: dict[str, Any]
     cells: dict[str, list[dict]]
+    texts: dict[str, str]
     studies: dict[str, str]
     modules: dict[str, str] = field(repr=False)
 
@@ -77,7 +78,7 @@ def _read(folder: Path, part: str, profile: str) -> KeptRun:
         if held["format"] != FORMAT:
             raise Damaged(f"{folder} was written by another version of the workbook; {again}")
         about, cells, files = held["about"], held["cells"], held["files"]
-        studies, modules = held["studies"], held["modules"]
+        texts, studies, modules = held["texts"], held["studies"], held["modules"]
         found = (about["part"], about["profile"])
         told = {name: about[name] for name in ("seed", "seconds", "data", "date", "machine", "commit")}
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -88,7 +89,7 @@ def _read(folder: Path, part: str, profile: str) -> KeptRun:
         path = folder / name
         if Path(name).name != name or not path.is_file() or file_hash(path) != expected:
             raise Damaged(f"{path} is missing or is not what the run wrote; {again}")
-    run = KeptRun(folder, {"part": part, "profile": profile, **told}, cells, studies, modules)
+    run = KeptRun(folder, {"part": part, "profile": profile, **told}, cells, texts, studies, modules)
     if run.size > LIMIT:
         raise Damaged(f"{folder} has {run.size:,} bytes, more than the {LIMIT:,} allowed; {again}")
     return run

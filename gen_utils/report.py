@@ -10,7 +10,7 @@ import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from . import kept_runs
+from . import beside, kept_runs
 from .base.frontend import in_notebook
 from .base.places import RESULTS
 from .base.plain import finite_or_none, plain
@@ -84,11 +84,15 @@ def studies(part: str, profile: str) -> Callable[[str], bool]:
             ...
 
     In ``quick`` the answer is no, and what this cell has shown in the kept long run is shown in its place. No other
-    cell of the notebook may give the same name: under it the press keeps what the cell shows.
+    cell of the notebook may give the same name: under it the press keeps what the cell shows. Below every other cell
+    that a reader runs in ``quick``, what the long run has shown there can be unfolded from then on.
 
     Args:
         part: the notebook.
     """
+
+    if profile == "quick":
+        beside.show_long_run(part)
 
     def study(name: str) -> bool:
         if profile != "quick":

@@ -125,6 +125,7 @@ class TestStudies:
             "cells": {
                 "k": [{"output_type": "display_data", "metadata": {}, "data": {"text/markdown": ["a long ", "table"]}}]
             },
+            "texts": {},
             "studies": {"ablation": "k"},
             "files": {},
             "modules": {},

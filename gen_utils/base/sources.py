@@ -14,6 +14,7 @@ from types import CodeType
 from .places import ROOT
 
 PACKAGE = Path(__file__).resolve().parents[1]
+_SILENT = {"ctx", "kind", "type_comment", "type_params"}  # fields that say nothing, or not in every Python
 _HAS_DOCSTRING = 0x4000000  # a flag of Python 3.13; before, the first constant of a function is its docstring or None
 
 
@@ -136,6 +137,26 @@ def _compiled(code: CodeType) -> tuple:
 def _written(constant: object) -> str:
     # A set's order changes from process to process.
     return repr(sorted(map(repr, constant))) if isinstance(constant, frozenset) else repr(constant)
+
+
+def written(node: object) -> str:
+    """A syntax tree as text that is the same under every Python: layout and comments are gone."""
+    if isinstance(node, ast.AST):
+        fields = [(name, value) for name, value in ast.iter_fields(node) if name not in _SILENT]
+        told = [f"{name}={written(value)}" for name, value in fields if value not in (None, [])]
+        return f"{type(node).__name__}({', '.join(told)})"
+    if isinstance(node, list):
+        return f"[{', '.join(map(written, node))}]"
+    return repr(node)
+
+
+def text_hash(source: str) -> str:
+    """Of a piece of code: changes with what it says, and not with its layout or a comment.
+
+    Raises:
+        SyntaxError: it is not Python.
+    """
+    return hashlib.sha256(written(ast.parse(source).body).encode()).hexdigest()[:16]
 
 
 def code_hashes(paths: Iterable[Path]) -> dict[str, str]:

@@ -12,9 +12,8 @@ import symtable
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from ..base.sources import written
 from ..profiles import PROFILES, columns_read
-
-_SILENT = {"ctx", "kind", "type_comment", "type_params"}  # fields that say nothing, or not in every Python
 
 
 @dataclass
@@ -80,13 +79,13 @@ def _pieces(cell: int, node: ast.stmt, profile: str, settings: dict[str, set[str
     elif columns := _columns(node, profile):
         name, values = columns
         for setting, value in values.items():
-            yield _Piece(cell, f"{setting}={_written(value)}", _reads(value, settings), {f"{name}.{setting}"})
+            yield _Piece(cell, f"{setting}={written(value)}", _reads(value, settings), {f"{name}.{setting}"})
         yield _Piece(cell, name, settings[name], {name})
     else:
         binds = _binds(node)
         for name in binds & settings.keys():
             binds |= settings[name]
-        yield _Piece(cell, _written(node), _reads(node, settings), binds)
+        yield _Piece(cell, written(node), _reads(node, settings), binds)
 
 
 def _columns(node: ast.AST, profile: str) -> tuple[str, dict[str, ast.expr]] | None:
@@ -158,17 +157,6 @@ def _root(node: ast.AST) -> str | None:
             return None
         node = inner
     return node.id
-
-
-def _written(node: object) -> str:
-    """A syntax tree as text that is the same under every Python."""
-    if isinstance(node, ast.AST):
-        fields = [(name, value) for name, value in ast.iter_fields(node) if name not in _SILENT]
-        told = [f"{name}={_written(value)}" for name, value in fields if value not in (None, [])]
-        return f"{type(node).__name__}({', '.join(told)})"
-    if isinstance(node, list):
-        return f"[{', '.join(map(_written, node))}]"
-    return repr(node)
 
 
 def _hash(*told: object) -> str:

@@ -13,6 +13,7 @@ from ..base import small_outputs
 from ..base.files import plain_write_errors
 from ..base.machine import provenance
 from ..base.places import NOTEBOOKS, RESULTS
+from ..base.sources import text_hash
 from ..kept_runs import FORMAT, LIMIT, LONG, KeptRun, file_hash
 from ..report import MIME
 from .cell_keys import cell_keys
@@ -62,6 +63,7 @@ def keep_outputs(executed: Path) -> Path:
             "format": FORMAT,
             "about": {**about, "data": data, **provenance()},
             "cells": held,
+            "texts": {text_hash(source): key for source, key in zip(sources, held, strict=True)},
             "studies": studies,
             "files": files,
             "modules": depends["modules"],
