@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gen_utils import report
+from gen_utils import kept_runs, report
 from gen_utils.publishing.parts import parts
 
 pytestmark = pytest.mark.slow
@@ -92,6 +92,19 @@ def test_the_chapter_has_its_figures_algorithms_and_solutions(built):
     assert html.count("data:image/jpeg;base64") >= 20  # the animation
     assert has == {"dropdown": True, "NotImplementedError": True, "Traceback": False}
     assert path.stat().st_size < 6_000_000
+
+
+@pytest.mark.parametrize("part", parts())
+def test_a_chapter_says_which_run_it_shows_and_shows_it(built, part):
+    html = (built[0] / "html" / "notebooks" / f"{part}.html").read_text(encoding="utf-8")
+    run = kept_runs.find(part)
+    if run is None:
+        assert "No long run of this chapter is kept yet" in html and "What you see is <strong>your own run" in html
+        return
+    assert "This page shows the long run" in html and run.about["date"][:4] in html
+    assert "changed since the long run" not in html
+    pictures = sum(output.get("file", "").endswith(".webp") for outputs in run.cells.values() for output in outputs)
+    assert html.count("tag_own-run") >= 3 and html.count("<img") >= pictures
 
 
 def test_a_second_build_runs_nothing_again_and_leaves_the_pages_alone(built):
