@@ -16,7 +16,8 @@ from .base.places import RESULTS
 from .base.plain import finite_or_none, plain
 
 MIME = "application/vnd.gen-utils.record+json"
-KIND, COMPARISON, NOTE = "gen_utils", "a comparison", "a note"  # in an output's metadata: what it is
+KIND = "gen_utils"  # in an output's metadata: what it is
+COMPARISON, NOTE, FIGURE, CAPTION = "a comparison", "a note", "a figure", "a caption"
 _recorded: dict[str, object] = {}
 
 
@@ -148,6 +149,37 @@ def say(text: str, *, what: str = "a sentence") -> None:
         display(Markdown(text), metadata={KIND: what})
     else:
         print(text)
+
+
+def figure(caption: str, alt: str, *, name: str = "") -> None:
+    """Show the Matplotlib figure drawn last, numbered in the book, with a caption below it.
+
+    Args:
+        caption: Markdown. It begins with what the figure shows, computed where it holds numbers, and says where the
+            figure comes from: which data, which run, which model.
+        alt: what there is to be seen, for readers who cannot see it; no Markdown.
+        name: a label such as "fig-chains", for {numref} in the text.
+
+    Raises:
+        ValueError: no caption, no description, or no figure.
+    """
+    if not caption.strip() or not alt.strip():
+        raise ValueError("a figure needs a caption and a description in words; one of the two is empty")
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    if pyplot is None or not pyplot.get_fignums():
+        raise ValueError("nothing has been drawn; call figure() after the functions that draw")
+    if not in_notebook():
+        print(caption)
+        return
+    from IPython.core.pylabtools import print_figure
+    from IPython.display import display
+
+    drawn = pyplot.gcf()
+    picture = print_figure(drawn, "png", base64=True)
+    pyplot.close(drawn)  # else the notebook would show it once more at the cell's end
+    told = {KIND: FIGURE, "caption": caption, "alt": alt, "name": name}
+    display({"image/png": picture, "text/plain": alt}, metadata=told, raw=True)
+    say(caption, what=CAPTION)
 
 
 def table(rows: Sequence[Mapping], caption: str = "") -> None:

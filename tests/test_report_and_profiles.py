@@ -150,3 +150,46 @@ class TestStudies:
         (kept / "outputs.json").write_text("{", encoding="utf-8")
         assert not report.studies("02_tiny", "quick")("ablation")
         assert "cannot be read" in capsys.readouterr().out
+
+
+class TestFigure:
+    """A figure with a caption and words for those who cannot see it."""
+
+    def test_it_is_shown_once_with_what_is_told_of_it(self, monkeypatch):
+        from matplotlib import pyplot as plt
+
+        shown = []
+        monkeypatch.setattr(report, "in_notebook", lambda: True)
+        monkeypatch.setattr(
+            "IPython.display.display", lambda what, metadata=None, **more: shown.append((what, metadata))
+        )
+        plt.close("all")
+        plt.plot([1, 2])
+        report.figure("The line **rises**.", "A line from 1 to 2.", name="fig-line")
+        (picture, told), (caption, of) = shown
+        assert picture["image/png"].startswith("iVBOR") and picture["text/plain"] == "A line from 1 to 2."
+        assert told == {
+            report.KIND: report.FIGURE, "caption": "The line **rises**.", "alt": "A line from 1 to 2.", "name": "fig-line",
+        }  # fmt: skip
+        assert caption.data == "The line **rises**." and of == {report.KIND: report.CAPTION}
+        assert not plt.get_fignums()  # the notebook would show it again
+
+    def test_a_script_prints_the_caption(self, capsys):
+        from matplotlib import pyplot as plt
+
+        plt.plot([1, 2])
+        report.figure("The line rises.", "A line.")
+        assert capsys.readouterr().out == "The line rises.\n"
+        plt.close("all")
+
+    def test_it_needs_words_and_a_picture(self):
+        from matplotlib import pyplot as plt
+
+        plt.close("all")
+        with pytest.raises(ValueError, match="nothing has been drawn"):
+            report.figure("A caption.", "A description.")
+        plt.plot([1, 2])
+        for caption, alt in (("", "A description."), ("A caption.", " ")):
+            with pytest.raises(ValueError, match="one of the two is empty"):
+                report.figure(caption, alt)
+        plt.close("all")

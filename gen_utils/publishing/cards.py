@@ -18,6 +18,7 @@ from ..base.places import NOTEBOOKS
 from ..data import CATALOG
 from ..kept_runs import LONG, Damaged, KeptRun, find
 from ..report import COMPARISON, KIND, MIME, NOTE
+from .captions import captioned
 from .cell_keys import cell_keys
 from .identity import depends_on
 
@@ -57,7 +58,7 @@ def chapter(part: str, own: Path | None = None) -> dict:
             merged.append(beside)
     title = next(cell for cell in merged if cell["cell_type"] == "markdown")
     title["source"] = re.sub(r"^(# .+\n)", lambda m: f"{m[1]}\n> {told}\n", "".join(title["source"]), count=1)
-    notebook["cells"] = merged
+    notebook["cells"] = [piece for cell in merged for piece in captioned(cell)]
     return notebook
 
 
