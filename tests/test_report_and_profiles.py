@@ -168,9 +168,8 @@ class TestFigure:
         report.figure("The line **rises**.", "A line from 1 to 2.", name="fig-line")
         (picture, told), (caption, of) = shown
         assert picture["image/png"].startswith("iVBOR") and picture["text/plain"] == "A line from 1 to 2."
-        assert told == {
-            report.KIND: report.FIGURE, "caption": "The line **rises**.", "alt": "A line from 1 to 2.", "name": "fig-line",
-        }  # fmt: skip
+        words = {"caption": "The line **rises**.", "alt": "A line from 1 to 2.", "name": "fig-line"}
+        assert told == {report.KIND: report.FIGURE, **words}
         assert caption.data == "The line **rises**." and of == {report.KIND: report.CAPTION}
         assert not plt.get_fignums()  # the notebook would show it again
 
