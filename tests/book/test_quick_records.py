@@ -112,7 +112,7 @@ def test_part_h_recorded_what_it_claims(built_quick):
     assert "standing in for Bitmoji" in found["data"]
     assert found["resume_gap"] == 0 < found["lost_gap"]  # bit for bit; and what the lost optimiser costs
     assert found["damage_in_order"]["face_features"] >= 7  # of 8
-    # A taste of training: nearer to faces than the untrained generator; real faces are nearer than anything.
+    # A short training: nearer to faces than the untrained generator; real faces are nearer than anything.
     assert found["frechet/other real faces"] < found["frechet_fresh"] < found["frechet/the generator, untrained"]
-    assert [len(found[key]) for key in ("variations", "damage")] == [7, 2] and len(found["by_epochs"]) >= 2
-    assert all(row["finished"] == "1 of 1" for row in found["variations"])
+    assert len(found["damage"]) == 2 and len(found["by_epochs"]) >= 2
+    assert "variations" not in found  # shown from the long run
