@@ -29,7 +29,7 @@ def test_part_b_recorded_what_it_claims(built_quick):
     assert ebm["frechet_real"] < ebm["frechet_fresh"] < ebm["frechet_noise"] / 5
     assert ebm["frechet_fresh"] < ebm["frechet_short"]
     assert ebm["auroc"]["uniform noise"] > 0.95
-    assert len(ebm["ablation"]) == 8
+    assert "ablation" not in ebm  # shown from the long run
 
 
 def test_part_a_recorded_what_it_claims(built_quick):
@@ -101,10 +101,11 @@ def test_part_i_recorded_what_it_claims(built_quick):
     assert "standing in for MNIST" in found["data"]["digits"] and "standing in for CelebA" in found["data"]["faces"]
     # The determinant matters where the decoder's scale depends on z, and the exact energy is exact.
     assert found["toy/exact: E + ½‖ε‖²"] < 5 < found["toy/without the determinant"]
-    # Even a taste of training mends the VAE's draws.
+    # Even a short training mends the VAE's draws.
     assert found["gain/digits"] > 20
-    sizes = [len(found[key]) for key in ("spaces", "mixing", "mixing_tempered", "study", "modes")]
-    assert sizes == [17, 3, 3, 6, 5] and len(found["quality"]) == 2 and len(found["disentangled"]) == 4
+    assert len(found["spaces"]) == 17 and len(found["quality"]) == 2 and len(found["priors/digits"]) == 3
+    # Shown from the long run.
+    assert not {"mixing", "mixing_tempered", "study", "provoked", "modes", "disentangled"} & found.keys()
 
 
 def test_part_h_recorded_what_it_claims(built_quick):
