@@ -39,8 +39,8 @@ def test_part_a_recorded_what_it_claims(built_quick):
     assert found["written_largest_loss"] < 1e-4 and found["pinned_gap"] < 1e-4 and found["pinned_gradient"] < 1e-3
     assert found["decay_reach_1000"] < 0.1  # far from the 0.58 of the noise it starts from
     assert found["frechet_real"] < found["frechet_fresh"] < found["frechet_noise"]
-    assert [len(found[key]) for key in ("variations", "crossed", "ablation", "diagnosis")] == [8, 3, 8, 2]
-    assert all(row["finished"] == "1 of 1" for key in ("variations", "crossed", "ablation") for row in found[key])
+    assert len(found["diagnosis"]) == 2
+    assert not {"variations", "crossed", "ablation"} & found.keys()  # shown from the long run
 
 
 def test_part_c_recorded_what_it_claims(built_quick):
