@@ -36,7 +36,7 @@
 #
 # | profile | data | what happens | time |
 # |---|---|---|---|
-# | `quick` | drawn cartoon faces, 32×32 | every cell runs, training is a taste | about a minute and a half, two cores |
+# | `quick` | drawn cartoon faces, 32×32 | the main training, short; the studies are shown from the long run | under a minute, one core |
 # | `laptop` | Bitmoji, 3,150 faces, 32×32 | faces; the repairs over three seeds, the rest over one | 14 minutes of main training; about an hour and a quarter in all, one core (the sum of its pieces, not timed whole) |
 # | `full` | Bitmoji, 64×64 | a deeper network, longer chains | a few hours, one GPU (not yet measured) |
 
@@ -103,32 +103,35 @@ settings = choose(
     profile,
     quick=dict(
         data="avatars", limit=None, size=32, batch_size=16, shipped_chain=400,
-        widths=(16, 32, 64, 64), stem=16, train_steps=40, chain_steps=10, looks=2,
-        written_steps=8, written_width=8, pretrained=False, variation_steps=3, ablation_steps=3,
-        seeds=1, ablation_seeds=1, n_eval=40, n_small=24, final_chain=60, short_chain=30, n_shown=16,
+        widths=(16, 32, 64, 64), stem=16, train_steps=200, chain_steps=10, capacity=256, lr=1e-3, looks=4,
+        written_steps=8, written_width=8, n_eval=40, n_small=24, final_chain=160, n_shown=16,
+        pretrained=None, variation_steps=None, ablation_steps=None,  # of studies, which quick does not run
+        seeds=None, ablation_seeds=None, short_chain=None,
         test_steps=150, reach_decades=4, trace_steps=120,
     ),
     laptop=dict(
         data="bitmoji", limit=None, size=32, batch_size=64, shipped_chain=400,
-        widths=(48, 96, 192, 192), stem=48, train_steps=800, chain_steps=30, looks=8,
+        widths=(48, 96, 192, 192), stem=48, train_steps=800, chain_steps=30, capacity=4096, lr=4e-4, looks=8,
         written_steps=80, written_width=32, pretrained=True, variation_steps=40, ablation_steps=100,
         seeds=3, ablation_seeds=1, n_eval=350, n_small=64, final_chain=400, short_chain=100, n_shown=100,
         test_steps=300, reach_decades=5, trace_steps=200,
     ),
     full=dict(
         data="bitmoji", limit=None, size=64, batch_size=64, shipped_chain=400,
-        widths=(64, 128, 256, 256, 512), stem=64, train_steps=20_000, chain_steps=60, looks=10,
+        widths=(64, 128, 256, 256, 512), stem=64, train_steps=20_000, chain_steps=60, capacity=4096, lr=4e-4, looks=10,
         written_steps=2000, written_width=64, pretrained=True, variation_steps=1000, ablation_steps=2000,
         seeds=3, ablation_seeds=3, n_eval=350, n_small=350, final_chain=800, short_chain=100, n_shown=100,
         test_steps=300, reach_decades=5, trace_steps=200,
     ),
     smoke=dict(  # in tests: every line runs, nothing is learnt
         limit=100, batch_size=8, shipped_chain=40, widths=(4, 8, 8, 8), stem=4, written_width=4,
-        train_steps=4, chain_steps=2, written_steps=2, variation_steps=1, ablation_steps=1, n_eval=24, n_small=16,
-        final_chain=16, short_chain=4, test_steps=30, reach_decades=2, trace_steps=16,
+        train_steps=4, chain_steps=2, looks=2, written_steps=2, n_eval=24, n_small=16, final_chain=16,
+        pretrained=False, variation_steps=1, ablation_steps=1, seeds=1, ablation_seeds=1, short_chain=4,
+        test_steps=30, reach_decades=2, trace_steps=16,
     ),
 )  # fmt: skip
 use_style()
+study = report.studies("03_ebm_bitmoji", profile)
 torch.manual_seed(seed)
 started = time.perf_counter()
 event_shape = (3, settings.size, settings.size)
@@ -907,8 +910,8 @@ record("auroc_by_hand", rows)
 record("auroc_gap", off)
 
 # %% [markdown]
-# No gradient but rounding errors has ever reached the weights of the first three. Whatever their rows show, to the right side or the wrong one, comes from the random weights that
-# they began with (the same for all three) and from the averages that their batch norms have stored.
+# No gradient but rounding errors has ever reached the weights of the first three, and Adam makes of them small steps without a direction. Whatever their rows show, to the right side or the wrong one, comes from the random weights that
+# they began with (the same for all three), from these steps, and from the averages that their batch norms have stored.
 #
 # For the third we need a distance between sets of pictures. As in Part B it is a {term}`Fréchet distance`
 # {cite}`heusel2017fid`, here in the features of the `cifar_classifier`, a small network that the workbook trained on
@@ -974,65 +977,67 @@ def variation(seed, kernel, chain_steps, steps, norm="batch", alpha=0.0, model="
     }
 
 
-seeds = range(seed, seed + settings.seeds)
-repairs = {
-    "as written": {},
-    "score penalty 0.1": dict(alpha=0.1),
-    "instance norm": dict(norm="instance"),
-    "instance norm, penalty": dict(norm="instance", alpha=0.1),
-    "no norm": dict(norm="none"),
-    "no norm, penalty": dict(norm="none", alpha=0.1),
-    "ResNet-18, penalty": dict(model="ResNet18Energy", alpha=0.1),
-    "instance norm, penalty, ⅓ of the data": dict(norm="instance", alpha=0.1, share=1 / 3),
-}  # fmt: skip
-repaired = sweep(
-    "ebm_bitmoji_variations", variation, repairs,
-    seeds=seeds, kernel="MALA", chain_steps=5, steps=settings.variation_steps,
-)  # fmt: skip
-columns = {
-    "contrast at the end": "contrast",
-    "spread": "spread",
-    "AUROC, noise": "auroc_noise",
-    "AUROC, blends": "auroc_blend",
-    "Fréchet distance": "frechet",
-}
-repair_rows = summary(repaired, columns)
-table(
-    repair_rows,
-    f"{settings.variation_steps} steps each on {data_title}, mean ± standard deviation over {settings.seeds} seed(s), {settings.n_small} samples of {settings.short_chain} MALA steps",
-)
-record("variations", repair_rows)
+if study("repairs"):
+    repairs = {
+        "as written": {},
+        "score penalty 0.1": dict(alpha=0.1),
+        "instance norm": dict(norm="instance"),
+        "instance norm, penalty": dict(norm="instance", alpha=0.1),
+        "no norm": dict(norm="none"),
+        "no norm, penalty": dict(norm="none", alpha=0.1),
+        "ResNet-18, penalty": dict(model="ResNet18Energy", alpha=0.1),
+        "instance norm, penalty, ⅓ of the data": dict(norm="instance", alpha=0.1, share=1 / 3),
+    }  # fmt: skip
+    repaired = sweep(
+        "ebm_bitmoji_variations", variation, repairs,
+        seeds=range(seed, seed + settings.seeds), kernel="MALA", chain_steps=5, steps=settings.variation_steps,
+    )  # fmt: skip
+    columns = {
+        "contrast at the end": "contrast",
+        "spread": "spread",
+        "AUROC, noise": "auroc_noise",
+        "AUROC, blends": "auroc_blend",
+        "Fréchet distance": "frechet",
+    }
+    repair_rows = summary(repaired, columns)
+    table(
+        repair_rows,
+        f"{settings.variation_steps} steps each on {data_title}, mean ± standard deviation over {settings.seeds} seed(s), {settings.n_small} samples of {settings.short_chain} MALA steps",
+    )
+    record("variations", repair_rows)
 
 # %% tags=["hide-input"]
-had_weights = any(cell.values.get("pretrained") for cell in repaired)
-say(
-    "ResNet-18 started from ImageNet weights."
-    if had_weights
-    else "**The ResNet-18 row starts from random weights** and says nothing about pretraining: `quick` does not ask for ImageNet's, and elsewhere they may not be had."
-)
-record("resnet_pretrained", had_weights)
-first_seed = [cell for cell in repaired if cell.seed == seed]
-fig, axes = plt.subplots(2, 4, figsize=(9, 5))
-for ax, cell in zip(axes.flat, first_seed, strict=True):
-    if cell.tensors:
-        image_grid(cell.tensors["images"], columns=4, ax=ax)
-    ax.set_title(cell.name, fontsize=8)
-    ax.axis("off")
-_ = fig.suptitle(
-    f"{settings.short_chain} MALA steps from noise, each variation ({data_title})"
-)
+if study("repairs-pictures"):
+    had_weights = any(cell.values.get("pretrained") for cell in repaired)
+    say(
+        "ResNet-18 started from ImageNet weights."
+        if had_weights
+        else "**The ResNet-18 row starts from random weights** and says nothing about pretraining: ImageNet's were not to be had."
+    )
+    record("resnet_pretrained", had_weights)
+    first_seed = [cell for cell in repaired if cell.seed == seed]
+    fig, axes = plt.subplots(2, 4, figsize=(9, 5))
+    for ax, cell in zip(axes.flat, first_seed, strict=True):
+        if cell.tensors:
+            image_grid(cell.tensors["images"], columns=4, ax=ax)
+        ax.set_title(cell.name, fontsize=8)
+        ax.axis("off")
+    _ = fig.suptitle(
+        f"{settings.short_chain} MALA steps from noise, each variation ({data_title})"
+    )
 
 # %% tags=["hide-input"]
-values = {cell.name: cell.values for cell in first_seed}
-free = [n for n, v in values.items() if v.get("auroc_noise", 0) > 0.95]
-best = min(
-    (c.values["frechet"], c.name) for c in repaired if c.diverged is None
-)
-say(
-    f"Energies that tell faces from noise (AUROC above 0.95): {', '.join(free) or 'none'}. "
-    f"The best samples of all variations are {best[0]:.0f} away from the data (*{best[1]}*); uniform noise is "
-    f"{baseline['uniform noise']:.0f} away."
-)
+if study("repairs-in-words"):
+    values = {cell.name: cell.values for cell in first_seed}
+    free = [n for n, v in values.items() if v.get("auroc_noise", 0) > 0.95]
+    best = min(
+        (c.values["frechet"], c.name) for c in repaired if c.diverged is None
+    )
+    say(
+        f"Energies that tell faces from noise (AUROC above 0.95): {', '.join(free) or 'none'}. "
+        f"The best samples of all variations are {best[0]:.0f} away from the data (*{best[1]}*); uniform noise is "
+        f"{baseline['uniform noise']:.0f} away."
+    )
 
 # %% [markdown]
 # So norms that pin the score are one obstacle, and when it is gone the second shows: **the chains do not get
@@ -1056,30 +1061,34 @@ def crossed(seed, kernel, chain_steps, steps):
     return found
 
 
-crossings = sweep(
-    "ebm_bitmoji_crossed", crossed, {k: dict(kernel=k) for k in ("MALA", "constant", "decaying")},
-    seeds=[seed], chain_steps=10, steps=settings.variation_steps,
-)  # fmt: skip
-crossed_rows = summary(
-    crossings,
-    {f"drawn with {k}": k for k in ("MALA", "constant", "decaying")},
-    first="trained with",
-)
-table(
-    crossed_rows,
-    f"Fréchet distance of {settings.short_chain}-step chains; {settings.variation_steps} training steps with t = 10 on {data_title}, one seed",
-)
-record("crossed", crossed_rows)
+if study("crossed-samplers"):
+    crossings = sweep(
+        "ebm_bitmoji_crossed", crossed, {k: dict(kernel=k) for k in ("MALA", "constant", "decaying")},
+        seeds=[seed], chain_steps=10, steps=settings.variation_steps,
+    )  # fmt: skip
+    crossed_rows = summary(
+        crossings,
+        {f"drawn with {k}": k for k in ("MALA", "constant", "decaying")},
+        first="trained with",
+    )
+    table(
+        crossed_rows,
+        f"Fréchet distance of {settings.short_chain}-step chains; {settings.variation_steps} training steps with t = 10 on {data_title}, one seed",
+    )
+    record("crossed", crossed_rows)
 
 # %% tags=["hide-input"]
-fig, axes = plt.subplots(3, 3, figsize=(9, 2.7))
-for row, cell in zip(axes, [c for c in crossings if c.seed == seed], strict=True):  # fmt: skip
-    for ax, other in zip(row, ("MALA", "constant", "decaying"), strict=True):
-        if cell.tensors:
-            image_grid(cell.tensors[f"images {other}"], columns=6, ax=ax)
-        ax.set_title(f"{cell.name} → {other}", fontsize=8)
-        ax.axis("off")
-_ = fig.suptitle(f"Trained with → drawn with ({data_title})")
+if study("crossed-samplers-pictures"):
+    fig, axes = plt.subplots(3, 3, figsize=(9, 2.7))
+    for row, cell in zip(axes, [c for c in crossings if c.seed == seed], strict=True):  # fmt: skip
+        for ax, other in zip(
+            row, ("MALA", "constant", "decaying"), strict=True
+        ):
+            if cell.tensors:
+                image_grid(cell.tensors[f"images {other}"], columns=6, ax=ax)
+            ax.set_title(f"{cell.name} → {other}", fontsize=8)
+            ax.axis("off")
+    _ = fig.suptitle(f"Trained with → drawn with ({data_title})")
 
 # %% [markdown]
 # The sampler that draws decides what is seen, and no combination gives a face: MALA adds its noise of temperature 1
@@ -1094,7 +1103,7 @@ _ = fig.suptitle(f"Trained with → drawn with ({data_title})")
 # |---|---|
 # | norms pin the score, or tie an image's energy to its neighbours | no normalisation at all |
 # | ten layers of pooling forget where things are | strided convolutions, the resolution read out only at the end |
-# | chains from noise never arrive | a **replay buffer** of 4,096 samples, 5 % restarts; 30 steps a time, hundreds in a lifetime |
+# | the short chains of training, begun at noise, never arrive | a **replay buffer**, 5 % restarts; a few steps a time, hundreds in a lifetime |
 # | noise of temperature 1 drowns a weak energy | a **cold** sampler: step 10, noise 0.005, gradient clamped at 0.03 |
 # | kinks in the energy | SiLU |
 # | scores run away | a **penalty** of 0.1 on their squares |
@@ -1104,8 +1113,8 @@ _ = fig.suptitle(f"Trained with → drawn with ({data_title})")
 
 # %%
 recipe = dict(
-    kernel="recipe", n_steps=settings.chain_steps, capacity=4096, restart=0.05,
-    alpha=0.1, data_noise=0.02, lr=4e-4, betas=(0.0, 0.999), decay="cosine", grad_norm=1.0,
+    kernel="recipe", n_steps=settings.chain_steps, capacity=settings.capacity, restart=0.05,
+    alpha=0.1, data_noise=0.02, lr=settings.lr, betas=(0.0, 0.999), decay="cosine", grad_norm=1.0,
 )  # fmt: skip
 
 
@@ -1159,8 +1168,8 @@ curves(
 )
 
 # %% [markdown]
-# A finished run should bring the two mean energies together: a contrast near zero **again, and this time it would mean peace.** In a run
-# as short as `quick`'s they are still apart. Either way the curve does not say which of the two it is. Look at what the chains do:
+# A finished run should bring the two mean energies together: a contrast near zero **again, and this time it would mean peace.** The
+# curve does not say which of the two it is. Look at what the chains do:
 
 # %% tags=["hide-input"]
 chain_strip(
@@ -1202,7 +1211,7 @@ record("energy_report", found)
 # %% tags=["hide-input"]
 image_grid(
     ours[:100],
-    f"This run ({profile}, {data_title}): 10×10 chains from U(−1, 1), {settings.final_chain} steps, not selected",
+    f"This run ({profile}, {data_title}): {len(ours[:100])} chains from U(−1, 1), {settings.final_chain} steps, not selected",
     columns=10,
     width=7,
 )
@@ -1282,90 +1291,63 @@ def ingredient(seed, steps, leaky=False, ten_layers=False, **changes):
     }
 
 
-ingredients = {
-    "the recipe": {},
-    "leaky ReLU for SiLU": dict(leaky=True),
-    "ten pooled layers": dict(ten_layers=True),
-    "no buffer": dict(restart=1.0),
-    "ten times the noise": dict(kernel="recipe, ten times the noise"),
-    "no clamp in the chain": dict(kernel="recipe, no clamp"),
-    "no penalty": dict(alpha=0.0),
-    "constant learning rate": dict(decay=1.0),
-}
-ablation = sweep(
-    "ebm_bitmoji_ablation", ingredient, ingredients,
-    seeds=seeds[: settings.ablation_seeds], steps=settings.ablation_steps,
-)  # fmt: skip
-ablation_rows = summary(
-    ablation,
-    {"Fréchet, fresh": "fresh", "Fréchet, buffer": "buffer", "AUROC, blends": "auroc_blend"},
-)  # fmt: skip
-table(
-    ablation_rows,
-    f"{settings.ablation_steps} steps each on {data_title}, {settings.ablation_seeds} seed(s), {settings.n_small} samples",
-)
-record("ablation", ablation_rows)
+if study("ingredients"):
+    ingredients = {
+        "the recipe": {},
+        "leaky ReLU for SiLU": dict(leaky=True),
+        "ten pooled layers": dict(ten_layers=True),
+        "no buffer": dict(restart=1.0),
+        "ten times the noise": dict(kernel="recipe, ten times the noise"),
+        "no clamp in the chain": dict(kernel="recipe, no clamp"),
+        "no penalty": dict(alpha=0.0),
+        "constant learning rate": dict(decay=1.0),
+    }
+    ablation = sweep(
+        "ebm_bitmoji_ablation", ingredient, ingredients,
+        seeds=range(seed, seed + settings.ablation_seeds), steps=settings.ablation_steps,
+    )  # fmt: skip
+    ablation_rows = summary(
+        ablation,
+        {"Fréchet, fresh": "fresh", "Fréchet, buffer": "buffer", "AUROC, blends": "auroc_blend"},
+    )  # fmt: skip
+    table(
+        ablation_rows,
+        f"{settings.ablation_steps} steps each on {data_title}, {settings.ablation_seeds} seed(s), {settings.n_small} samples",
+    )
+    record("ablation", ablation_rows)
 
 # %% tags=["hide-input"]
-fig, axes = plt.subplots(4, 2, figsize=(9, 6.4))
-for ax, cell in zip(axes.flat, [c for c in ablation if c.seed == seed], strict=True):  # fmt: skip
-    if cell.tensors:
-        both = torch.cat((cell.tensors["images"], cell.tensors["held"]))
-        image_grid(both, columns=8, ax=ax)
-    ax.set_title(cell.name, fontsize=9)
-    ax.axis("off")
-_ = fig.suptitle(
-    f"After {settings.ablation_steps} steps: fresh chains (upper row), buffer (lower row), {data_title}"
-)
-
-# %% tags=["hide-input"]
-fresh = {}
-for cell in ablation:
-    if cell.diverged is None:
-        fresh.setdefault(cell.name, []).append(cell.values["fresh"])
-average = {name: sum(v) / len(v) for name, v in fresh.items()}
-base = average.get("the recipe")
-if base is not None:
-    worse = sorted(((v / base, n) for n, v in average.items() if v > 1.2 * base), reverse=True)  # fmt: skip
-    better = sorted((v / base, n) for n, v in average.items() if v < base / 1.2)  # fmt: skip
-    say(
-        "Fresh samples at least a fifth further from the data than the recipe's: "
-        + (", ".join(f"{n} (×{r:.1f})" for r, n in worse) or "none")
-        + ". At least a fifth *closer*: "
-        + (", ".join(f"{n} (×{r:.2f})" for r, n in better) or "none")
-        + ". A row that equals the recipe's in every digit names a part that never came into play: no gradient reached the clamp."
+if study("ingredients-pictures"):
+    fig, axes = plt.subplots(4, 2, figsize=(9, 6.4))
+    for ax, cell in zip(axes.flat, [c for c in ablation if c.seed == seed], strict=True):  # fmt: skip
+        if cell.tensors:
+            both = torch.cat((cell.tensors["images"], cell.tensors["held"]))
+            image_grid(both, columns=8, ax=ax)
+        ax.set_title(cell.name, fontsize=9)
+        ax.axis("off")
+    _ = fig.suptitle(
+        f"After {settings.ablation_steps} steps: fresh chains (upper row), buffer (lower row), {data_title}"
     )
 
-# %% [markdown]
-# The results of the longer, kept run, so that a quick build can be compared with them:
-
 # %% tags=["hide-input"]
-kept = report.kept("03_ebm_bitmoji", profile)
-kept_records = {} if kept is None else kept["records"]
-if kept is None:
-    say("*No longer run stands beside this one.*")
-else:
-    say(
-        f"Kept run: profile `{kept['profile']}`, {kept_records['data']}, {kept['date']}, {kept['machine']['cpu']}."
-    )
-    for key, caption in (
-        ("variations", "Repairs to the model as written"),
-        ("crossed", "Fréchet distance, trained with and drawn with"),
-        ("diagnosis", "The diagnostics"),
-        ("ablation", "What each ingredient is worth"),
-    ):
-        rows = kept_records[key]
-        order = {"variations": repair_rows, "crossed": crossed_rows, "diagnosis": diagnosis, "ablation": ablation_rows}[key]  # fmt: skip
-        names = [k for k in order[0] if k in rows[0]] + [k for k in rows[0] if k not in order[0]]  # fmt: skip
-        names.sort(
-            key=lambda k: (
-                int(k.split()[-1]) if k.startswith("Fréchet after") else 0
-            )
-        )  # chain lengths last, in order
-        table(
-            [{k: row.get(k) for k in names} for row in rows],
-            f"{caption}: kept `{kept['profile']}` run",
-        )
+if study("ingredients-in-words"):
+    fresh = {}
+    for cell in ablation:
+        if cell.diverged is None:
+            fresh.setdefault(cell.name, []).append(cell.values["fresh"])
+    average = {name: sum(v) / len(v) for name, v in fresh.items()}
+    base = average.get("the recipe")
+    if base is not None:
+        worse = sorted(((v / base, n) for n, v in average.items() if v > 1.2 * base), reverse=True)  # fmt: skip
+        better = sorted((v / base, n) for n, v in average.items() if v < base / 1.2)  # fmt: skip
+        say(
+            "Fresh samples at least a fifth further from the data than the recipe's: "
+            + (", ".join(f"{n} (×{r:.1f})" for r, n in worse) or "none")
+            + ". At least a fifth *closer*: "
+            + (", ".join(f"{n} (×{r:.2f})" for r, n in better) or "none")
+            + ". "
+            + ("Without the clamp the row equals the recipe's: no gradient reached it, so it never came into play." if average.get("no clamp in the chain") == base else "")
+        )  # fmt: skip
 
 # %% tags=["hide-input"]
 if ship:
@@ -1384,6 +1366,8 @@ if ship:
 # ## Reported, long run, this run
 
 # %% tags=["hide-input"]
+kept = report.kept("03_ebm_bitmoji", profile)
+kept_records = {} if kept is None else kept["records"]
 three = report.comparison(kept_records, profile)
 table(
     [
