@@ -34,7 +34,7 @@
 #
 # | profile | data | what happens | time |
 # |---|---|---|---|
-# | `quick` | drawn Persian digits | every cell runs, training is a taste | about a minute, two cores |
+# | `quick` | drawn Persian digits | the best game for longer, without labels and with; the five games and the ring are shown from the long run | under a minute, one core |
 # | `laptop` | Hoda | five games, three seeds each, and longer runs of the best, without labels and with | about an hour on one of two busy cores: the five games 22 minutes, the longer runs 17 and 15 |
 # | `full` | Hoda | wider networks, 22 times as many passes (6 times in the longer runs) | an hour, one GPU (not yet measured) |
 
@@ -120,9 +120,10 @@ ship = False  # True writes the trained model to checkpoints/
 settings = choose(
     profile,
     quick=dict(
-        width=12, critic_width=12, latent_dim=32, batch_size=32, budget=1800, headline_budget=3600, ema=0.95,
-        penalised_init="he", seeds=1, looks=4, look_n=150, n_eval=300,
-        ring_steps=120, ring_batch=64, ring_seeds=1, slope_steps=100, line_steps=200, n_match=300, margin_steps=60,
+        width=12, critic_width=12, latent_dim=32, batch_size=32, headline_budget=8000, ema=0.95,
+        penalised_init="he", looks=4, look_n=150, n_eval=300,
+        ring_steps=400, ring_batch=128, slope_steps=200, line_steps=400, n_match=300, margin_steps=150,
+        budget=None, seeds=None, ring_seeds=None,  # of studies, which quick does not run
     ),
     laptop=dict(
         width=32, critic_width=32, latent_dim=64, batch_size=32, budget=18_000, headline_budget=250_000, ema=0.995,
@@ -135,11 +136,12 @@ settings = choose(
         ring_steps=1000, ring_batch=256, ring_seeds=5, slope_steps=2000, line_steps=800, n_match=500, margin_steps=400,
     ),
     smoke=dict(  # in tests: every line runs, nothing is learnt
-        width=4, critic_width=4, budget=80, headline_budget=120, looks=2, look_n=40, n_eval=100, ring_steps=10,
+        width=4, critic_width=4, budget=80, seeds=1, ring_seeds=1, headline_budget=120, looks=2, look_n=40, n_eval=100, ring_steps=10, ring_batch=64,
         slope_steps=6, line_steps=12, n_match=40, margin_steps=4,
     ),
 )  # fmt: skip
 use_style()
+study = report.studies("07_gan_wgan", profile)
 torch.manual_seed(seed)
 started = time.perf_counter()
 
@@ -775,55 +777,62 @@ def ring_study(seed, game, steps):
     return {"islands": found, "share": 100 * share, "fewest": min(counts[-len(counts) // 3 :]), "average": sum(counts[1:]) / len(counts[1:]), "counts": counts, "path": states}  # fmt: skip
 
 
-ring_cells = sweep("gan_ring", ring_study, {name: dict(game=name) for name in RING_GAMES}, seeds=range(seed, seed + settings.ring_seeds),
-                   steps=settings.ring_steps)  # fmt: skip
-ring_rows = summary(ring_cells, {"islands at the end, of 8": "islands", "average over the run": "average", "fewest in the last third": "fewest", "points on an island (%)": "share"}, first="game")  # fmt: skip
-for row in ring_rows:
-    row["each seed"] = ", ".join(str(c.values["islands"]) for c in ring_cells if c.name == row["game"])  # fmt: skip
-table(ring_rows, f"Eight Gaussians, {settings.ring_steps:,} generator steps, mean ± standard deviation over {settings.ring_seeds} seed(s)")  # fmt: skip
-record("ring", ring_rows)
+if study("ring"):
+    ring_cells = sweep("gan_ring", ring_study, {name: dict(game=name) for name in RING_GAMES}, seeds=range(seed, seed + settings.ring_seeds),
+                       steps=settings.ring_steps)  # fmt: skip
+    ring_rows = summary(ring_cells, {"islands at the end, of 8": "islands", "average over the run": "average", "fewest in the last third": "fewest", "points on an island (%)": "share"}, first="game")  # fmt: skip
+    for row in ring_rows:
+        row["each seed"] = ", ".join(str(c.values["islands"]) for c in ring_cells if c.name == row["game"])  # fmt: skip
+    table(ring_rows, f"Eight Gaussians, {settings.ring_steps:,} generator steps, mean ± standard deviation over {settings.ring_seeds} seed(s)")  # fmt: skip
+    record("ring", ring_rows)
 
 # %% tags=["hide-input"]
-# The seed shown is the one in which the plain game did worst.
-worst = min((c for c in ring_cells if c.name == "GAN, no help"), key=lambda c: (c.values["fewest"], c.values["islands"]))  # fmt: skip
-paths = {c.name: c.tensors["path"] for c in ring_cells if c.seed == worst.seed}
-keep = max(1, settings.ring_steps // 30)
-frames = [i * keep for i in range(len(paths["GAN, no help"]))]
-display_html(chain_film(ring, paths, frames, unit="generator steps"))
-shown = [
-    0,
-    len(frames) // 4,
-    len(frames) // 2,
-    3 * len(frames) // 4,
-    len(frames) - 1,
-]
-fig, axes = plt.subplots(len(paths), len(shown), figsize=(9, 2.1 * len(paths)))
-for row, (name, path) in zip(axes, paths.items(), strict=True):
-    for ax, i in zip(row, shown, strict=True):
-        draw_states(ring, path[i], ax, size=2)
-        ax.set_title(f"{name}\nstep {frames[i]:,}", fontsize=8)
-_ = fig.suptitle(f"Four games on eight Gaussians, seed {worst.seed}: orange are fakes, lines the exact density")  # fmt: skip
+if study("ring-film"):
+    # The seed shown is the one in which the plain game did worst.
+    worst = min((c for c in ring_cells if c.name == "GAN, no help"), key=lambda c: (c.values["fewest"], c.values["islands"]))  # fmt: skip
+    paths = {
+        c.name: c.tensors["path"] for c in ring_cells if c.seed == worst.seed
+    }
+    keep = max(1, settings.ring_steps // 30)
+    frames = [i * keep for i in range(len(paths["GAN, no help"]))]
+    display_html(chain_film(ring, paths, frames, unit="generator steps"))
+    shown = [
+        0,
+        len(frames) // 4,
+        len(frames) // 2,
+        3 * len(frames) // 4,
+        len(frames) - 1,
+    ]
+    fig, axes = plt.subplots(
+        len(paths), len(shown), figsize=(9, 2.1 * len(paths))
+    )
+    for row, (name, path) in zip(axes, paths.items(), strict=True):
+        for ax, i in zip(row, shown, strict=True):
+            draw_states(ring, path[i], ax, size=2)
+            ax.set_title(f"{name}\nstep {frames[i]:,}", fontsize=8)
+    _ = fig.suptitle(f"Four games on eight Gaussians, seed {worst.seed}: orange are fakes, lines the exact density")  # fmt: skip
 
 # %% tags=["hide-input"]
-by_game = {
-    row["game"]: [c for c in ring_cells if c.name == row["game"]]
-    for row in ring_rows
-}
-third = len(frames) // 3
-early = {n: [k for c in cells for k in c.values["counts"][1 : third + 1]] for n, cells in by_game.items()}  # fmt: skip
-early_told = ", ".join(f"{n} {sum(k) / len(k):.1f}" for n, k in early.items())  # fmt: skip
-lost_any = [c for c in by_game["GAN, no help"] if c.values["fewest"] < 8]
-covered = {name: sum(c.values["fewest"] == 8 for c in cells) for name, cells in by_game.items()}  # fmt: skip
-say(
-    "Games that hold all eight islands throughout the last third of the run: "
-    + ", ".join(f"{name} {n} of {settings.ring_seeds}" for name, n in covered.items())
-    + ". "
-    + (f"Without help the plain game misses islands during the last third in {len(lost_any)} of {settings.ring_seeds} seed(s). Watch the film: where the fakes are together, "
-       "they move together, to where the discriminator is not looking, and it follows. " if lost_any else "In this run the game without help lost none: collapse is a risk, not a law. ")
-    + f"Islands in the first third, on average over looks and seeds: {early_told}. "
-    "The idea behind a penalty on the critic's slope: between the islands it leaves a gradient that pulls fakes apart. "
-    + ("On this ring less momentum is enough by itself." if covered["GAN, less momentum"] == settings.ring_seeds else "")
-)  # fmt: skip
+if study("ring-in-words"):
+    by_game = {
+        row["game"]: [c for c in ring_cells if c.name == row["game"]]
+        for row in ring_rows
+    }
+    third = len(frames) // 3
+    early = {n: [k for c in cells for k in c.values["counts"][1 : third + 1]] for n, cells in by_game.items()}  # fmt: skip
+    early_told = ", ".join(f"{n} {sum(k) / len(k):.1f}" for n, k in early.items())  # fmt: skip
+    lost_any = [c for c in by_game["GAN, no help"] if c.values["fewest"] < 8]
+    covered = {name: sum(c.values["fewest"] == 8 for c in cells) for name, cells in by_game.items()}  # fmt: skip
+    say(
+        "Games that hold all eight islands throughout the last third of the run: "
+        + ", ".join(f"{name} {n} of {settings.ring_seeds}" for name, n in covered.items())
+        + ". "
+        + (f"Without help the plain game misses islands during the last third in {len(lost_any)} of {settings.ring_seeds} seed(s). Watch the film: where the fakes are together, "
+           "they move together, to where the discriminator is not looking, and it follows. " if lost_any else "In this run the game without help lost none: collapse is a risk, not a law. ")
+        + f"Islands in the first third, on average over looks and seeds: {early_told}. "
+        "The idea behind a penalty on the critic's slope: between the islands it leaves a gradient that pulls fakes apart. "
+        + ("On this ring less momentum is enough by itself." if covered["GAN, less momentum"] == settings.ring_seeds else "")
+    )  # fmt: skip
 
 # %% [markdown]
 # ## A distance with a slope (F3)
@@ -1393,13 +1402,13 @@ say(
 # | WGAN | RMSprop, \|w\| ≤ 0.01 | 2 | without momentum, as published; the critic should be near its optimum, the paper has 5 |
 # | WGAN-GP | Adam, β₁ = 0, β₂ = 0.9, λ = 10 | 2 | as published, except that the paper takes 5 critic steps, which this budget cannot pay |
 # | R3GAN | Adam, β₁ = 0, β₂ = 0.99 | 1 | no momentum, as published; γ sets how smooth the critic is |
-# | EBGAN | Adam, β₁ = ½ | 1 | margin 0.1, pull 0.1; a margin of 0.3 at twice the rate left a class out in a short trial |
+# | EBGAN | Adam, β₁ = ½ | 1 | margin 0.1 and pull 0.1, chosen in short trials |
 #
 # The published learning rates (2·10⁻⁴ for DCGAN, 10⁻⁴ for WGAN-GP, 5·10⁻⁵ for WGAN) are for far longer runs. Small networks and few steps want larger ones; short trials of one seed each, judged by
 # Hoda images that overlap this chapter's test images, chose those in the next cell. So the comparison is of games as tuned here, not of ideas
 # as such, and its distances are a little kinder than those on images that no choice has seen.
-# The generator's first weights matter as much: in such a trial of WGAN-GP the distance was 23 from N(0, 0.02) and 55 from He's
-# weights. (Critics without batch norm always begin with He's here.)
+# (The generators of WGAN-GP and R3GAN begin with He's weights in `quick`, with N(0, 0.02) elsewhere; critics without batch norm always
+# with He's.)
 
 # %%
 GAMES = {
@@ -1471,29 +1480,33 @@ def gan_study(seed, variant, budget):
     }  # fmt: skip
 
 
-outcome = sweep(
-    "gan_study", gan_study, {name: dict(variant=name) for name in GAMES}, seeds=range(seed, seed + settings.seeds), budget=settings.budget,
-)  # fmt: skip
-study_rows = summary(
-    outcome, {**COLUMNS, "last look ÷ best look": "relapse", "generator steps": "steps", "seconds": "seconds"}, first="game",
-)  # fmt: skip
-table(
-    study_rows,
-    f"{settings.budget:,} passes of {settings.batch_size} images on {title}; {n_eval:,} samples against {len(test_images):,} test images; "
-    f"mean ± standard deviation over {settings.seeds} seed(s)",
-)
-record("study", study_rows)
-record("budget", settings.budget)
+if study("five-games"):
+    outcome = sweep(
+        "gan_study", gan_study, {name: dict(variant=name) for name in GAMES}, seeds=range(seed, seed + settings.seeds), budget=settings.budget,
+    )  # fmt: skip
+    study_rows = summary(
+        outcome, {**COLUMNS, "last look ÷ best look": "relapse", "generator steps": "steps", "seconds": "seconds"}, first="game",
+    )  # fmt: skip
+    table(
+        study_rows,
+        f"{settings.budget:,} passes of {settings.batch_size} images on {title}; {n_eval:,} samples against {len(test_images):,} test images; "
+        f"mean ± standard deviation over {settings.seeds} seed(s)",
+    )
+    record("study", study_rows)
+    record("budget", settings.budget)
 
 # %% tags=["hide-input"]
-fig, axes = plt.subplots(len(GAMES), 1, figsize=(9, 1.75 * len(GAMES)))
-for ax, name in zip(axes, GAMES, strict=True):
-    first = next(c for c in outcome if c.name == name)
-    if first.tensors:
-        image_grid(first.tensors["images"], columns=20, ax=ax)
-    ax.set_title(name + ("" if first.diverged is None else ": diverged"), fontsize=9)  # fmt: skip
-    ax.axis("off")
-_ = fig.suptitle(f"Samples at equal cost, seed {seed}, not selected ({title})")
+if study("five-games-samples"):
+    fig, axes = plt.subplots(len(GAMES), 1, figsize=(9, 1.75 * len(GAMES)))
+    for ax, name in zip(axes, GAMES, strict=True):
+        first = next(c for c in outcome if c.name == name)
+        if first.tensors:
+            image_grid(first.tensors["images"], columns=20, ax=ax)
+        ax.set_title(name + ("" if first.diverged is None else ": diverged"), fontsize=9)  # fmt: skip
+        ax.axis("off")
+    _ = fig.suptitle(
+        f"Samples at equal cost, seed {seed}, not selected ({title})"
+    )
 
 
 # %% tags=["hide-input"]
@@ -1502,23 +1515,24 @@ def finished(name):
     return [c for c in outcome if c.name == name and c.diverged is None]
 
 
-fig, axes = plt.subplots(1, 2, figsize=(9.6, 3.4))
-for name in GAMES:
-    cells_here = finished(name)
-    if cells_here:
-        xs = cells_here[0].values["look_passes"]
-        ys = torch.tensor([c.values["look_values"] for c in cells_here])
-        (line,) = axes[0].plot(xs, ys.mean(0), "o-", ms=3, label=name)
-        axes[0].fill_between(xs, ys.amin(0), ys.amax(0), alpha=0.15, color=line.get_color(), lw=0)  # fmt: skip
-        axes[1].plot([c.values["recall"] for c in cells_here], [c.values["precision"] for c in cells_here], "o", label=name)  # fmt: skip
-axes[0].set(yscale="log", xlabel="passes", ylabel="Fréchet distance (persian_classifier)", title="Convergence; bands: all seeds")  # fmt: skip
-axes[1].plot(
-    floor["recall"], floor["precision"], "k+", ms=10, label="real images"
-)
-axes[1].set(xlabel="recall", ylabel="precision", title="Realism and coverage; a dot a seed")  # fmt: skip
-axes[0].legend(fontsize=8)
-axes[1].legend(fontsize=8)
-_ = fig.suptitle(f"Five games ({title})")
+if study("five-games-curves"):
+    fig, axes = plt.subplots(1, 2, figsize=(9.6, 3.4))
+    for name in GAMES:
+        cells_here = finished(name)
+        if cells_here:
+            xs = cells_here[0].values["look_passes"]
+            ys = torch.tensor([c.values["look_values"] for c in cells_here])
+            (line,) = axes[0].plot(xs, ys.mean(0), "o-", ms=3, label=name)
+            axes[0].fill_between(xs, ys.amin(0), ys.amax(0), alpha=0.15, color=line.get_color(), lw=0)  # fmt: skip
+            axes[1].plot([c.values["recall"] for c in cells_here], [c.values["precision"] for c in cells_here], "o", label=name)  # fmt: skip
+    axes[0].set(yscale="log", xlabel="passes", ylabel="Fréchet distance (persian_classifier)", title="Convergence; bands: all seeds")  # fmt: skip
+    axes[1].plot(
+        floor["recall"], floor["precision"], "k+", ms=10, label="real images"
+    )
+    axes[1].set(xlabel="recall", ylabel="precision", title="Realism and coverage; a dot a seed")  # fmt: skip
+    axes[0].legend(fontsize=8)
+    axes[1].legend(fontsize=8)
+    _ = fig.suptitle(f"Five games ({title})")
 
 
 # %% tags=["hide-input"]
@@ -1536,45 +1550,52 @@ def welch(name):
     return float(ttest_ind(a, b, equal_var=False).pvalue)
 
 
-ranked = sorted((n for n in GAMES if finished(n)), key=lambda n: middle(n)[0])
-best = ranked[0]
-plain_mean, plain_spread = middle("GAN")
-verdicts = []
-for name in ("WGAN-GP", "R3GAN"):
-    mean, spread = middle(name)
-    gap = plain_mean - mean
-    if math.isnan(spread) or math.isnan(plain_spread):
-        verdicts.append(f"{name} {mean:.1f} (one seed, no spread: no verdict)")
-    else:
-        beyond = abs(gap) > spread + plain_spread
-        verdicts.append(f"{name} {mean:.1f} ± {spread:.1f}, {'better' if gap > 0 else 'worse'} than the plain GAN {'beyond' if beyond else 'within'} the spread of the seeds (Welch's p = {welch(name):.2f})")  # fmt: skip
-# Looks are compared with looks: they have other images, and fewer, than the table.
-last_looks = [c.values["look_values"][-1] for c in finished("GAN")]
-plain_look = sum(last_looks) / len(last_looks) if last_looks else math.nan
-quickest = {}
-for name in ranked:
-    reached = [next((p for p, v in zip(c.values["look_passes"], c.values["look_values"], strict=True) if v <= plain_look), None) for c in finished(name)]  # fmt: skip
-    quickest[name] = reached
-least_relapse = min(middle(n, "relapse")[0] for n in ranked)
-steady = [n for n in ranked if middle(n, "relapse")[0] <= least_relapse + 0.005]
-by_spread = sorted((n for n in ranked if not math.isnan(middle(n)[1])), key=lambda n: middle(n)[1])  # fmt: skip
-widest = max(ranked, key=lambda n: middle(n, "recall")[0])
-say(
-    f"**Realism.** By Fréchet distance the order is {', '.join(f'{n} {middle(n)[0]:.1f}' for n in ranked)}; real images have {floor['frechet']:.1f}. "
-    f"The plain GAN has {plain_mean:.1f}; {'; '.join(verdicts)}. "
-    f"Least low-confidence samples: {min(ranked, key=lambda n: middle(n, 'low')[0])} ({min(middle(n, 'low')[0] for n in ranked):.1f} %)."
-)  # fmt: skip
-say(
-    "**Coverage.** Classes missing, the worst seed of each: "
-    + ", ".join(f"{n} {max(c.values['missing'] for c in finished(n))}" for n in ranked)
-    + f". Best recall: {widest} ({middle(widest, 'recall')[0]:.2f}, at a precision of {middle(widest, 'precision')[0]:.2f}). **Stability.** Closest to its best look at the end "
-    f"(last ÷ best {least_relapse:.2f}): {', '.join(steady)}. "
-    + (f"From seed to seed the distance varies by (standard deviation): {', '.join(f'{n} {middle(n)[1]:.1f}' for n in by_spread)}. " if by_spread else "")
-    + f"**Convergence.** Passes until a look is as good as the plain GAN's last ({plain_look:.1f} on average), seed by seed: "
-    + "; ".join(f"{n} {', '.join('never' if r is None else f'{r:,}' for r in rs)}" for n, rs in quickest.items()) + "."
-)  # fmt: skip
-record("best", best)
-record("order", {n: middle(n)[0] for n in ranked})
+if study("five-games-in-words"):
+    ranked = sorted(
+        (n for n in GAMES if finished(n)), key=lambda n: middle(n)[0]
+    )
+    best = ranked[0]
+    plain_mean, plain_spread = middle("GAN")
+    verdicts = []
+    for name in ("WGAN-GP", "R3GAN"):
+        mean, spread = middle(name)
+        gap = plain_mean - mean
+        if math.isnan(spread) or math.isnan(plain_spread):
+            verdicts.append(
+                f"{name} {mean:.1f} (one seed, no spread: no verdict)"
+            )
+        else:
+            beyond = abs(gap) > spread + plain_spread
+            verdicts.append(f"{name} {mean:.1f} ± {spread:.1f}, {'better' if gap > 0 else 'worse'} than the plain GAN {'beyond' if beyond else 'within'} the spread of the seeds (Welch's p = {welch(name):.2f})")  # fmt: skip
+    # Looks are compared with looks: they have other images, and fewer, than the table.
+    last_looks = [c.values["look_values"][-1] for c in finished("GAN")]
+    plain_look = sum(last_looks) / len(last_looks) if last_looks else math.nan
+    quickest = {}
+    for name in ranked:
+        reached = [next((p for p, v in zip(c.values["look_passes"], c.values["look_values"], strict=True) if v <= plain_look), None) for c in finished(name)]  # fmt: skip
+        quickest[name] = reached
+    least_relapse = min(middle(n, "relapse")[0] for n in ranked)
+    steady = [
+        n for n in ranked if middle(n, "relapse")[0] <= least_relapse + 0.005
+    ]
+    by_spread = sorted((n for n in ranked if not math.isnan(middle(n)[1])), key=lambda n: middle(n)[1])  # fmt: skip
+    widest = max(ranked, key=lambda n: middle(n, "recall")[0])
+    say(
+        f"**Realism.** By Fréchet distance the order is {', '.join(f'{n} {middle(n)[0]:.1f}' for n in ranked)}; real images have {floor['frechet']:.1f}. "
+        f"The plain GAN has {plain_mean:.1f}; {'; '.join(verdicts)}. "
+        f"Least low-confidence samples: {min(ranked, key=lambda n: middle(n, 'low')[0])} ({min(middle(n, 'low')[0] for n in ranked):.1f} %)."
+    )  # fmt: skip
+    say(
+        "**Coverage.** Classes missing, the worst seed of each: "
+        + ", ".join(f"{n} {max(c.values['missing'] for c in finished(n))}" for n in ranked)
+        + f". Best recall: {widest} ({middle(widest, 'recall')[0]:.2f}, at a precision of {middle(widest, 'precision')[0]:.2f}). **Stability.** Closest to its best look at the end "
+        f"(last ÷ best {least_relapse:.2f}): {', '.join(steady)}. "
+        + (f"From seed to seed the distance varies by (standard deviation): {', '.join(f'{n} {middle(n)[1]:.1f}' for n in by_spread)}. " if by_spread else "")
+        + f"**Convergence.** Passes until a look is as good as the plain GAN's last ({plain_look:.1f} on average), seed by seed: "
+        + "; ".join(f"{n} {', '.join('never' if r is None else f'{r:,}' for r in rs)}" for n, rs in quickest.items()) + "."
+    )  # fmt: skip
+    record("best", best)
+    record("order", {n: middle(n)[0] for n in ranked})
 
 # %% [markdown]
 # ### Does the critic's loss tell?
@@ -1605,58 +1626,59 @@ def last_slope(name):
     return finished(name)[0].values["slope"][1][-1] if finished(name) else math.nan  # fmt: skip
 
 
-correlation = {n: [told_by(c)[0] for c in finished(n)] for n in ranked}
-record("estimate_rank_correlation", correlation)
+# %% tags=["hide-input"]
+if study("estimates"):
+    correlation = {n: [told_by(c)[0] for c in finished(n)] for n in ranked}
+    record("estimate_rank_correlation", correlation)
+    fig, axes = plt.subplots(1, 3, figsize=(9.8, 3.2))
+    for name in ranked:
+        cell = finished(name)[0]
+        colour = f"C{list(GAMES).index(name)}"
+        scale = max(abs(v) for v in cell.values["w"][1]) or 1.0
+        axes[0].plot(cell.values["w"][0], [v / scale for v in cell.values["w"][1]], color=colour, label=name, lw=1)  # fmt: skip
+        axes[1].plot(told_by(cell)[1], cell.values["look_values"], "o-", ms=3, color=colour, label=name)  # fmt: skip
+        axes[2].plot(*cell.values["slope"], color=colour, label=name, lw=1)
+    axes[0].set(xlabel="passes", title="Estimate ÷ its largest value")
+    # An untrained energy may put data above fakes, and the estimate below zero.
+    axes[1].set_xscale("symlog", linthresh=1e-3)
+    axes[1].set_xticks([-1, -0.01, 0.01, 1], ["−1", "−0.01", "0.01", "1"])
+    axes[1].axvline(0, color="black", lw=0.5)
+    axes[1].set(yscale="log", xlabel="estimate at the look", ylabel="Fréchet distance", title="Does it fall with quality?")  # fmt: skip
+    axes[2].set(yscale="log", xlabel="passes", title="Gradient norm at data")
+    axes[0].legend(fontsize=7)
+    _ = fig.suptitle(f"The critic's estimate, seed {seed} ({title})")
 
 # %% tags=["hide-input"]
-fig, axes = plt.subplots(1, 3, figsize=(9.8, 3.2))
-for name in ranked:
-    cell = finished(name)[0]
-    colour = f"C{list(GAMES).index(name)}"
-    scale = max(abs(v) for v in cell.values["w"][1]) or 1.0
-    axes[0].plot(cell.values["w"][0], [v / scale for v in cell.values["w"][1]], color=colour, label=name, lw=1)  # fmt: skip
-    axes[1].plot(told_by(cell)[1], cell.values["look_values"], "o-", ms=3, color=colour, label=name)  # fmt: skip
-    axes[2].plot(*cell.values["slope"], color=colour, label=name, lw=1)
-axes[0].set(xlabel="passes", title="Estimate ÷ its largest value")
-# An untrained energy may put data above fakes, and the estimate below zero.
-axes[1].set_xscale("symlog", linthresh=1e-3)
-axes[1].set_xticks([-1, -0.01, 0.01, 1], ["−1", "−0.01", "0.01", "1"])
-axes[1].axvline(0, color="black", lw=0.5)
-axes[1].set(yscale="log", xlabel="estimate at the look", ylabel="Fréchet distance", title="Does it fall with quality?")  # fmt: skip
-axes[2].set(yscale="log", xlabel="passes", title="Gradient norm at data")
-axes[0].legend(fontsize=7)
-_ = fig.suptitle(f"The critic's estimate, seed {seed} ({title})")
-
-# %% tags=["hide-input"]
-fig, axes = plt.subplots(1, 2, figsize=(9, 2.8))
-for ax, name in zip(axes, ("WGAN", "WGAN-GP"), strict=True):
-    weights = next((c.tensors["weights"] for c in outcome if c.name == name and c.tensors), torch.zeros(1))  # fmt: skip
-    edge = 0.0102 if name == "WGAN" else weights.abs().quantile(0.995).item() if weights.numel() < 1_000_000 else 0.2  # fmt: skip
-    ax.hist(
-        weights.clamp(-edge, edge).numpy(),
-        81,
-        color=f"C{list(GAMES).index(name)}",
+if study("estimates-in-words"):
+    fig, axes = plt.subplots(1, 2, figsize=(9, 2.8))
+    for ax, name in zip(axes, ("WGAN", "WGAN-GP"), strict=True):
+        weights = next((c.tensors["weights"] for c in outcome if c.name == name and c.tensors), torch.zeros(1))  # fmt: skip
+        edge = 0.0102 if name == "WGAN" else weights.abs().quantile(0.995).item() if weights.numel() < 1_000_000 else 0.2  # fmt: skip
+        ax.hist(
+            weights.clamp(-edge, edge).numpy(),
+            81,
+            color=f"C{list(GAMES).index(name)}",
+        )
+        ax.set(title=f"{name}: the critic's weights", xlabel="weight" if name == "WGAN" else f"weight (outliers at ±{edge:.2g})", ylabel="count", yscale="log")  # fmt: skip
+    _ = fig.suptitle(f"After training, seed {seed} ({title})")
+    clipped = next((c.tensors["weights"] for c in outcome if c.name == "WGAN" and c.tensors), torch.zeros(1))  # fmt: skip
+    walled, close = (
+        (clipped.abs() >= at).double().mean().item() for at in (0.00999, 0.009)
     )
-    ax.set(title=f"{name}: the critic's weights", xlabel="weight" if name == "WGAN" else f"weight (outliers at ±{edge:.2g})", ylabel="count", yscale="log")  # fmt: skip
-_ = fig.suptitle(f"After training, seed {seed} ({title})")
-clipped = next((c.tensors["weights"] for c in outcome if c.name == "WGAN" and c.tensors), torch.zeros(1))  # fmt: skip
-walled, close = (
-    (clipped.abs() >= at).double().mean().item() for at in (0.00999, 0.009)
-)
-record("clipped_share", walled)
-first_walled = sum(int((p.abs() > 0.01).sum()) for p in new_networks("WGAN")[1].parameters()) / clipped.numel() if clipped.numel() > 1 else 0.0  # fmt: skip
-mean_told = {n: sum(v) / len(v) for n, v in correlation.items()}
-say(
-    "Rank correlation between the critic's estimate and the Fréchet distance over a run (1: the curve could replace the measure; 0: it says nothing; −1: it rises while samples improve), mean over seeds: "
-    + ", ".join(f"{n} {v:.2f}" for n, v in mean_told.items())
-    + ". "
-    + (f"With {settings.looks} looks a run and {settings.seeds} seed(s), values between −{2 / math.sqrt(settings.seeds * (settings.looks - 1)):.1f} and {2 / math.sqrt(settings.seeds * (settings.looks - 1)):.1f} may be chance, and the looks of one run resemble each other. "
-       if settings.seeds * settings.looks > 5 else f"With {settings.looks} looks any of these may be chance. ")
-    +
-    f"Of WGAN's critic, {walled:.0%} of the weights sit at the bound at the end and {close:.0%} within a tenth of it (a step of RMSprop moves a weight by about 5·10⁻⁴, off the wall again); the first clipping put {first_walled:.0%} on it. Its gradient at data ends at "
-    f"{last_slope('WGAN'):.2g} and WGAN-GP's at {last_slope('WGAN-GP'):.2g} (its penalty wants 1, between data and fakes). "
-    "An estimate at an unknown slope is a distance in an unknown unit, and the unit changes as the critic learns."
-)  # fmt: skip
+    record("clipped_share", walled)
+    first_walled = sum(int((p.abs() > 0.01).sum()) for p in new_networks("WGAN")[1].parameters()) / clipped.numel() if clipped.numel() > 1 else 0.0  # fmt: skip
+    mean_told = {n: sum(v) / len(v) for n, v in correlation.items()}
+    say(
+        "Rank correlation between the critic's estimate and the Fréchet distance over a run (1: the curve could replace the measure; 0: it says nothing; −1: it rises while samples improve), mean over seeds: "
+        + ", ".join(f"{n} {v:.2f}" for n, v in mean_told.items())
+        + ". "
+        + (f"With {settings.looks} looks a run and {settings.seeds} seed(s), values between −{2 / math.sqrt(settings.seeds * (settings.looks - 1)):.1f} and {2 / math.sqrt(settings.seeds * (settings.looks - 1)):.1f} may be chance, and the looks of one run resemble each other. "
+           if settings.seeds * settings.looks > 5 else f"With {settings.looks} looks any of these may be chance. ")
+        +
+        f"Of WGAN's critic, {walled:.0%} of the weights sit at the bound at the end and {close:.0%} within a tenth of it (a step of RMSprop moves a weight by about 5·10⁻⁴, off the wall again); the first clipping put {first_walled:.0%} on it. Its gradient at data ends at "
+        f"{last_slope('WGAN'):.2g} and WGAN-GP's at {last_slope('WGAN-GP'):.2g} (its penalty wants 1, between data and fakes). "
+        "An estimate at an unknown slope is a distance in an unknown unit, and the unit changes as the critic learns."
+    )  # fmt: skip
 
 # %% [markdown]
 # ## The best of them, for longer
@@ -1665,6 +1687,10 @@ say(
 # the second half: late in a game smaller steps make smaller circles.
 
 # %%
+kept = report.kept("07_gan_wgan", profile)
+kept_records = {} if kept is None else kept["records"]
+if profile == "quick":  # the five games were not played here
+    best = kept_records.get("best", "WGAN-GP")
 headline, looks = run_game(best, settings.headline_budget, seed, "gan_headline", decay="linear")  # fmt: skip
 pictures = draw(headline.module.sampler, n_eval)
 quality = measure(pictures)
@@ -1820,21 +1846,6 @@ say(
     + ("Samples are not closer to the training set than real images are, by this measure." if apart["samples"] >= apart["real"] - 2 * error["real"] else "Samples are closer to the training set than real images are: look for copies above, and mind that plain strokes are close to everything.")
 )  # fmt: skip
 record("nearest", apart)
-
-# %% [markdown]
-# ## The kept run
-
-# %% tags=["hide-input"]
-kept = report.kept("07_gan_wgan", profile)
-kept_records = {} if kept is None else kept["records"]
-if kept is None:
-    say("*No longer run stands beside this one.*")
-else:
-    say(
-        f"Kept run: profile `{kept['profile']}`, {kept_records['data']}, {kept['date']}, {kept['machine']['cpu']}."
-    )
-    table(kept_records["study"], f"Five games: kept `{kept['profile']}` run, {kept_records['budget']:,} passes each")  # fmt: skip
-    table(kept_records["ring"], f"Eight islands: kept `{kept['profile']}` run")
 
 # %% tags=["hide-input"]
 if ship:

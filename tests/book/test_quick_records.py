@@ -67,8 +67,7 @@ def test_part_f_recorded_what_it_claims(built_quick):
     assert "standing in for Hoda" in found["data"]
     n_train, n_val, n_test = found["split"]
     assert n_train == 17 * n_test and n_val == 2 * n_test  # 85, 10 and 5 %
-    assert len(found["study"]) == 5 and len(found["ring"]) == 4
-    assert all(row["finished"] == "1 of 1" for row in found["study"])
+    assert not {"study", "order", "ring", "estimate_rank_correlation"} & found.keys()  # shown from the long run
     # Clipping by the paper's bound leaves no gradient in a deep critic; the penalty does.
     assert found["layer_slopes"]["clip 0.01"][0] < 1e-3 < found["layer_slopes"]["penalty"][0]
     assert found["floor"]["missing"] == 0 and found["headline"]["frechet"] > found["floor"]["frechet"]
