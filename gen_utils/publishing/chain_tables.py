@@ -115,7 +115,7 @@ def old_and_new(found: Mapping) -> str:
             *(f"{statistics.median(run['frechet'] for run in runs):.1f}" for runs in (old, new)),
         ])  # fmt: skip
     header = ["training", "steps", "seconds before", "seconds now", "×", "Fréchet distance before", "now"]
-    missed = [TRAININGS.get(name, name) for name, each in found["trainings"].items() if each["ratio"] < 1.3]
+    missed = [str(TRAININGS.get(name, name)) for name, each in found["trainings"].items() if each["ratio"] < 1.3]
     verdict = f"**missed** by {', '.join(missed)}" if missed else "met by all"
     return f"{told}\n\n{markdown_table(header, rows)}\n\nThe bar, 1.3 times as fast: {verdict}."
 

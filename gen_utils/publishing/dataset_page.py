@@ -45,6 +45,7 @@ def write_page(source: Path, book: Path, root: Path) -> None:
 
 def _section(dataset: Dataset, pictures: Path, root: Path) -> str:
     """One dataset's heading, picture and facts, in MyST."""
+    assert dataset.stand_in is not None  # of a built-in set there is no section
     stand_in = CATALOG[dataset.stand_in]
     drawn = load_images(stand_in.name, "test")
     real, state = _real(dataset, root)

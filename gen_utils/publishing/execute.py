@@ -155,6 +155,7 @@ def with_parameters(source: str, given: dict) -> str:
             name, old = node.targets[0].id, node.value
             if name in given and name not in seen:
                 seen.add(name)
+                assert old.end_lineno is not None and old.end_col_offset is not None  # parsed from a text
                 begin, end = lines[old.lineno - 1] + old.col_offset, lines[old.end_lineno - 1] + old.end_col_offset
                 changes.append((begin, end, repr(given[name]).encode()))
     for begin, end, text in reversed(changes):

@@ -108,7 +108,7 @@ def timing(executed: Mapping[str, Path]) -> str:
     for part, path in executed.items():
         run = json.loads(path.read_text(encoding="utf-8"))["metadata"].get("gen_utils")
         source = (NOTEBOOKS / f"{part}.py").read_text(encoding="utf-8")
-        said = [re.search(rf"^# \| `{profile}` \|.*\| ([^|]+) \|$", source, re.M)[1] for profile in ("laptop", "full")]
+        said = [re.findall(rf"^# \| `{name}` \|.*\| ([^|]+) \|$", source, re.M)[0] for name in ("laptop", "full")]
         measured = f"`{run['profile']}`: {run['seconds']:.0f} s" if run else "not run"
         rows.append(f"| {part[:2]} · {title_of(part)} | {measured} | {' | '.join(said)} |")
     return "\n".join(rows)

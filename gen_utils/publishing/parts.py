@@ -39,7 +39,7 @@ def exercises() -> dict[str, list[str]]:
 
 def title_of(part: str) -> str:
     """A notebook's heading."""
-    return re.search(r"^# # (.+)$", _source(part), re.M)[1]
+    return re.findall(r"^# # (.+)$", _source(part), re.M)[0]
 
 
 def _source(part: str) -> str:

@@ -27,10 +27,10 @@ def plain_markdown(cells: Sequence[str], citations: Mapping[str, str], chapter: 
     counts: dict[str, int] = {}
     numbers: dict[str, str] = {}
     for cell in cells:  # references may point forwards: number first
-        for fence in FENCE.finditer(cell):
-            kind = fence["kind"]
+        for found in FENCE.finditer(cell):
+            kind = found["kind"]
             word = "Equation" if kind == "math" else NUMBERED.get(kind)
-            label = LABEL.search(fence["body"])
+            label = LABEL.search(found["body"])
             if word and (label or kind != "math"):
                 counts[word] = counts.get(word, 0) + 1
                 if label:
@@ -63,7 +63,7 @@ def plain_markdown(cells: Sequence[str], citations: Mapping[str, str], chapter: 
             return f"({'; '.join(citations.get(key.strip(), key.strip()) for key in match[2].split(','))})"
         if match[1] == "term":  # "shown text <entry>", or the entry alone
             return re.sub(r"\s*<[^<>]*>$", "", match[2])
-        return numbers.get(match[2], match[2])
+        return numbers.get(match[2]) or match[2]
 
     rewritten = [re.sub(r"\{(cite|eq|prf:ref|term)\}`([^`]+)`", role, FENCE.sub(fence, cell)) for cell in cells]
     return [re.sub(r"\n{3,}", "\n\n", cell).strip() for cell in rewritten]

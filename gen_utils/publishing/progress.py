@@ -22,13 +22,14 @@ class Progress:
         self._say, self._profile, self._jobs = say, profile, max(1, jobs)
         self._expected = expected_seconds(names, profile, folder)
         self._waiting = list(names)
-        self._took = self._planned = 0.0
+        self._took: float = 0.0
+        self._planned: float = 0.0
         self._started = time.monotonic()
 
     def done(self, name: str, path: Path, ran: bool) -> None:
         """A part is there."""
         self._waiting.remove(name)
-        seconds = json.loads(path.read_text(encoding="utf-8"))["metadata"]["gen_utils"]["seconds"]
+        seconds: float = json.loads(path.read_text(encoding="utf-8"))["metadata"]["gen_utils"]["seconds"]
         if ran:
             self._took += seconds
             self._planned += self._expected.get(name, seconds)
