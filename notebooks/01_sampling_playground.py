@@ -37,7 +37,7 @@
 #
 # | profile | what changes | time |
 # |---|---|---|
-# | `quick` | fewer chains; every experiment runs | under a minute |
+# | `quick` | fewer chains; the comparison of kernels is shown from the long run | half a minute, one core |
 # | `laptop` | more chains, longer: the numbers below settle | about five minutes |
 # | `full` | error bars you can hardly see | about half an hour (not yet measured) |
 
@@ -117,12 +117,12 @@ seed = 0
 settings = choose(
     profile,
     quick=dict(
-        n_chains=1000,  # for moments and histograms
-        n_steps=250,  # the same
+        n_chains=2000,  # for moments and histograms
+        n_steps=500,  # the same
         film=400,  # slopes in the first film
-        mode_budget=1200,  # gradient calls a chain, hopping between modes
+        mode_budget=3000,  # gradient calls a chain, hopping between modes
         warmup=(150, 200, 60),  # steps: down into valleys, tuning MALA, HMC
-        budget=500,  # gradient calls a chain, in the table of kernels
+        budget=None,  # gradient calls a chain, in the table of kernels, which quick does not make
         table_chains=200,
         scan=9,  # step sizes in the scan over acceptance
         lengths=(3, 6, 9, 12, 15, 18, 20, 23, 30),
@@ -174,6 +174,7 @@ settings = choose(
     ),
 )
 use_style()
+study = report.studies("01_sampling_playground", profile)
 torch.manual_seed(seed)
 started = time.perf_counter()
 targets = {name: build() for name, build in TARGETS.items()}
@@ -551,7 +552,7 @@ record("bias_at_promised_step", kept_promise[1])
 record("bias_at_four_times", kept_promise[4])
 
 # %% [markdown]
-# Four times the step has *more* than four times the bias: the formula bends upwards. And the last column shows who pays. The steep
+# By the formula, four times the step has *more* than four times the bias. And the last column shows who pays. The steep
 # direction sets the step, and the flat one needs all the more steps to forget where it was. The ratio of the two precisions is called the
 # *condition number*. For an image energy it can be enormous, and nobody knows its eigenvectors.
 
@@ -1549,124 +1550,131 @@ say(
 # of states.
 
 # %%
-comparison, table_paths, too_bold = [], {}, []
-per_gradient = "ESS per 1,000 gradients"
-n_kept = settings.budget // 20  # states a chain: HMC's second half, all of it
-n_states = n_kept * settings.table_chains
-for i, (where, target) in enumerate(targets.items()):
-    kernels, start = tuned(target, 210 + 10 * i)
-    on_grid = dict(extent=target.extent, n_bins=24, log_z=target.log_z)
-    for name, kernel in kernels.items():
-        row = {"landscape": where, "kernel": name}
-        row["step"] = f"{kernel.step_size:.3g}"
-        comparison.append(row)
-        tick = time.perf_counter()
+if study("kernels"):
+    comparison, table_paths, too_bold = [], {}, []
+    per_gradient = "ESS per 1,000 gradients"
+    # States a chain: HMC's second half, all of it.
+    n_kept = settings.budget // 20
+    n_states = n_kept * settings.table_chains
+    for i, (where, target) in enumerate(targets.items()):
+        kernels, start = tuned(target, 210 + 10 * i)
+        on_grid = dict(extent=target.extent, n_bins=24, log_z=target.log_z)
+        for name, kernel in kernels.items():
+            row = {"landscape": where, "kernel": name}
+            row["step"] = f"{kernel.step_size:.3g}"
+            comparison.append(row)
+            tick = time.perf_counter()
+            try:
+                run = sample(
+                    target,
+                    start,
+                    kernel,
+                    settings.budget // price(kernel),
+                    keep_every=1,
+                    generator=stream(215 + 10 * i),
+                )
+            except ChainDiverged:
+                row["accepted"] = "diverged"
+                continue
+            seconds = time.perf_counter() - tick
+            path = run.path[len(run.path) // 2 :]
+            table_paths[where, name] = path
+            worth = float(ess(path).min()) / (settings.table_chains * len(path))
+            thin = path[:: len(path) // n_kept][:n_kept].reshape(-1, 2)
+            tested = isinstance(kernel, (MALA, HMC))
+            row["accepted"] = f"{run.accept_rate:.2f}" if tested else "no test"
+            row[per_gradient] = f"{1000 * worth / price(kernel):.1f}"
+            row["split R-hat"] = f"{split_rhat(path).max():.2f}"
+            row["KL (nats)"] = f"{grid_kl(thin, target, **on_grid):.3f}"
+            row["µs a gradient"] = f"{1e6 * seconds / settings.budget:.0f}"
+        perfect = target.sample(n_states, stream(216 + 10 * i))
+        kl = grid_kl(perfect, target, **on_grid)
+        comparison.append(
+            {
+                "landscape": where,
+                "kernel": "exact draws",
+                "KL (nats)": f"{kl:.3f}",
+            }
+        )
+        bold = Langevin(kernels["MALA"].step_size)
         try:
-            run = sample(
-                target,
-                start,
-                kernel,
-                settings.budget // price(kernel),
-                keep_every=1,
-                generator=stream(215 + 10 * i),
-            )
+            sample(target, start, bold, settings.budget, generator=stream(217))
         except ChainDiverged:
-            row["accepted"] = "diverged"
-            continue
-        seconds = time.perf_counter() - tick
-        path = run.path[len(run.path) // 2 :]
-        table_paths[where, name] = path
-        worth = float(ess(path).min()) / (settings.table_chains * len(path))
-        thin = path[:: len(path) // n_kept][:n_kept].reshape(-1, 2)
-        tested = isinstance(kernel, (MALA, HMC))
-        row["accepted"] = f"{run.accept_rate:.2f}" if tested else "no test"
-        row[per_gradient] = f"{1000 * worth / price(kernel):.1f}"
-        row["split R-hat"] = f"{split_rhat(path).max():.2f}"
-        row["KL (nats)"] = f"{grid_kl(thin, target, **on_grid):.3f}"
-        row["µs a gradient"] = f"{1e6 * seconds / settings.budget:.0f}"
-    perfect = target.sample(n_states, stream(216 + 10 * i))
-    kl = grid_kl(perfect, target, **on_grid)
-    comparison.append(
-        {"landscape": where, "kernel": "exact draws", "KL (nats)": f"{kl:.3f}"}
+            too_bold.append(where)
+    table(
+        comparison,
+        f"{settings.budget:,} gradient calls a chain, "
+        f"{settings.table_chains} chains, {n_states:,} states in each KL",
     )
-    bold = Langevin(kernels["MALA"].step_size)
-    try:
-        sample(target, start, bold, settings.budget, generator=stream(217))
-    except ChainDiverged:
-        too_bold.append(where)
-table(
-    comparison,
-    f"{settings.budget:,} gradient calls a chain, "
-    f"{settings.table_chains} chains, {n_states:,} states in each KL",
-)
-record("comparison", comparison)
+    record("comparison", comparison)
 
 # %% tags=["hide-input"]
-fig, axes = plt.subplots(1, 5, figsize=(10, 2.5), sharey=True)
-for ax, where in zip(axes, targets, strict=True):
-    for name in colour:
-        if (where, name) not in table_paths:
-            continue
-        path = table_paths[where, name]
-        lags = min(200, len(path) - 1)
-        rho = autocorrelation(path, lags)[:, 0]
-        unit = 10 if name == "HMC" else 1
-        n = 200 // unit + 1
-        ax.plot(
-            torch.arange(len(rho))[:n] * unit,
-            rho[:n],
-            color=colour[name],
-            lw=1.2,
-            label=name,
-        )
-    ax.set(title=where, xlabel="gradient calls")
-axes[0].set_ylabel("autocorrelation")
-axes[0].legend(fontsize=7)
+if study("kernels-pictures"):
+    fig, axes = plt.subplots(1, 5, figsize=(10, 2.5), sharey=True)
+    for ax, where in zip(axes, targets, strict=True):
+        for name in colour:
+            if (where, name) not in table_paths:
+                continue
+            path = table_paths[where, name]
+            lags = min(200, len(path) - 1)
+            rho = autocorrelation(path, lags)[:, 0]
+            unit = 10 if name == "HMC" else 1
+            n = 200 // unit + 1
+            ax.plot(
+                torch.arange(len(rho))[:n] * unit,
+                rho[:n],
+                color=colour[name],
+                lw=1.2,
+                label=name,
+            )
+        ax.set(title=where, xlabel="gradient calls")
+    axes[0].set_ylabel("autocorrelation")
+    axes[0].legend(fontsize=7)
 
+    def cell(where, name, column):
+        """One number of the table, or NaN."""
+        (row,) = [
+            r
+            for r in comparison
+            if r["landscape"] == where and r["kernel"] == name
+        ]
+        return float(row.get(column, "nan"))
 
-def cell(where, name, column):
-    """One number of the table, or NaN."""
-    (row,) = [
-        r for r in comparison if r["landscape"] == where and r["kernel"] == name
+    wins = [
+        where
+        for where in targets
+        if cell(where, "HMC", per_gradient) > cell(where, "MALA", per_gradient)
     ]
-    return float(row.get(column, "nan"))
 
+    def kl_of(where, name):
+        return cell(where, name, "KL (nats)")
 
-wins = [
-    where
-    for where in targets
-    if cell(where, "HMC", per_gradient) > cell(where, "MALA", per_gradient)
-]
-
-
-def kl_of(where, name):
-    return cell(where, name, "KL (nats)")
-
-
-still = [r["landscape"] for r in comparison if r.get("accepted") == "diverged"]
-widest = [
-    where
-    for where in targets
-    if kl_of(where, "ProximalLangevin")
-    == np.nanmax([kl_of(where, name) for name in colour])
-]
-show()
-say(
-    f"HMC has more effective draws per gradient than MALA on {len(wins)} of 5 "
-    f"landscapes ({', '.join(wins) or 'none'}). At MALA's own step ULA "
-    f"diverges on {', '.join(too_bold) or 'none of them'}; at a quarter of it "
-    f"still on {', '.join(still) or 'none'}. Elsewhere it stays near the "
-    "density, but not at it: on the Gaussian its KL is "
-    f"{kl_of('Gaussian', 'Langevin'):.3f}, MALA's "
-    f"{kl_of('Gaussian', 'MALA'):.3f}, that of exact draws "
-    f"{kl_of('Gaussian', 'exact draws'):.3f}. ProximalLangevin's R-hat and "
-    "ESS are much like ULA's where ULA runs, while its KL is the worst of the four on "
-    f"{len(widest)} of 5. **ESS and R-hat ask whether the chains agree, not "
-    "whether they are right.** Where R-hat is far above 1 (MALA on the eight "
-    f"Gaussians: {cell('eight Gaussians', 'MALA', 'split R-hat'):.2f}) the "
-    "chains have not finished, and a small KL is owed to their starts."
-)
-record("ula_diverges_at_malas_step", too_bold)
+    still = [
+        r["landscape"] for r in comparison if r.get("accepted") == "diverged"
+    ]
+    widest = [
+        where
+        for where in targets
+        if kl_of(where, "ProximalLangevin")
+        == np.nanmax([kl_of(where, name) for name in colour])
+    ]
+    show()
+    say(
+        f"HMC has more effective draws per gradient than MALA on {len(wins)} of 5 "
+        f"landscapes ({', '.join(wins) or 'none'}). At MALA's own step ULA "
+        f"diverges on {', '.join(too_bold) or 'none of them'}; at a quarter of it "
+        f"still on {', '.join(still) or 'none'}. Elsewhere it stays near the "
+        "density, but not at it: on the Gaussian its KL is "
+        f"{kl_of('Gaussian', 'Langevin'):.3f}, MALA's "
+        f"{kl_of('Gaussian', 'MALA'):.3f}, that of exact draws "
+        f"{kl_of('Gaussian', 'exact draws'):.3f}. ProximalLangevin's R-hat and "
+        "ESS are much like ULA's where ULA runs, while its KL is the worst of the four on "
+        f"{len(widest)} of 5. **ESS and R-hat ask whether the chains agree, not "
+        "whether they are right.** Where R-hat is far above 1 (MALA on the eight "
+        f"Gaussians: {cell('eight Gaussians', 'MALA', 'split R-hat'):.2f}) the "
+        "chains have not finished, and a small KL is owed to their starts."
+    )
+    record("ula_diverges_at_malas_step", too_bold)
 
 # %% [markdown]
 # ### How often should a proposal be accepted? (S4)
