@@ -35,7 +35,7 @@
 #
 # | profile | data | what happens | time |
 # |---|---|---|---|
-# | `quick` | drawn avatars at 32×32, drawn sprites, built-in digits | every cell runs, training is a taste | about a minute, two cores |
+# | `quick` | drawn avatars at 32×32, built-in digits | faces and digits, short; the studies are shown from the long run | under a minute, one core |
 # | `laptop` | CelebA at 64×64, dSprites (or drawn sprites), MNIST | all studies; the longest cells take about twenty minutes | about two hours on one core, in sittings beside another program |
 # | `full` | the same | ten to thirty times longer training, tighter bounds | a few hours, one GPU (not yet measured) |
 
@@ -111,9 +111,11 @@ settings = choose(
     profile,
     quick=dict(
         faces="avatars", sprites="sprites", digits="digits", limit=None, side=32, batch_size=32,
-        study_steps=24, main_latent=32, main_steps=120, draw_steps=40, n_draws=120, sprite_steps=30, digit_steps=150, long_steps=100, looks=3, n_held=100, n_bound=8,
-        n_images=3, n_digits=8, n_long=16, k=120, k_long=200, draws=48, warmup=10, leapfrog=3, chains=4, face_temperatures=4, temperatures=10,
-        anneal_all=False, n_factors=500, trees=6, oracle_draws=200, harmonic_draws=152, harmonic_leapfrog=8, tiny_steps=200, gradients=2000, walkers=40,
+        main_latent=32, main_steps=300, draw_steps=500, n_draws=200, digit_steps=1500, looks=4, n_held=100,
+        n_digits=8, k=500, draws=100, warmup=30, leapfrog=3, chains=4, temperatures=40,
+        anneal_all=False, oracle_draws=200, harmonic_draws=152, harmonic_leapfrog=8, tiny_steps=1500, gradients=2000, walkers=100,
+        # of studies, which quick does not run
+        study_steps=None, n_bound=None, n_images=None, face_temperatures=None, long_steps=None, n_long=None, k_long=None, sprite_steps=None, n_factors=None, trees=None,
     ),
     laptop=dict(
         faces="celeba", sprites="dsprites", digits="mnist", limit=None, side=64, batch_size=64,
@@ -137,6 +139,7 @@ settings = choose(
 betas = (0.25, 0.025, 0.0025, 0.00025)
 latents = (4, 16, 128, 512)
 use_style()
+study = report.studies("09_vae_likelihood", profile)
 torch.manual_seed(seed)
 started = time.perf_counter()
 
@@ -547,86 +550,94 @@ def face_cell(seed, beta, latent, steps):
     }  # fmt: skip
 
 
-cells = {f"β = {b:g}": dict(beta=b, latent=128) for b in betas}
-cells |= {f"{n} latent": dict(beta=betas[-1], latent=n) for n in latents if n != 128}  # fmt: skip
-found = sweep(
-    "vae_faces", face_cell, cells, seeds=(seed,), steps=settings.study_steps,
-)  # fmt: skip
-study = {cell.name: cell for cell in found}
-by_beta = [f"β = {b:g}" for b in betas]
-by_latent = [by_beta[-1] if n == 128 else f"{n} latent" for n in latents]
+if study("beta-and-latent"):
+    cells = {f"β = {b:g}": dict(beta=b, latent=128) for b in betas}
+    cells |= {f"{n} latent": dict(beta=betas[-1], latent=n) for n in latents if n != 128}  # fmt: skip
+    found = sweep(
+        "vae_faces", face_cell, cells, seeds=(seed,), steps=settings.study_steps,
+    )  # fmt: skip
+    trained = {cell.name: cell for cell in found}
+    by_beta = [f"β = {b:g}" for b in betas]
+    by_latent = [by_beta[-1] if n == 128 else f"{n} latent" for n in latents]
 
+    def study_row(name):
+        """One row: the settings, the prediction, and what came out."""
+        v, b, n = (
+            trained[name].values,
+            cells[name]["beta"],
+            cells[name]["latent"],
+        )
+        return {
+            "β": f"{b:g}",
+            "implied σ": f"{implied_sigma(b, n_dims):.3g}",
+            "latent": n,
+            "predicted active": min(predicted[b], n),
+            "active": v["active"],
+            "KL (nats)": f"{v['kl']:.1f}",
+            "root mean squared error": f"{math.sqrt(v['square'] / n_dims):.3f}",
+            "seconds": f"{v['seconds']:.0f}",
+        }
 
-def study_row(name):
-    """One row: the settings, the prediction, and what came out."""
-    v, b, n = study[name].values, cells[name]["beta"], cells[name]["latent"]
-    return {
-        "β": f"{b:g}",
-        "implied σ": f"{implied_sigma(b, n_dims):.3g}",
-        "latent": n,
-        "predicted active": min(predicted[b], n),
-        "active": v["active"],
-        "KL (nats)": f"{v['kl']:.1f}",
-        "root mean squared error": f"{math.sqrt(v['square'] / n_dims):.3f}",
-        "seconds": f"{v['seconds']:.0f}",
-    }
-
-
-face_rows = [study_row(name) for name in [*by_beta, *(f"{n} latent" for n in latents if n != 128)]]  # fmt: skip
-table(
-    face_rows,
-    f"{settings.study_steps} steps each on {faces.title}; KL and error on held-out images, pixels in [−1, 1]",
-)
-record("face_study", face_rows)
-first, last = study[by_beta[0]].values, study[by_beta[-1]].values
-say(
-    f"From β = {betas[0]:g} to β = {betas[-1]:g} the code grows from {first['kl']:.1f} to {last['kl']:.1f} nats and from "
-    f"{first['active']} to {last['active']} active dimensions (predicted: {predicted[betas[0]]} and {min(128, predicted[betas[-1]])}). "
-    + (
-        "The largest β has collapsed: its code says nothing, and every reconstruction is the mean picture."
-        if first["kl"] < 0.5
-        else "Even the largest β keeps a little of the code."
+    face_rows = [study_row(name) for name in [*by_beta, *(f"{n} latent" for n in latents if n != 128)]]  # fmt: skip
+    table(
+        face_rows,
+        f"{settings.study_steps} steps each on {faces.title}; KL and error on held-out images, pixels in [−1, 1]",
     )
-)
+    record("face_study", face_rows)
+    first, last = trained[by_beta[0]].values, trained[by_beta[-1]].values
+    say(
+        f"From β = {betas[0]:g} to β = {betas[-1]:g} the code grows from {first['kl']:.1f} to {last['kl']:.1f} nats and from "
+        f"{first['active']} to {last['active']} active dimensions (predicted: {predicted[betas[0]]} and {min(128, predicted[betas[-1]])}). "
+        + (
+            "The largest β has collapsed: its code says nothing, and every reconstruction is the mean picture."
+            if first["kl"] < 0.5
+            else "Even the largest β keeps a little of the code."
+        )
+    )
 
 # %% tags=["hide-input"]
-fig, axes = plt.subplots(2, 3, figsize=(9, 6))
-for row, names, by in zip(
-    axes, (by_beta, by_latent), ("β", "latent"), strict=True
-):
-    for ax, (key, label) in zip(row, (("loss", "total"), ("reconstruction", "mean squared error"), ("kl", "KL (nats)")), strict=True):  # fmt: skip
-        for i, name in enumerate(names):
-            kept_curves = study[name].values["curves"]
-            what = name if by == "β" else f"{cells[name]['latent']} latent"
-            ax.plot(*kept_curves[key], alpha=0.5, color=f"C{i}")
-            ax.plot(*kept_curves[f"val_{key}"], "o-", ms=3, color=f"C{i}", label=what)  # fmt: skip
-        ax.set(title=label, xlabel="optimiser step")
-        if key != "reconstruction":
-            ax.set_yscale("symlog", linthresh=0.1 if key == "loss" else 1)
-    row[0].legend(fontsize=8)
-_ = fig.suptitle(
-    f"Training (lines) and held-out (points), {faces.title}: four β, four latent sizes"
-)
-
-# %% tags=["hide-input"]
-for names, what in ((by_beta, "β"), (by_latent, "latent")):
-    fig, axes = plt.subplots(2, 2, figsize=(9, 9.4))
-    for ax, name in zip(axes.flat, names, strict=True):
-        label = f"β = {cells[name]['beta']:g}, {cells[name]['latent']} latent dimensions"
-        image_grid(study[name].tensors["samples"], label, columns=10, ax=ax)
+if study("beta-and-latent-curves"):
+    fig, axes = plt.subplots(2, 3, figsize=(9, 6))
+    for row, names, by in zip(
+        axes, (by_beta, by_latent), ("β", "latent"), strict=True
+    ):
+        for ax, (key, label) in zip(row, (("loss", "total"), ("reconstruction", "mean squared error"), ("kl", "KL (nats)")), strict=True):  # fmt: skip
+            for i, name in enumerate(names):
+                kept_curves = trained[name].values["curves"]
+                what = name if by == "β" else f"{cells[name]['latent']} latent"
+                ax.plot(*kept_curves[key], alpha=0.5, color=f"C{i}")
+                ax.plot(*kept_curves[f"val_{key}"], "o-", ms=3, color=f"C{i}", label=what)  # fmt: skip
+            ax.set(title=label, xlabel="optimiser step")
+            if key != "reconstruction":
+                ax.set_yscale("symlog", linthresh=0.1 if key == "loss" else 1)
+        row[0].legend(fontsize=8)
     _ = fig.suptitle(
-        f"100 draws of the prior after {settings.study_steps} steps ({faces.title}), varying {what}"
+        f"Training (lines) and held-out (points), {faces.title}: four β, four latent sizes"
     )
 
 # %% tags=["hide-input"]
-rows_of = [*by_beta, *(n for n in by_latent if n not in by_beta)]
-pictures = torch.cat([faces_test.images[:10], *(study[n].tensors["reconstructions"] for n in rows_of)])  # fmt: skip
-image_grid(
-    pictures,
-    f"Held-out images ({faces_test.title}) and reconstructions; rows below the first: {', '.join(rows_of)}",
-    columns=10,
-    width=7,
-)
+if study("beta-and-latent-draws"):
+    for names, what in ((by_beta, "β"), (by_latent, "latent")):
+        fig, axes = plt.subplots(2, 2, figsize=(9, 9.4))
+        for ax, name in zip(axes.flat, names, strict=True):
+            label = f"β = {cells[name]['beta']:g}, {cells[name]['latent']} latent dimensions"
+            image_grid(
+                trained[name].tensors["samples"], label, columns=10, ax=ax
+            )
+        _ = fig.suptitle(
+            f"100 draws of the prior after {settings.study_steps} steps ({faces.title}), varying {what}"
+        )
+
+# %% tags=["hide-input"]
+if study("beta-and-latent-reconstructions"):
+    rows_of = [*by_beta, *(n for n in by_latent if n not in by_beta)]
+    pictures = torch.cat([faces_test.images[:10], *(trained[n].tensors["reconstructions"] for n in rows_of)])  # fmt: skip
+    image_grid(
+        pictures,
+        f"Held-out images ({faces_test.title}) and reconstructions; rows below the first: {', '.join(rows_of)}",
+        columns=10,
+        width=7,
+    )
 
 # %% [markdown]
 # Look at the grids with the table beside them. A collapsed β draws one picture a hundred times. As β shrinks, what comes into
@@ -675,45 +686,48 @@ def draw_row(label, model):
     }  # fmt: skip
 
 
-draw_rows = []
-for name in [*by_beta, *(n for n in by_latent if n not in by_beta)]:
-    chosen = cells[name]
-    model = train_faces(settings.study_steps, name="vae_faces_study", latent=chosen["latent"], beta=chosen["beta"], objective="mse").module.model  # fmt: skip
-    draw_rows.append(draw_row(f"β = {chosen['beta']:g}, {chosen['latent']} latent", model))  # fmt: skip
-draw_rows.append({"model": "held-out faces themselves", "draws of the prior": None, "reconstructions": distance(faces_test.images[:n_rebuilt]), "KL (nats)": None, "dimensions with nine tenths of it": None})  # fmt: skip
-table(draw_rows, f"Fréchet distance to {len(reference):,} training faces of {faces.title} ({judge.label}); {settings.n_draws:,} draws, {n_rebuilt:,} reconstructions")  # fmt: skip
-record("draw_quality", draw_rows)
-of_beta = draw_rows[: len(by_beta)]
-best_draws = min(of_beta, key=lambda r: r["draws of the prior"])
-best_rebuilt = min(of_beta, key=lambda r: r["reconstructions"])
-chosen = min(draw_rows[:-1], key=lambda r: r["draws of the prior"])
-# The study's second question: do surplus dimensions cost nothing?
-by_size = [(cells[n]["latent"], draw_rows[[*by_beta, *(m for m in by_latent if m not in by_beta)].index(n)]) for n in by_latent]  # fmt: skip
-(few_n, few), (many_n, many) = min(by_size, key=lambda s: s[1]["draws of the prior"]), max(by_size, key=lambda s: s[0])  # fmt: skip
-surplus = (
-    f" Nor do surplus dimensions sit on the prior for nothing: from {few_n} to {many_n} of them the code goes from {few['KL (nats)']} to {many['KL (nats)']} nats, the reconstructions' distance "
-    f"from {few['reconstructions']:.0f} to {many['reconstructions']:.0f} and the draws' from {few['draws of the prior']:.0f} to {many['draws of the prior']:.0f}. This network has not learnt to switch them off."
-    if many_n > few_n and float(many["KL (nats)"]) > float(few["KL (nats)"]) and many["draws of the prior"] > few["draws of the prior"] else ""
-)  # fmt: skip
-draw_cell = cells[[*by_beta, *(n for n in by_latent if n not in by_beta)][draw_rows.index(chosen)]]  # fmt: skip
-say(
-    f"Of the four β, the best draws come from {best_draws['model'].split(',')[0]} ({best_draws['draws of the prior']:.0f}), the best reconstructions from "
-    f"{best_rebuilt['model'].split(',')[0]} ({best_rebuilt['reconstructions']:.0f}). "
-    + ("So there is a trade: a model that rebuilds faces best is not the one to draw new ones from. " if best_draws is not best_rebuilt else "Here one β is best for both. ")
-    + f"Of all, {chosen['model']} draws best ({chosen['draws of the prior']:.0f}). "
-    f"The last column is the count to hold against the prediction for the four β ({', '.join(str(predicted[b]) for b in betas)}): "
-    f"{', '.join(str(r['dimensions with nine tenths of it']) for r in of_beta)}. (A dimension is called active above as soon as its mean moves by a tenth, however little it says.) "
-    f"The same theory has the code cost {', '.join(f'{predicted_kl[b]:.0f}' for b in betas)} nats; it costs {', '.join(r['KL (nats)'] for r in of_beta)}. "
-    + ("The cost rises as predicted, in direction at least; how many dimensions share it does not follow. The theory is about the optimum of a linear model, and this network has made few steps."
-       if abs(of_beta[1]["dimensions with nine tenths of it"] - predicted[betas[1]]) > 10 else "")
-    + surplus
-)  # fmt: skip
+if study("draw-quality"):
+    draw_rows = []
+    for name in [*by_beta, *(n for n in by_latent if n not in by_beta)]:
+        chosen = cells[name]
+        model = train_faces(settings.study_steps, name="vae_faces_study", latent=chosen["latent"], beta=chosen["beta"], objective="mse").module.model  # fmt: skip
+        draw_rows.append(draw_row(f"β = {chosen['beta']:g}, {chosen['latent']} latent", model))  # fmt: skip
+    draw_rows.append({"model": "held-out faces themselves", "draws of the prior": None, "reconstructions": distance(faces_test.images[:n_rebuilt]), "KL (nats)": None, "dimensions with nine tenths of it": None})  # fmt: skip
+    table(draw_rows, f"Fréchet distance to {len(reference):,} training faces of {faces.title} ({judge.label}); {settings.n_draws:,} draws, {n_rebuilt:,} reconstructions")  # fmt: skip
+    record("draw_quality", draw_rows)
+    of_beta = draw_rows[: len(by_beta)]
+    best_draws = min(of_beta, key=lambda r: r["draws of the prior"])
+    best_rebuilt = min(of_beta, key=lambda r: r["reconstructions"])
+    chosen = min(draw_rows[:-1], key=lambda r: r["draws of the prior"])
+    # The study's second question: do surplus dimensions cost nothing?
+    by_size = [(cells[n]["latent"], draw_rows[[*by_beta, *(m for m in by_latent if m not in by_beta)].index(n)]) for n in by_latent]  # fmt: skip
+    (few_n, few), (many_n, many) = min(by_size, key=lambda s: s[1]["draws of the prior"]), max(by_size, key=lambda s: s[0])  # fmt: skip
+    surplus = (
+        f" Nor do surplus dimensions sit on the prior for nothing: from {few_n} to {many_n} of them the code goes from {few['KL (nats)']} to {many['KL (nats)']} nats, the reconstructions' distance "
+        f"from {few['reconstructions']:.0f} to {many['reconstructions']:.0f} and the draws' from {few['draws of the prior']:.0f} to {many['draws of the prior']:.0f}. This network has not learnt to switch them off."
+        if many_n > few_n and float(many["KL (nats)"]) > float(few["KL (nats)"]) and many["draws of the prior"] > few["draws of the prior"] else ""
+    )  # fmt: skip
+    draw_cell = cells[[*by_beta, *(n for n in by_latent if n not in by_beta)][draw_rows.index(chosen)]]  # fmt: skip
+    say(
+        f"Of the four β, the best draws come from {best_draws['model'].split(',')[0]} ({best_draws['draws of the prior']:.0f}), the best reconstructions from "
+        f"{best_rebuilt['model'].split(',')[0]} ({best_rebuilt['reconstructions']:.0f}). "
+        + ("So there is a trade: a model that rebuilds faces best is not the one to draw new ones from. " if best_draws is not best_rebuilt else "Here one β is best for both. ")
+        + f"Of all, {chosen['model']} draws best ({chosen['draws of the prior']:.0f}). "
+        f"The last column is the count to hold against the prediction for the four β ({', '.join(str(predicted[b]) for b in betas)}): "
+        f"{', '.join(str(r['dimensions with nine tenths of it']) for r in of_beta)}. (A dimension is called active above as soon as its mean moves by a tenth, however little it says.) "
+        f"The same theory has the code cost {', '.join(f'{predicted_kl[b]:.0f}' for b in betas)} nats; it costs {', '.join(r['KL (nats)'] for r in of_beta)}. "
+        + ("The cost rises as predicted, in direction at least; how many dimensions share it does not follow. The theory is about the optimum of a linear model, and this network has made few steps."
+           if abs(of_beta[1]["dimensions with nine tenths of it"] - predicted[betas[1]]) > 10 else "")
+        + surplus
+    )  # fmt: skip
 
 # %% [markdown]
 # The best of them at drawing, trained for longer, is the model which this chapter ships. Its decoder's σ is set afterwards to what its reconstructions need, as the next
 # sections explain.
 
 # %%
+if profile == "quick":  # without the study: what draws best in the long run
+    draw_cell = dict(beta=betas[-1], latent=16)
 draw_beta, draw_latent = draw_cell["beta"], draw_cell["latent"]
 draw_run = train_faces(settings.draw_steps, name="vae_celeba_draws", latent=draw_latent, beta=draw_beta, objective="mse")  # fmt: skip
 drawer = draw_run.module.model
@@ -1289,33 +1303,34 @@ def distance_to(guess):
     return (x_test - guess).square().flatten(1).sum(1).mean().item()
 
 
-sharpest = study[by_beta[-1]].values
-contestants = {
-    f"VAE, β = {betas[-1]:g}": (sharpest["square"], sharpest["kl"]),
-    "the mean training image": (
-        distance_to(to_float(faces.images[:1000]).mean(0)),
-        0.0,
-    ),
-    "plain grey": (distance_to(torch.zeros(1)), 0.0),
-    "another image": (distance_to(x_test.roll(1, 0)), 0.0),
-}
-fake_rows = []
-for name, (square, kl) in contestants.items():
-    honest = under_gaussian(square, unit, kl)
-    fake_rows.append({
-        "decoder": name, "as the claim counts": f"{honest - 8:.3f}", "bits for a grey level": f"{honest:.3f}",
-    })  # fmt: skip
-fake_rows.append({"decoder": "none: the uniform density", "as the claim counts": "0.000", "bits for a grey level": "8.000"})  # fmt: skip
-table(
-    fake_rows,
-    f"Held-out {faces_test.title}, unit variance in [0, 1]; the VAE's row is its ELBO",
-)
-record("claim_contestants", fake_rows)
-scores = [under_gaussian(s, unit, k) for s, k in contestants.values()]
-say(
-    f"All four lie within **{max(scores) - min(scores):.2f} bits** of each other, and the uniform density beats the best of them by {min(scores) - 8:.2f}. "
-    "A measure that hardly tells a model from a grey card, and prefers no model to either, measures its own constant."
-)
+if study("contestants"):
+    sharpest = trained[by_beta[-1]].values
+    contestants = {
+        f"VAE, β = {betas[-1]:g}": (sharpest["square"], sharpest["kl"]),
+        "the mean training image": (
+            distance_to(to_float(faces.images[:1000]).mean(0)),
+            0.0,
+        ),
+        "plain grey": (distance_to(torch.zeros(1)), 0.0),
+        "another image": (distance_to(x_test.roll(1, 0)), 0.0),
+    }
+    fake_rows = []
+    for name, (square, kl) in contestants.items():
+        honest = under_gaussian(square, unit, kl)
+        fake_rows.append({
+            "decoder": name, "as the claim counts": f"{honest - 8:.3f}", "bits for a grey level": f"{honest:.3f}",
+        })  # fmt: skip
+    fake_rows.append({"decoder": "none: the uniform density", "as the claim counts": "0.000", "bits for a grey level": "8.000"})  # fmt: skip
+    table(
+        fake_rows,
+        f"Held-out {faces_test.title}, unit variance in [0, 1]; the VAE's row is its ELBO",
+    )
+    record("claim_contestants", fake_rows)
+    scores = [under_gaussian(s, unit, k) for s, k in contestants.values()]
+    say(
+        f"All four lie within **{max(scores) - min(scores):.2f} bits** of each other, and the uniform density beats the best of them by {min(scores) - 8:.2f}. "
+        "A measure that hardly tells a model from a grey card, and prefers no model to either, measures its own constant."
+    )
 
 # %% [markdown]
 # So what was wrong? Not the arithmetic, and not the sampler of appendix D. Three things:
@@ -1330,34 +1345,35 @@ say(
 # *{term}`calibrated <calibrated decoder>`* decoder {cite}`rybkin2021sigma`.
 
 # %%
-fig, ax = plt.subplots(figsize=(7, 3.6))
-grid = torch.logspace(-1.6, 0.6, 100)
-calibrated = {}
-for i, name in enumerate(by_beta):
-    v = study[name].values
-    rmse = math.sqrt(v["square"] / n_dims)
-    calibrated[name] = under_gaussian(v["square"], rmse, v["kl"])
-    ax.plot(grid, [under_gaussian(v["square"], s, v["kl"]) for s in grid.tolist()], color=f"C{i}", label=name)  # fmt: skip
-    ax.plot(rmse, calibrated[name], "o", color=f"C{i}")
-ax.plot(grid, [float(gaussian_floor(s, 128)) for s in grid.tolist()], color="black", ls=":", label="your floor")  # fmt: skip
-ax.axhline(8, color="black", lw=0.8, ls="--")
-ax.axvline(unit, color="gray", lw=0.8, ls=":")
-ax.text(unit, 5.2, " unit variance\n in [0, 1]", fontsize=9)
-ax.set(
-    xscale="log",
-    ylim=(4.5, 11),
-    xlabel="σ, pixels in [−1, 1]",
-    ylabel="bits/dim (ELBO)",
-    title=f"The same models under other σ (held-out {faces_test.title})",
-)
-ax.legend()
-winner = min(calibrated, key=calibrated.get)
-say(
-    f"At its own best σ (dots: the root mean squared error) *{winner}* needs **{calibrated[winner]:.2f} bits**; at unit variance it needs "
-    f"{under_gaussian(study[winner].values['square'], unit, study[winner].values['kl']):.2f}. No network was trained in between. "
-    f"Your floor at that σ is {float(gaussian_floor(math.sqrt(study[winner].values['square'] / n_dims), 128)):.2f}; the step from it to the dot is the errors' own cost, ½ log₂ e = {0.5 / math.log(2):.2f} at the best σ whatever the model, and the code."
-)
-record("calibrated_bits", calibrated)
+if study("other-sigmas"):
+    fig, ax = plt.subplots(figsize=(7, 3.6))
+    grid = torch.logspace(-1.6, 0.6, 100)
+    calibrated = {}
+    for i, name in enumerate(by_beta):
+        v = trained[name].values
+        rmse = math.sqrt(v["square"] / n_dims)
+        calibrated[name] = under_gaussian(v["square"], rmse, v["kl"])
+        ax.plot(grid, [under_gaussian(v["square"], s, v["kl"]) for s in grid.tolist()], color=f"C{i}", label=name)  # fmt: skip
+        ax.plot(rmse, calibrated[name], "o", color=f"C{i}")
+    ax.plot(grid, [float(gaussian_floor(s, 128)) for s in grid.tolist()], color="black", ls=":", label="your floor")  # fmt: skip
+    ax.axhline(8, color="black", lw=0.8, ls="--")
+    ax.axvline(unit, color="gray", lw=0.8, ls=":")
+    ax.text(unit, 5.2, " unit variance\n in [0, 1]", fontsize=9)
+    ax.set(
+        xscale="log",
+        ylim=(4.5, 11),
+        xlabel="σ, pixels in [−1, 1]",
+        ylabel="bits/dim (ELBO)",
+        title=f"The same models under other σ (held-out {faces_test.title})",
+    )
+    ax.legend()
+    winner = min(calibrated, key=calibrated.get)
+    say(
+        f"At its own best σ (dots: the root mean squared error) *{winner}* needs **{calibrated[winner]:.2f} bits**; at unit variance it needs "
+        f"{under_gaussian(trained[winner].values['square'], unit, trained[winner].values['kl']):.2f}. No network was trained in between. "
+        f"Your floor at that σ is {float(gaussian_floor(math.sqrt(trained[winner].values['square'] / n_dims), 128)):.2f}; the step from it to the dot is the errors' own cost, ½ log₂ e = {0.5 / math.log(2):.2f} at the best σ whatever the model, and the code."
+    )
+    record("calibrated_bits", calibrated)
 
 # %% [markdown]
 # ### A likelihood that may learn its own scale
@@ -1401,30 +1417,31 @@ def likelihood_cell(seed, likelihood, sigma, steps, latent, k):
     }  # fmt: skip
 
 
-by_likelihood = sweep(
-    "vae_faces_likelihood", likelihood_cell, choices, seeds=(seed,), steps=settings.study_steps, latent=128,
-    k=min(100, settings.k),
-)  # fmt: skip
-likelihood_rows = [
-    {
-        "decoder": c.name, "σ or scale": f"{c.values['sigma']:.3f}", "KL (nats)": f"{c.values['kl']:.0f}",
-        "bits/dim, ELBO": f"{c.values['elbo']:.3f}", "bits/dim, importance-weighted": f"{c.values['iwae']:.3f}",
-        "seconds": f"{c.values['seconds']:.0f}",
-    }
-    for c in by_likelihood
-]  # fmt: skip
-table(
-    likelihood_rows,
-    f"{settings.study_steps} steps each, 128 latent dimensions, {settings.n_bound} held-out images of {faces_test.title}",
-)
-record("likelihoods", likelihood_rows)
-scales = {c.name: c.values["sigma"] for c in by_likelihood}
-learnt, set_by_errors = (next((scales[name] for name in scales if word in name), None) for word in ("learnt", "calibrated"))  # fmt: skip
-if learnt and set_by_errors and learnt > 1.1 * set_by_errors:
-    say(
-        f"The learnt σ began at 0.5 and has reached {learnt:.2f}; the calibrated one is at {set_by_errors:.2f}. Both have the same optimum, so the difference between their bits is "
-        f"the way still to go after {settings.study_steps} steps, not one of the models."
+if study("likelihoods"):
+    by_likelihood = sweep(
+        "vae_faces_likelihood", likelihood_cell, choices, seeds=(seed,), steps=settings.study_steps, latent=128,
+        k=min(100, settings.k),
     )  # fmt: skip
+    likelihood_rows = [
+        {
+            "decoder": c.name, "σ or scale": f"{c.values['sigma']:.3f}", "KL (nats)": f"{c.values['kl']:.0f}",
+            "bits/dim, ELBO": f"{c.values['elbo']:.3f}", "bits/dim, importance-weighted": f"{c.values['iwae']:.3f}",
+            "seconds": f"{c.values['seconds']:.0f}",
+        }
+        for c in by_likelihood
+    ]  # fmt: skip
+    table(
+        likelihood_rows,
+        f"{settings.study_steps} steps each, 128 latent dimensions, {settings.n_bound} held-out images of {faces_test.title}",
+    )
+    record("likelihoods", likelihood_rows)
+    scales = {c.name: c.values["sigma"] for c in by_likelihood}
+    learnt, set_by_errors = (next((scales[name] for name in scales if word in name), None) for word in ("learnt", "calibrated"))  # fmt: skip
+    if learnt and set_by_errors and learnt > 1.1 * set_by_errors:
+        say(
+            f"The learnt σ began at 0.5 and has reached {learnt:.2f}; the calibrated one is at {set_by_errors:.2f}. Both have the same optimum, so the difference between their bits is "
+            f"the way still to go after {settings.study_steps} steps, not one of the models."
+        )  # fmt: skip
 
 # %% [markdown]
 # ### With what can that be compared?
@@ -1453,31 +1470,34 @@ def histogram_bits(train, test):
     return cost / test.numel()
 
 
-held_out = faces_test.images[
-    : settings.n_bound
-]  # those that the VAEs were measured on
-scale = {
-    "eight bits, no model": 8.0,
-    "histogram of each channel": histogram_bits(faces.images[:2000], held_out),
-    "PNG": png_bits(held_out),
-    **{f"VAE, {c.name}": c.values["iwae"] for c in by_likelihood},
-}
-scale_rows = [{"what writes the images down": k, "bits/dim": f"{v:.2f}"} for k, v in sorted(scale.items(), key=lambda p: -p[1])]  # fmt: skip
-table(
-    scale_rows,
-    f"{settings.n_bound} held-out images of {faces_test.title} at {settings.side}×{settings.side}; published, on the original CelebA at 64×64: about 3.0 (a flow)",
-)
-record("scale", scale_rows)
-best_vae = min((v, k) for k, v in scale.items() if k.startswith("VAE"))
-say(
-    f"The best of these VAEs ({best_vae[1].removeprefix('VAE, ')}) needs **{best_vae[0]:.2f} bits**, "
-    + (
-        f"fewer than PNG's {scale['PNG']:.2f}. "
-        if best_vae[0] < scale["PNG"]
-        else f"and a PNG file only {scale['PNG']:.2f}. The VAE pays for its blur in every pixel: what the mean leaves out, one noise level for all pixels must cover, the flat background included. "
+if study("scale"):
+    held_out = faces_test.images[
+        : settings.n_bound
+    ]  # those that the VAEs were measured on
+    scale = {
+        "eight bits, no model": 8.0,
+        "histogram of each channel": histogram_bits(
+            faces.images[:2000], held_out
+        ),
+        "PNG": png_bits(held_out),
+        **{f"VAE, {c.name}": c.values["iwae"] for c in by_likelihood},
+    }
+    scale_rows = [{"what writes the images down": k, "bits/dim": f"{v:.2f}"} for k, v in sorted(scale.items(), key=lambda p: -p[1])]  # fmt: skip
+    table(
+        scale_rows,
+        f"{settings.n_bound} held-out images of {faces_test.title} at {settings.side}×{settings.side}; published, on the original CelebA at 64×64: about 3.0 (a flow)",
     )
-    + "An honest figure, and a modest one."
-)
+    record("scale", scale_rows)
+    best_vae = min((v, k) for k, v in scale.items() if k.startswith("VAE"))
+    say(
+        f"The best of these VAEs ({best_vae[1].removeprefix('VAE, ')}) needs **{best_vae[0]:.2f} bits**, "
+        + (
+            f"fewer than PNG's {scale['PNG']:.2f}. "
+            if best_vae[0] < scale["PNG"]
+            else f"and a PNG file only {scale['PNG']:.2f}. The VAE pays for its blur in every pixel: what the mean leaves out, one noise level for all pixels must cover, the flat background included. "
+        )
+        + "An honest figure, and a modest one."
+    )
 
 # %% [markdown]
 # ## A model worth measuring (G3, G4, G5)
@@ -1765,9 +1785,6 @@ def estimate_rows(found, d, levels):
     ]
 
 
-x_main = prepared(faces_test.images[: settings.n_images], "gaussian")
-
-
 def estimate_cell(seed, latent):
     """All estimates of one model, kept on disk: they take minutes."""
     if latent == 0:
@@ -1781,22 +1798,6 @@ def estimate_cell(seed, latent):
             densities=("gaussian", "encoder"), few=True,
         )  # fmt: skip
     return {"found": {name: list(values) for name, values in found.items()}}
-
-
-estimated = {
-    cell.name: cell.values["found"]
-    for cell in sweep(
-        "vae_estimates", estimate_cell, {"main": dict(latent=0), **{str(n): dict(latent=n) for n in latents}}, seeds=(seed,),
-    )
-}  # fmt: skip
-main_found = estimated["main"]
-main_rows = estimate_rows(main_found, n_dims, 128)
-table(
-    main_rows,
-    f"{settings.n_images} held-out images of {faces_test.title}, {settings.main_latent} latent dimensions, density of x in [−1, 1]; all figures are given these images, "
-    "whose own differences are the spread (standard error over images)",
-)
-record("main_estimates", main_rows)
 
 
 def sandwich(found):
@@ -1818,15 +1819,35 @@ def sandwich(found):
     return gap, f"{ends} are the wrong way round by {-gap:.1f} nats: the errors are underestimated, or the chains have not mixed (or still remember the draws that q was fitted to). "  # fmt: skip
 
 
-gap, sentence = sandwich(main_found)
-say(
-    sentence
-    + f"In bits/dim that is {abs(gap) / (n_dims * math.log(2)):.4f}. With {settings.main_latent} latent dimensions appendix D is far outside of its stated range; "
-    "and no estimate's Monte-Carlo error says anything of weights that were not drawn. It cannot exceed 1 nat an image, which it reaches when a single weight decides; "
-    f"over {settings.n_images} images that is {1 / math.sqrt(settings.n_images):.2f}. Where the table shows about that, the error is unknown, not small."
-    f" The short cut, with the encoder's Gaussian, is {main_found['appendix D, encoder'][0] - main_found['appendix D, gaussian'][0]:+,.0f} nats from the fitted one."
-)
-record("main_gap", gap)
+measured_here = study("sandwich")
+if measured_here:
+    x_main = prepared(faces_test.images[: settings.n_images], "gaussian")
+    estimated = {
+        cell.name: cell.values["found"]
+        for cell in sweep(
+            "vae_estimates", estimate_cell, {"main": dict(latent=0), **{str(n): dict(latent=n) for n in latents}}, seeds=(seed,),
+        )
+    }  # fmt: skip
+
+if measured_here:
+    main_found = estimated["main"]
+    main_rows = estimate_rows(main_found, n_dims, 128)
+    table(
+        main_rows,
+        f"{settings.n_images} held-out images of {faces_test.title}, {settings.main_latent} latent dimensions, density of x in [−1, 1]; all figures are given these images, "
+        "whose own differences are the spread (standard error over images)",
+    )
+    record("main_estimates", main_rows)
+    gap, sentence = sandwich(main_found)
+    say(
+        sentence
+        + f"In bits/dim that is {abs(gap) / (n_dims * math.log(2)):.4f}. With {settings.main_latent} latent dimensions appendix D is far outside of its stated range; "
+        "and no estimate's Monte-Carlo error says anything of weights that were not drawn. It cannot exceed 1 nat an image, which it reaches when a single weight decides; "
+        f"over {settings.n_images} images that is {1 / math.sqrt(settings.n_images):.2f}. Where the table shows about that, the error is unknown, not small."
+        f" The short cut, with the encoder's Gaussian, is {main_found['appendix D, encoder'][0] - main_found['appendix D, gaussian'][0]:+,.0f} nats from the fitted one."
+    )
+    record("main_gap", gap)
+    record("main_bits", bits_per_dim(next(v[0] for k, v in main_found.items() if k.startswith("importance")), n_dims, 128))  # fmt: skip
 
 # %% [markdown]
 # **By latent size.** The same estimates for the models of the study, each with the σ that suits its training faces: the table that the
@@ -1834,29 +1855,28 @@ record("main_gap", gap)
 # dearest of the three, and the table above shows what it adds.)
 
 # %%
-config_rows = []
-for name in by_latent:
-    n = cells[name]["latent"]
-    found = estimated[str(n)]
-    for key, (mean, error, seconds, *_) in found.items():
-        config_rows.append({
-            "latent": n, "estimate": key, "log p(x), nats": f"{mean:.0f} ± {error:.1f}", "seconds": None if seconds is None else f"{seconds:.1f}",
-            "bits/dim": f"{bits_per_dim(mean, n_dims, 128):.3f}",
-            "as the claim counts": f"{bits_per_dim(mean, n_dims, 128) - 8:.3f}",
-        })  # fmt: skip
-table(
-    config_rows,
-    f"β = {betas[-1]:g}, σ set after training on training faces, {settings.n_images} held-out images of {faces_test.title}; last column: −log p / (D ln 2) for pixels in [0, 1], without the levels. An error near {1 / math.sqrt(settings.n_images):.1f} is the formula's ceiling",
-)
-record("by_latent", config_rows)
-
-# %% tags=["hide-input"]
-lowest = min(float(row["as the claim counts"]) for row in config_rows)
-say(
-    f"The last column goes down to {lowest:.2f}. "
-    + ("*Negative* bits: a density of narrow Gaussians can have them, which shows once more why the levels belong in." if lowest < 0
-       else "With narrower Gaussians it would fall below zero, which shows once more why the levels belong in.")
-)  # fmt: skip
+if study("by-latent-size"):
+    config_rows = []
+    for name in by_latent:
+        n = cells[name]["latent"]
+        found = estimated[str(n)]
+        for key, (mean, error, seconds, *_) in found.items():
+            config_rows.append({
+                "latent": n, "estimate": key, "log p(x), nats": f"{mean:.0f} ± {error:.1f}", "seconds": None if seconds is None else f"{seconds:.1f}",
+                "bits/dim": f"{bits_per_dim(mean, n_dims, 128):.3f}",
+                "as the claim counts": f"{bits_per_dim(mean, n_dims, 128) - 8:.3f}",
+            })  # fmt: skip
+    table(
+        config_rows,
+        f"β = {betas[-1]:g}, σ set after training on training faces, {settings.n_images} held-out images of {faces_test.title}; last column: −log p / (D ln 2) for pixels in [0, 1], without the levels. An error near {1 / math.sqrt(settings.n_images):.1f} is the formula's ceiling",
+    )
+    record("by_latent", config_rows)
+    lowest = min(float(row["as the claim counts"]) for row in config_rows)
+    say(
+        f"The last column goes down to {lowest:.2f}. "
+        + ("*Negative* bits: a density of narrow Gaussians can have them, which shows once more why the levels belong in." if lowest < 0
+           else "With narrower Gaussians it would fall below zero, which shows once more why the levels belong in.")
+    )  # fmt: skip
 
 # %% [markdown]
 # ## A number one can look up
@@ -1936,53 +1956,52 @@ ax.locator_params(axis="x", nbins=6)
 _ = fig.suptitle(
     f"Bounds from below (circles) and above (squares): {digits_test.title}"
 )
-if settings.digit_steps < 1000:
-    say(
-        "*In this profile the model has hardly been trained; the order of the estimates is what to look at, not their size.*"
-    )
 
 # %% [markdown]
 # Ten latent dimensions were for the sake of appendix D. **How good is a plain VAE when it may use fifty, and trains longer?**
 # This is the figure to hold against the published one.
 
 # %%
-long_run = train_flat(
-    digits, digits_test, settings.long_steps, name="vae_digits_long", latent=50, hidden=(500, 500), redraw=True,
-)  # fmt: skip
-long_vae = long_run.module.model
-stream = torch.Generator().manual_seed(seed + 11)
-log_w = torch.cat(
-    [
-        importance_log_weights(long_vae, x, settings.k_long, generator=stream)
-        for x in to_float(digits_test.images[: settings.n_long]).split(20)
-    ],
-    dim=1,
-)
-long_iwae, long_elbo = log_mean_exp(log_w), log_w.mean(0)
-spread = long_iwae.std().item() / math.sqrt(len(long_iwae))
-record("long_iwae", long_iwae.mean().item())
-record("long_iwae_error", spread)
-record("long_elbo", long_elbo.mean().item())
-record("long_seconds", long_run.seconds)
-active = int((long_vae.posterior(to_float(digits_test.images[:500])).mean.detach().var(0) > 0.01).sum())  # fmt: skip
-say(
-    f"{long_run.steps:,} steps in {long_run.seconds / 60:.1f} minutes, {active} of 50 dimensions active: **{long_iwae.mean().item():.1f} ± {spread:.1f} nats** "
-    f"(importance-weighted, K = {settings.k_long:,}; mean and standard error over {len(long_iwae)} held-out images of {digits_test.title}). "
-    f"The ELBO alone would have said {long_elbo.mean().item():.1f}."
-)
-image_grid(
-    long_vae.sample(60, generator=torch.Generator().manual_seed(seed)),
-    f"60 draws of the prior ({digits.title}, this run: {profile})",
-    columns=15,
-)
-curves(
-    {
-        "training": long_run.curve("loss"),
-        "held out": long_run.curve("val_loss"),
-    },
-    f"Fifty latent dimensions on binarised {digits.title}",
-    ylabel="negative ELBO (nats)",
-)
+if study("long-digits"):
+    long_run = train_flat(
+        digits, digits_test, settings.long_steps, name="vae_digits_long", latent=50, hidden=(500, 500), redraw=True,
+    )  # fmt: skip
+    long_vae = long_run.module.model
+    stream = torch.Generator().manual_seed(seed + 11)
+    log_w = torch.cat(
+        [
+            importance_log_weights(
+                long_vae, x, settings.k_long, generator=stream
+            )
+            for x in to_float(digits_test.images[: settings.n_long]).split(20)
+        ],
+        dim=1,
+    )
+    long_iwae, long_elbo = log_mean_exp(log_w), log_w.mean(0)
+    spread = long_iwae.std().item() / math.sqrt(len(long_iwae))
+    record("long_iwae", long_iwae.mean().item())
+    record("long_iwae_error", spread)
+    record("long_elbo", long_elbo.mean().item())
+    record("long_seconds", long_run.seconds)
+    active = int((long_vae.posterior(to_float(digits_test.images[:500])).mean.detach().var(0) > 0.01).sum())  # fmt: skip
+    say(
+        f"{long_run.steps:,} steps in {long_run.seconds / 60:.1f} minutes, {active} of 50 dimensions active: **{long_iwae.mean().item():.1f} ± {spread:.1f} nats** "
+        f"(importance-weighted, K = {settings.k_long:,}; mean and standard error over {len(long_iwae)} held-out images of {digits_test.title}). "
+        f"The ELBO alone would have said {long_elbo.mean().item():.1f}."
+    )
+    image_grid(
+        long_vae.sample(60, generator=torch.Generator().manual_seed(seed)),
+        f"60 draws of the prior ({digits.title}, this run: {profile})",
+        columns=15,
+    )
+    curves(
+        {
+            "training": long_run.curve("loss"),
+            "held out": long_run.curve("val_loss"),
+        },
+        f"Fifty latent dimensions on binarised {digits.title}",
+        ylabel="negative ELBO (nats)",
+    )
 
 # %% [markdown]
 # ## Sprites: do the dimensions mean something? (G7)
@@ -2030,64 +2049,70 @@ def sprite_cell(seed, beta, steps, n, trees):
     }  # fmt: skip
 
 
-by_sprite_beta = sweep(
-    "vae_sprites", sprite_cell, {f"{b:g}": dict(beta=b) for b in betas}, seeds=(seed,),
-    steps=settings.sprite_steps, n=settings.n_factors, trees=settings.trees,
-)  # fmt: skip
-sprite_rows = [
-    {
-        "β": c.name, "β·D": f"{float(c.name) * math.prod(sprites.shape):.3g}", "KL (nats)": f"{c.values['kl']:.1f}",
-        "active": c.values["active"], "reconstruction (nats)": f"{c.values['reconstruction']:.0f}",
-        "MIG": f"{c.values['mig']:.3f}", "disentanglement": f"{c.values['d']:.3f}",
-        "completeness": f"{c.values['c']:.3f}", "informativeness": f"{c.values['i']:.3f}",
-        "seconds": f"{c.values['seconds']:.0f}",
-    }
-    for c in by_sprite_beta
-]  # fmt: skip
-table(
-    sprite_rows,
-    f"{settings.sprite_steps:,} steps each, 6 latent dimensions, {settings.n_factors:,} held-out images of {sprites_test.title}; one seed",
-)
-record("sprite_study", sprite_rows)
+if study("sprites"):
+    by_sprite_beta = sweep(
+        "vae_sprites", sprite_cell, {f"{b:g}": dict(beta=b) for b in betas}, seeds=(seed,),
+        steps=settings.sprite_steps, n=settings.n_factors, trees=settings.trees,
+    )  # fmt: skip
+    sprite_rows = [
+        {
+            "β": c.name, "β·D": f"{float(c.name) * math.prod(sprites.shape):.3g}", "KL (nats)": f"{c.values['kl']:.1f}",
+            "active": c.values["active"], "reconstruction (nats)": f"{c.values['reconstruction']:.0f}",
+            "MIG": f"{c.values['mig']:.3f}", "disentanglement": f"{c.values['d']:.3f}",
+            "completeness": f"{c.values['c']:.3f}", "informativeness": f"{c.values['i']:.3f}",
+            "seconds": f"{c.values['seconds']:.0f}",
+        }
+        for c in by_sprite_beta
+    ]  # fmt: skip
+    table(
+        sprite_rows,
+        f"{settings.sprite_steps:,} steps each, 6 latent dimensions, {settings.n_factors:,} held-out images of {sprites_test.title}; one seed",
+    )
+    record("sprite_study", sprite_rows)
+    alive = [
+        c for c in by_sprite_beta if c.values["active"] > 0
+    ] or by_sprite_beta
+    top = max(alive, key=lambda c: c.values["mig"])
+    record("mig_best", top.values["mig"])
+    best_sprites, plain = (
+        train_flat(sprites, sprites_test, settings.sprite_steps, name="vae_sprites", latent=6, beta=b * math.prod(sprites.shape)).module.model
+        for b in (float(top.name), betas[-1])
+    )  # fmt: skip
 
 # %% tags=["hide-input"]
-factor_names = ("shape", "scale", "orientation", "posX", "posY")
-fig, axes = plt.subplots(1, 4, figsize=(9, 3.2))
-for ax, c in zip(axes, by_sprite_beta, strict=True):
-    ax.imshow(c.tensors["information"], vmin=0, vmax=1, cmap="cividis")
-    ax.set_xticks(range(len(factor_names)), factor_names, rotation=70, fontsize=8)  # fmt: skip
-    ax.set_yticks(range(6), [f"z{j}" for j in range(6)], fontsize=8)
-    ax.set_title(f"β = {c.name}", fontsize=9)
-    ax.grid(False)
-_ = fig.suptitle(
-    f"Mutual information over the factor's entropy ({sprites_test.title})"
-)
-alive = [c for c in by_sprite_beta if c.values["active"] > 0] or by_sprite_beta
-top = max(alive, key=lambda c: c.values["mig"])
-dead = [c.name for c in by_sprite_beta if c.values["active"] == 0]
-say(
-    f"Best gap: **β = {top.name}** with MIG {top.values['mig']:.2f}. "
-    + (f"Collapsed altogether, with no active dimension: β = {', '.join(dead)}. Scores of a collapsed code are scores of rounding errors: read them together with the KL. " if dead else "")
-    + ("All gaps are near zero: none of these codes is disentangled, and the differences between β say little. " if top.values["mig"] < 0.15 else "")
-    + "One seed each; in published comparisons the seed matters about as much as β (Locatello et al. 2019)."
-)  # fmt: skip
+if study("sprites-information"):
+    factor_names = ("shape", "scale", "orientation", "posX", "posY")
+    fig, axes = plt.subplots(1, 4, figsize=(9, 3.2))
+    for ax, c in zip(axes, by_sprite_beta, strict=True):
+        ax.imshow(c.tensors["information"], vmin=0, vmax=1, cmap="cividis")
+        ax.set_xticks(range(len(factor_names)), factor_names, rotation=70, fontsize=8)  # fmt: skip
+        ax.set_yticks(range(6), [f"z{j}" for j in range(6)], fontsize=8)
+        ax.set_title(f"β = {c.name}", fontsize=9)
+        ax.grid(False)
+    _ = fig.suptitle(
+        f"Mutual information over the factor's entropy ({sprites_test.title})"
+    )
+    dead = [c.name for c in by_sprite_beta if c.values["active"] == 0]
+    say(
+        f"Best gap: **β = {top.name}** with MIG {top.values['mig']:.2f}. "
+        + (f"Collapsed altogether, with no active dimension: β = {', '.join(dead)}. Scores of a collapsed code are scores of rounding errors: read them together with the KL. " if dead else "")
+        + ("All gaps are near zero: none of these codes is disentangled, and the differences between β say little. " if top.values["mig"] < 0.15 else "")
+        + "One seed each; in published comparisons the seed matters about as much as β (Locatello et al. 2019)."
+    )  # fmt: skip
 
 # %% tags=["hide-input"]
-best_sprites = train_flat(
-    sprites, sprites_test, settings.sprite_steps, name="vae_sprites", latent=6, beta=float(top.name) * math.prod(sprites.shape),
-)  # fmt: skip
-sprite_vae = best_sprites.module.model
-image_grid(
-    traversal(sprite_vae, sprites_test.images[0], range(6), values),
-    f"Traversals of all six dimensions at β = {top.name} ({sprites.title})",
-    columns=11,
-    width=7,
-)
-image_grid(
-    sprite_vae.sample(60, generator=torch.Generator().manual_seed(seed)),
-    f"60 draws of the prior at β = {top.name} ({sprites.title})",
-    columns=15,
-)
+if study("sprites-pictures"):
+    image_grid(
+        traversal(best_sprites, sprites_test.images[0], range(6), values),
+        f"Traversals of all six dimensions at β = {top.name} ({sprites.title})",
+        columns=11,
+        width=7,
+    )
+    image_grid(
+        best_sprites.sample(60, generator=torch.Generator().manual_seed(seed)),
+        f"60 draws of the prior at β = {top.name} ({sprites.title})",
+        columns=15,
+    )
 
 # %% [markdown]
 # **And their likelihood?** The weight β·D is closest to the bound's own weight of one for the smallest β. Six latent
@@ -2095,56 +2120,28 @@ image_grid(
 # bits are bits of levels at once.
 
 # %%
-plain = train_flat(
-    sprites, sprites_test, settings.sprite_steps, name="vae_sprites", latent=6, beta=betas[-1] * math.prod(sprites.shape),
-).module.model  # fmt: skip
-sprite_found = all_estimates(plain, to_float(sprites_test.images[: settings.n_images]), base="posterior", temperatures=settings.face_temperatures)  # fmt: skip
-sprite_estimates = estimate_rows(sprite_found, math.prod(sprites.shape), 1)
-table(
-    sprite_estimates,
-    f"{settings.n_images} held-out images of {sprites_test.title}, β = {betas[-1]:g}, 6 latent dimensions",
-)
-record("sprite_estimates", sprite_estimates)
-_, sentence = sandwich(sprite_found)
-best = max(v[0] for k, v in sprite_found.items() if "appendix D" not in k)
-say(
-    sentence
-    + f"The original's claim for sprites was 1.358 bits of a density for each of 12,288 numbers; these need {bits_per_dim(best, math.prod(sprites.shape), 1):.4f} for each of {math.prod(sprites.shape):,} pixels."
-    + f" The short cut says {sprite_found['appendix D, encoder'][0]:+.1f} nats here, against {sprite_found['appendix D, gaussian'][0]:.1f} with a fitted Gaussian"
-    + (": a probability above one, so it is not an estimate of anything." if sprite_found["appendix D, encoder"][0] > 0 else ".")
-)  # fmt: skip
+if study("sprites-likelihood"):
+    sprite_found = all_estimates(plain, to_float(sprites_test.images[: settings.n_images]), base="posterior", temperatures=settings.face_temperatures)  # fmt: skip
+    sprite_estimates = estimate_rows(sprite_found, math.prod(sprites.shape), 1)
+    table(
+        sprite_estimates,
+        f"{settings.n_images} held-out images of {sprites_test.title}, β = {betas[-1]:g}, 6 latent dimensions",
+    )
+    record("sprite_estimates", sprite_estimates)
+    _, sentence = sandwich(sprite_found)
+    best = max(v[0] for k, v in sprite_found.items() if "appendix D" not in k)
+    say(
+        sentence
+        + f"The original's claim for sprites was 1.358 bits of a density for each of 12,288 numbers; these need {bits_per_dim(best, math.prod(sprites.shape), 1):.4f} for each of {math.prod(sprites.shape):,} pixels."
+        + f" The short cut says {sprite_found['appendix D, encoder'][0]:+.1f} nats here, against {sprite_found['appendix D, gaussian'][0]:.1f} with a fitted Gaussian"
+        + (": a probability above one, so it is not an estimate of anything." if sprite_found["appendix D, encoder"][0] > 0 else ".")
+    )  # fmt: skip
 
 
 # %% [markdown]
 # Read the heat maps row by row: does a dimension belong to one factor? Orientation is hard for any such model, and partly for good
 # reason: a square looks almost the same after a quarter turn. What can be seen goes round four times while the factor goes round once,
 # and no dimension that only rises can follow that.
-
-# %% [markdown]
-# ## The kept run
-
-# %% tags=["hide-input"]
-kept = report.kept("09_vae_likelihood", profile)
-kept_records = {} if kept is None else kept["records"]
-if kept is None:
-    say("*No longer run stands beside this one.*")
-else:
-    say(
-        f"Kept run: profile `{kept['profile']}`, {kept_records['faces']}, {kept_records['sprites']} and {kept_records['digits']}, {kept['date']}, {kept['machine']['cpu']}."
-    )
-    for key, caption in (
-        ("face_study", "β and latent size"),
-        ("draw_quality", "Draws and reconstructions, Fréchet distance"),
-        ("claim_contestants", "Who scores what under a unit-variance Gaussian"),
-        ("likelihoods", "Four likelihoods"),
-        ("scale", "What writes the images down"),
-        ("main_estimates", "Estimates of log p(x), faces"),
-        ("by_latent", "Estimates of log p(x) by latent size"),
-        ("digit_estimates", "Estimates of log p(x), binarised digits"),
-        ("sprite_study", "Disentanglement against β"),
-        ("sprite_estimates", "Estimates of log p(x), sprites"),
-    ):
-        table(kept_records[key], f"{caption}: kept `{kept['profile']}` run")
 
 # %% tags=["hide-input"]
 if ship:
@@ -2165,8 +2162,8 @@ if ship:
 # ## Reported, long run, this run
 
 # %% tags=["hide-input"]
-record("main_bits", bits_per_dim(next(v[0] for k, v in main_found.items() if k.startswith("importance")), n_dims, 128))  # fmt: skip
-record("mig_best", top.values["mig"])
+kept = report.kept("09_vae_likelihood", profile)
+kept_records = {} if kept is None else kept["records"]
 three = report.comparison(kept_records, profile)
 table(
     [

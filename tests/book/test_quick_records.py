@@ -86,13 +86,13 @@ def test_part_g_recorded_what_it_claims(built_quick):
     found = recorded(built_quick, "09_vae_likelihood")
     assert "standing in for CelebA" in found["faces"]
     assert abs(found["floor_unit_gaussian"] - 9.33) < 0.01
-    assert len(found["draw_quality"]) == 8 and found["drawer"]["draws of the prior"] > 0
-    assert [len(found[key]) for key in ("face_study", "likelihoods", "sprite_study", "claim_contestants")] == [
-        7,
-        4,
-        4,
-        5,
-    ]
+    assert found["drawer"]["draws of the prior"] > 0 and len(found["digit_estimates"]) == 6
+    assert all(row["ELBO"] < row["your bound, K = 500"] for row in found["on_the_grid"])
+    # Shown from the long run.
+    assert (
+        not {"face_study", "draw_quality", "claim_contestants", "likelihoods", "main_estimates", "sprite_study"}
+        & found.keys()
+    )
 
 
 def test_part_i_recorded_what_it_claims(built_quick):
