@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from gen_utils import kept_runs
 from gen_utils.base.places import NOTEBOOKS, RESULTS
 from gen_utils.publishing import claims
 from gen_utils.publishing.parts import parts
@@ -15,8 +16,16 @@ def test_every_claim_of_a_chapter_holds_of_its_long_run(part):
     if not path.exists():
         pytest.skip("no long run is kept")
     records = json.loads(path.read_text(encoding="utf-8"))["records"]
-    broken = [claim.says for claim in claims.claims(part) if not claim.check(records)]
+    broken, waiting = [], []
+    for claim in claims.claims(part):
+        try:
+            broken += [] if claim.check(records) else [claim.says]
+        except ValueError as error:
+            waiting.append(str(error))
     assert not broken
+    if waiting and kept_runs.find(part) is None:  # numbers from before this notebook's long runs were kept whole
+        pytest.skip(f"{len(waiting)} claims wait for records that the next long run makes")
+    assert not waiting
 
 
 def test_every_part_has_claims_and_every_file_a_part():
