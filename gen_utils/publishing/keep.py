@@ -40,7 +40,8 @@ def keep_outputs(executed: Path) -> Path:
         if cell["cell_type"] == "code" and "injected-parameters" not in cell["metadata"].get("tags", ())
     ]
     sources = code_cells(part)
-    if ["".join(cell["source"]) for cell in cells] != sources:
+    keys = cell_keys(sources, run["profile"])
+    if cell_keys(["".join(cell["source"]) for cell in cells], run["profile"]) != keys:
         raise ValueError(f"{executed} is a run of another version of {part}.py; run it again")
     about = {"part": part, **{name: run[name] for name in ("profile", "seed", "seconds")}}
     depends = depends_on(part, run["profile"], run["data_root"], run["seed"])
@@ -53,7 +54,7 @@ def keep_outputs(executed: Path) -> Path:
         held: dict[str, list[dict]] = {}
         studies: dict[str, str] = {}
         weights: dict[int, int] = {}
-        for i, (key, cell) in enumerate(zip(cell_keys(sources, run["profile"]), cells, strict=True)):
+        for i, (key, cell) in enumerate(zip(keys, cells, strict=True)):
             shown = [output for output in cell["outputs"] if MIME not in output.get("data", {})]
             held[key] = [small_outputs.packed(out, folder, f"cell{i:02}-{j}") for j, out in enumerate(shown)]
             studies |= dict.fromkeys(STUDY.findall(sources[i]), key)

@@ -80,6 +80,8 @@ def test_what_is_not_this_notebooks_long_run_is_refused(kept, tiny):
     with pytest.raises(ValueError, match="a run of another version"):
         keep.keep_outputs(executed(tiny() / f"{PART}.ipynb", {}, source=SOURCE.replace("x = 1", "x = 2")))
     assert (kept / "outputs.json").read_bytes() == before
+    reformatted = SOURCE.replace("draw(x)\n", "draw(  # it\n    x\n)\n")  # says the same
+    assert keep.keep_outputs(executed(tiny() / f"{PART}.ipynb", {}, source=reformatted)) == kept
 
 
 def test_too_much_is_refused_and_the_largest_cell_named(kept, tiny, monkeypatch):
