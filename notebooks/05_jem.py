@@ -113,8 +113,8 @@ settings = choose(
     quick=dict(
         data="digits", judge="digit_classifier", outliers=("fashion_mnist", "persian_digits"), width=8, resnet=None,
         batch_size=32, classifier_steps=250, flip=False, crop=0,
-        train_steps=900, chain_steps=6, lr=1e-3, warmup=20, capacity=256, looks=4,
-        hand_steps=60, study_n=64, seeds=1,
+        train_steps=600, chain_steps=6, lr=1e-3, warmup=20, capacity=256, looks=4,
+        hand_steps=40, study_n=64, seeds=1,
         study_steps=None, study_looks=None, rescue_steps=None,  # of studies, which quick does not run
         n_eval=150, per_class=8, sample_steps=20, n_outliers=100, n_attack=40, attack_steps=8, resamples=20,
     ),
