@@ -24,6 +24,7 @@ def chapter(docname: str) -> int | None:
 
 def give_numbers(app: Sphinx, env: BuildEnvironment) -> list[str]:
     """Number chapters, and what is numbered in them; returns the pages that changed."""
+    from docutils import nodes
     from sphinx.environment.collectors.toctree import TocTreeCollector
 
     before = {name: dict(numbers) for name, numbers in env.toc_fignumbers.items()}
@@ -31,6 +32,11 @@ def give_numbers(app: Sphinx, env: BuildEnvironment) -> list[str]:
         if (number := chapter(name)) is not None:
             env.toc_secnumbers[name] = {"": (number,)}
     TocTreeCollector().assign_figure_numbers(env)
+    # A heading that is not listed would get its chapter's number, too; what is numbered in its section has it by now.
+    for name in env.found_docs:
+        if chapter(name) is not None:
+            anchors = [f"#{section['ids'][0]}" for section in env.get_doctree(name).findall(nodes.section)]
+            env.toc_secnumbers[name] |= dict.fromkeys(anchors[1:], ())
     return [name for name in env.found_docs if env.toc_fignumbers.get(name, {}) != before.get(name, {})]
 
 
