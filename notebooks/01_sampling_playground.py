@@ -113,7 +113,7 @@ profile = "quick"  # quick, laptop or full
 data_root = ""  # every notebook has this one; there is no data here
 seed = 0
 
-# %%
+# %% tags=["hide-input"]
 settings = choose(
     profile,
     quick=dict(

@@ -98,7 +98,7 @@ data_root = ""  # where Bitmoji is; empty means $GEN_DATA_ROOT, else ./data
 seed = 0
 ship = False  # True writes the trained model to checkpoints/
 
-# %%
+# %% tags=["hide-input"]
 settings = choose(
     profile,
     quick=dict(
