@@ -106,9 +106,9 @@ settings = choose(
     profile,
     quick=dict(
         data="digits",
-        train_steps=240,
+        train_steps=180,
         width=16,
-        short_steps=12,
+        short_steps=9,
         ablation_steps=None,  # a study, which quick does not run
         written_steps=None,  # the same, for Part B as written, whose chains are longer
         seeds=1,
@@ -1033,7 +1033,7 @@ curves(
 # %% [markdown]
 # **Do the curves tell that the model gets better?** Hardly: in a long run both energies soon run side
 # by side and the contrast stays near zero, which is what equilibrium looks like and also what a dead model
-# looks like. (A training as short as `quick`'s ends before that.) Now the same noise, rolled down by the model at different ages:
+# looks like. Now the same noise, rolled down by the model at different ages:
 
 # %% tags=["hide-input"]
 last_states = torch.stack([strip[-1] for strip in watch.strips])
@@ -1389,7 +1389,7 @@ say(
 )
 
 # %% [markdown]
-# Noise is the easiest outlier, and the only one the validation contrast looked at. Structured outliers are
+# Noise is an easy outlier, and the only one the validation contrast looked at. Structured outliers are
 # harder. It is a known failing of density models that they can give pictures from elsewhere a *higher*
 # likelihood than their own data {cite}`nalisnick2019know`, and an energy trained with a cold sampler is
 # shaped only where its chains went: places they never visit were never pushed up.
