@@ -34,7 +34,7 @@
 #
 # | profile | data | what happens | time |
 # |---|---|---|---|
-# | `quick` | drawn cartoon faces | the main training, short; the study of the rules is shown from the long run | under a minute, one core |
+# | `quick` | drawn cartoon faces | the main training, short; the study of the rules is shown from the long run | about a minute, one core |
 # | `laptop` | Bitmoji, 3,150 faces | 40 epochs in bfloat16, the variations over three seeds | about an hour on one of two busy cores, eleven minutes of it the main training |
 # | `full` | Bitmoji | wider networks, 400 epochs, variations over three seeds | an hour or two, one GPU (not yet measured) |
 
@@ -108,7 +108,7 @@ ship = False  # True writes the trained model to checkpoints/
 settings = choose(
     profile,
     quick=dict(
-        limit=640, width=12, batch_size=32, lr=1e-3, ema=0.98, epochs=30, looks=10, n_eval=160, resamples=20, precision="32-true",
+        limit=640, width=12, batch_size=32, lr=1e-3, ema=0.98, epochs=18, looks=9, n_eval=160, resamples=20, precision="32-true",
         study_epochs=None, study_n=None, seeds=None,  # of a study, which quick does not run
         resume_steps=6, film=13, n_damage=90, bug_steps=15,
     ),
