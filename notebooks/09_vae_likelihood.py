@@ -472,7 +472,7 @@ predicted = {
 }
 # In the same theory a component of variance λ that survives costs ½ log(λ/σ²) nats.
 predicted_kl = {
-    b: 0.5 * (variances / implied_sigma(b, n_dims) ** 2).clamp(min=1).log().sum().item()
+    b: 0.5 * (variances / implied_sigma(b, n_dims) ** 2).clamp_min(1).log().sum().item()
     for b in betas
 }  # fmt: skip
 fig, ax = plt.subplots(figsize=(7, 3.2))
@@ -727,7 +727,7 @@ if study("draw-quality"):
 
 # %%
 if profile == "quick":  # without the study: what draws best in the long run
-    draw_cell = dict(beta=betas[-1], latent=16)
+    draw_cell = {"beta": betas[-1], "latent": latents[1]}
 draw_beta, draw_latent = draw_cell["beta"], draw_cell["latent"]
 draw_run = train_faces(settings.draw_steps, name="vae_celeba_draws", latent=draw_latent, beta=draw_beta, objective="mse")  # fmt: skip
 drawer = draw_run.module.model
@@ -1968,15 +1968,10 @@ if study("long-digits"):
     )  # fmt: skip
     long_vae = long_run.module.model
     stream = torch.Generator().manual_seed(seed + 11)
-    log_w = torch.cat(
-        [
-            importance_log_weights(
-                long_vae, x, settings.k_long, generator=stream
-            )
-            for x in to_float(digits_test.images[: settings.n_long]).split(20)
-        ],
-        dim=1,
-    )
+    log_w = torch.cat([
+        importance_log_weights(long_vae, x, settings.k_long, generator=stream)
+        for x in to_float(digits_test.images[: settings.n_long]).split(20)
+    ], 1)  # fmt: skip
     long_iwae, long_elbo = log_mean_exp(log_w), log_w.mean(0)
     spread = long_iwae.std().item() / math.sqrt(len(long_iwae))
     record("long_iwae", long_iwae.mean().item())

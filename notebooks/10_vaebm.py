@@ -1628,7 +1628,7 @@ if study("sprites"):
     log_weights = -level.double()
     effective = weight_ess(log_weights).item()
     keep_rate = (
-        (log_weights - log_weights.quantile(0.75)).clamp(max=0).exp()
+        (log_weights - log_weights.quantile(0.75)).clamp_max(0).exp()
     )  # only their ratios matter
     kept_rows = (torch.rand(len(held), generator=stream) < keep_rate).nonzero().flatten()  # fmt: skip
     random_rows = torch.randperm(len(held), generator=stream)[: len(kept_rows)]

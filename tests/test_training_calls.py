@@ -19,6 +19,7 @@ NOT_OF_A_RUN = {
     "02_ebm_mnist": {"n_eval", "step_size", "noise", "grad_clip", "bounds"},  # of the chains that draw
     "03_ebm_bitmoji": {"ablation_seeds"},
     "05_jem": {"forgiven", "per_class", "blocks"},  # a rescued run stays what it was; blocks are `full`'s
+    "09_vae_likelihood": {"n_draws", "n_long", "k_long"},  # of what is measured of a model
     "10_vaebm": {"max_recoveries", "jitter"},
 }
 TRAINING = [part for part in parts() if part != "01_sampling_playground"]

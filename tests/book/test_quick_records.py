@@ -67,11 +67,10 @@ def test_part_f_recorded_what_it_claims(built_quick):
     assert "standing in for Hoda" in found["data"]
     n_train, n_val, n_test = found["split"]
     assert n_train == 17 * n_test and n_val == 2 * n_test  # 85, 10 and 5 %
-    assert not {"study", "order", "ring", "estimate_rank_correlation"} & found.keys()  # shown from the long run
+    assert not {"study", "order", "ring", "estimate_rank_correlation", "told"} & found.keys()  # shown from the long run
     # Clipping by the paper's bound leaves no gradient in a deep critic; the penalty does.
     assert found["layer_slopes"]["clip 0.01"][0] < 1e-3 < found["layer_slopes"]["penalty"][0]
     assert found["floor"]["missing"] == 0 and found["headline"]["frechet"] > found["floor"]["frechet"]
-    assert found["told"]["frechet"] > 0 and 0 <= found["told_obeyed"] <= 1
 
 
 def test_part_d_recorded_what_it_claims(built_quick):
