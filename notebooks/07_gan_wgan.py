@@ -120,7 +120,7 @@ ship = False  # True writes the trained model to checkpoints/
 settings = choose(
     profile,
     quick=dict(
-        width=12, critic_width=12, latent_dim=32, batch_size=32, headline_budget=12_000, ema=0.95,
+        width=12, critic_width=12, latent_dim=32, batch_size=32, headline_budget=10_000, ema=0.95,
         penalised_init="he", looks=4, look_n=150, n_eval=300,
         ring_steps=300, ring_batch=128, slope_steps=200, line_steps=400, n_match=300, margin_steps=150,
         budget=None, seeds=None, ring_seeds=None,  # of studies, which quick does not run

@@ -111,9 +111,9 @@ settings = choose(
     profile,
     quick=dict(
         faces="avatars", sprites="sprites", digits="digits", limit=None, side=32, batch_size=32,
-        main_latent=32, main_steps=150, draw_steps=200, n_draws=200, digit_steps=600, looks=4, n_held=100,
-        n_digits=8, k=500, draws=100, warmup=20, leapfrog=3, chains=4, temperatures=20,
-        anneal_all=False, oracle_draws=200, harmonic_draws=152, harmonic_leapfrog=8, tiny_steps=1000, gradients=2000, walkers=100,
+        main_latent=32, main_steps=100, draw_steps=160, n_draws=200, digit_steps=300, looks=4, n_held=100,
+        n_digits=8, k=500, draws=100, warmup=10, leapfrog=3, chains=4, temperatures=15,
+        anneal_all=False, oracle_draws=200, harmonic_draws=152, harmonic_leapfrog=8, tiny_steps=800, gradients=2000, walkers=100,
         # of studies, which quick does not run
         study_steps=None, n_bound=None, n_images=None, face_temperatures=None, long_steps=None, n_long=None, k_long=None, sprite_steps=None, n_factors=None, trees=None,
     ),

@@ -135,9 +135,9 @@ settings = choose(
     profile,
     quick=dict(
         digits="digits", faces="avatars", stacks="stacked_digits", sprites="sprites", limit=None, seeds=1, looks=4, batch_size=32,
-        hidden=[128, 64], latent=8, vae_steps=1500, energy_width=8, energy_steps=200, chain_steps=6, eta=0.01, lr=1e-3,
-        face_widths=[8, 16, 32, 32], face_latent=16, face_vae_steps=500, face_energy=[8, 16, 32], face_steps=50, face_eta=0.01, face_lr=3e-3,
-        n_eval=200, toy_chains=1000, pixel_steps=300, n_codes=1000, components=[1, 5], leapfrog=6,
+        hidden=[128, 64], latent=8, vae_steps=700, energy_width=8, energy_steps=160, chain_steps=6, eta=0.01, lr=1e-3,
+        face_widths=[8, 16, 32, 32], face_latent=16, face_vae_steps=250, face_energy=[8, 16, 32], face_steps=40, face_eta=0.01, face_lr=3e-3,
+        n_eval=200, toy_chains=1000, pixel_steps=150, n_codes=1000, components=[1, 5], leapfrog=6,
         # of studies, which quick does not run
         budget=None, n_chains=None, warmup=None, study_steps=None, rescue_steps=None, stack_vae_steps=None, stack_steps=None, gan_width=None, gan_steps=None,
         n_modes=None, sprite_steps=None, sprite_energy=None, sprite_energy_steps=None, n_factors=None, trees=None,
@@ -214,8 +214,7 @@ record("data", {"digits": digits.title, "faces": faces.title})
 record("data_names", f"{digits.title}; {faces.title}")
 judges = {"digits": "digit_classifier", "faces": "cifar_classifier"}
 networks = {name: checkpoints.load(judge) for name, judge in judges.items()}
-stacks, stacks_test = (load_images(settings.stacks, split, limit=settings.limit, root=data_root) for split in ("train", "test"))  # fmt: skip
-sets = {"digits": (digits, digits_test), "faces": (faces, faces_test), "stacks": (stacks, stacks_test)}  # fmt: skip
+sets = {"digits": (digits, digits_test), "faces": (faces, faces_test)}
 # Few faces are held out, so that their distances are taken to the training faces.
 reference = {
     "digits": extract_features(networks["digits"], digits_test),
@@ -1500,6 +1499,8 @@ for kind, model in (("digits", joint), ("faces", face_joint)):
 
 # %%
 if study("thousand-modes"):
+    stacks, stacks_test = (load_images(settings.stacks, split, limit=settings.limit, root=data_root) for split in ("train", "test"))  # fmt: skip
+    sets["stacks"] = (stacks, stacks_test)
     image_grid(
         stacks.images[:15], f"{stacks.title}: training images", columns=15
     )
