@@ -136,7 +136,7 @@ settings = choose(
     quick=dict(
         digits="digits", faces="avatars", stacks="stacked_digits", sprites="sprites", limit=None, seeds=1, looks=4, batch_size=32,
         hidden=[128, 64], latent=8, vae_steps=700, energy_width=8, energy_steps=160, chain_steps=6, eta=0.01, lr=1e-3,
-        face_widths=[8, 16, 32, 32], face_latent=16, face_vae_steps=250, face_energy=[8, 16, 32], face_steps=40, face_eta=0.01, face_lr=3e-3,
+        face_widths=[8, 16, 32, 32], face_latent=16, face_vae_steps=400, face_energy=[8, 16, 32], face_steps=60, face_eta=0.01, face_lr=3e-3,
         n_eval=200, toy_chains=1000, pixel_steps=150, n_codes=1000, components=[1, 5], leapfrog=6,
         # of studies, which quick does not run
         budget=None, n_chains=None, warmup=None, study_steps=None, rescue_steps=None, stack_vae_steps=None, stack_steps=None, gan_width=None, gan_steps=None,
