@@ -217,8 +217,7 @@ for name in ("Langevin", "MALA", "HMC"):
     films[name] = path[:: 10 // cost]
 display_html(chain_film(banana, films, frames))
 arrived = {
-    name: float((path[-1, :, 0] < 0).double().mean())
-    for name, path in films.items()
+    name: float((path[-1, :, 0] < 0).double().mean()) for name, path in films.items()
 }
 say(
     f"Half of the valley lies left of the middle. After {settings.film} slopes, "
@@ -592,9 +591,7 @@ for i, eta in enumerate((0.05, 0.07, 0.09, 0.11, 0.15)):
     except ChainDiverged as error:
         outcome = "diverged " + str(error).split("energy ")[1].split(" of ")[0]
     # Beyond this place a step leads further out than it started.
-    edge = well.distance * math.sqrt(
-        1 + well.distance**2 / (2 * eta * well.barrier)
-    )
+    edge = well.distance * math.sqrt(1 + well.distance**2 / (2 * eta * well.barrier))
     energy_there = float(well(torch.tensor([[edge, 0.0]])))
     rows.append(
         {
@@ -1328,9 +1325,7 @@ stopped, _ = run_chains(mixture, descent, 400, n_chains=400, seed=seed)
 wild = ProximalLangevin(2.5, max_step=0.1, noise=math.sqrt(2 * 2.5))
 survived = sample(stretched, x0, wild, 300, generator=stream(171))
 
-fig, axes = plt.subplots(
-    1, 2, figsize=(9, 3.4), gridspec_kw={"width_ratios": (1.7, 1)}
-)
+fig, axes = plt.subplots(1, 2, figsize=(9, 3.4), gridspec_kw={"width_ratios": (1.7, 1)})
 axes[0].hist(
     kept.numpy(),
     np.linspace(-8, 8, 101),
@@ -1434,9 +1429,7 @@ for i, (width, landscape) in enumerate(mixtures.items()):
 
 # %% tags=["hide-input"]
 halfway = mixture.means[:2].mean(0, keepdim=True)
-passes = {
-    width: float(m(halfway) - m(m.means[:1])) for width, m in mixtures.items()
-}
+passes = {width: float(m(halfway) - m(m.means[:1])) for width, m in mixtures.items()}
 fig, axes = plt.subplots(
     1, 3, figsize=(10, 3), gridspec_kw={"width_ratios": (1.5, 1, 1)}
 )
@@ -1455,9 +1448,7 @@ for name in colour:
         )
         end = mixtures[width].nearest(ends[width, name])
         row[f"{width}: valleys seen"] = f"{seen[-1].mean():.2f}"
-        row[f"{width}: still in the first"] = (
-            f"{(end == 0).double().mean():.0%}"
-        )
+        row[f"{width}: still in the first"] = f"{(end == 0).double().mean():.0%}"
         record(f"valleys_{width}_{name}", float(seen[-1].mean()))
     rows.append(row)
 axes[0].set(
@@ -1530,9 +1521,7 @@ for name, start in beginnings.items():
         }
     )
     record(f"rhat_{'one_start' if len(rows) == 1 else 'spread'}", rhat)
-table(
-    rows, "MALA with η = 0.05 on valleys of width 0.3, 400 steps of 64 chains"
-)
+table(rows, "MALA with η = 0.05 on valleys of width 0.3, 400 steps of 64 chains")
 say(
     "Chains that all missed the same valleys agree with each other: R-hat is "
     f"{rows[0]['split R-hat']}, the effective draws are many, and seven "
@@ -1634,9 +1623,7 @@ if study("kernels-pictures"):
     def cell(where, name, column):
         """One number of the table, or NaN."""
         (row,) = [
-            r
-            for r in comparison
-            if r["landscape"] == where and r["kernel"] == name
+            r for r in comparison if r["landscape"] == where and r["kernel"] == name
         ]
         return float(row.get(column, "nan"))
 
@@ -1649,9 +1636,7 @@ if study("kernels-pictures"):
     def kl_of(where, name):
         return cell(where, name, "KL (nats)")
 
-    still = [
-        r["landscape"] for r in comparison if r.get("accepted") == "diverged"
-    ]
+    still = [r["landscape"] for r in comparison if r.get("accepted") == "diverged"]
     widest = [
         where
         for where in targets
@@ -1899,9 +1884,7 @@ say(
 record("ais_by_hand", float(estimate))
 
 # %% tags=["hide-input"]
-fig, axes = plt.subplots(
-    1, 2, figsize=(9, 3.2), gridspec_kw={"width_ratios": (1, 1.6)}
-)
+fig, axes = plt.subplots(1, 2, figsize=(9, 3.2), gridspec_kw={"width_ratios": (1, 1.6)})
 pull = torch.exp(log_w - log_w.max())
 draw_density(mixture, axes[0], lines=True)
 axes[0].scatter(*ends.T, s=12 * pull, color=COLOURS[1], alpha=0.6, lw=0)
@@ -1926,9 +1909,7 @@ say(
 group = 10
 rows, spreads = [], []
 for i, n in enumerate(settings.temperatures):
-    z0 = torch.randn(
-        (group * settings.ais_groups, 2), generator=stream(410 + i)
-    )
+    z0 = torch.randn((group * settings.ais_groups, 2), generator=stream(410 + i))
     log_w = annealed_importance(
         lambda z: -mixture(z),
         z0,
@@ -2062,9 +2043,7 @@ say(
 kept = report.kept("01_sampling_playground", profile)
 kept_records = {} if kept is None else kept["records"]
 record("notebook_seconds", time.perf_counter() - started)
-three = report.comparison(
-    kept_records, profile, form="{:.3f}", first="exact or theory"
-)
+three = report.comparison(kept_records, profile, form="{:.3f}", first="exact or theory")
 table(
     [
         three("ULA's variance ratio, η = ½, λ = 1", "ula_variance_at_half", "1.333"),
@@ -2072,23 +2051,55 @@ table(
         three("… at four times that step", "bias_at_four_times", "0.235"),
         three("MALA's", "mala_variance_at_half", "1"),
         three("… with the way back forgotten", "forgetful_variance_at_half", "0.571"),
-        three("share in the higher well, as given", "higher_well_as_given", f"{right_share:.3f}"),
+        three(
+            "share in the higher well, as given",
+            "higher_well_as_given",
+            f"{right_share:.3f}",
+        ),
         three("… mended", "higher_well_mended", f"{right_share:.3f}"),
         three("leapfrog: order of the energy error", "leapfrog_order", "2", "{:.2f}"),
         three("leapfrog: mean of exp(−ΔH), ε = 1/16", "exp_delta_h", "1", "{:.4f}"),
-        three("resonant HMC: ESS of the spread ÷ draws", "ess_sd_resonant", "0", "{:.4f}"),
+        three(
+            "resonant HMC: ESS of the spread ÷ draws", "ess_sd_resonant", "0", "{:.4f}"
+        ),
         three("… jittered", "ess_sd_jittered", "–"),
-        three("ProximalLangevin's variance", "proximal_variance", f"{huber_variance:.2f} (Huber), 1 (wanted)", "{:.2f}"),
-        three("wide valleys seen by MALA", "valleys_wide_MALA", "8 in the limit", "{:.2f}"),
+        three(
+            "ProximalLangevin's variance",
+            "proximal_variance",
+            f"{huber_variance:.2f} (Huber), 1 (wanted)",
+            "{:.2f}",
+        ),
+        three(
+            "wide valleys seen by MALA", "valleys_wide_MALA", "8 in the limit", "{:.2f}"
+        ),
         three("best acceptance, MALA", "best_acceptance_MALA", "0.574", "{:.2f}"),
         three("best acceptance, HMC", "best_acceptance_HMC", "0.651", "{:.2f}"),
-        three("AIS bias, 10 chains, one temperature (nats)", "ais_bias_few", "below 0", "{:+.2f}"),
-        three("AIS bias, 10 chains, the most temperatures", "ais_bias_many", "to 0 from below", "{:+.3f}"),
-        three("AIS, worst of five landscapes (standard errors)", "ais_worst", "2 or 3 at most", "{:.1f}"),
+        three(
+            "AIS bias, 10 chains, one temperature (nats)",
+            "ais_bias_few",
+            "below 0",
+            "{:+.2f}",
+        ),
+        three(
+            "AIS bias, 10 chains, the most temperatures",
+            "ais_bias_many",
+            "to 0 from below",
+            "{:+.3f}",
+        ),
+        three(
+            "AIS, worst of five landscapes (standard errors)",
+            "ais_worst",
+            "2 or 3 at most",
+            "{:.1f}",
+        ),
     ],
     "Exact value or theory, the long run, this run"
-    + ("" if kept is None else f" (long run: profile {kept['profile']}, {kept['date']}, {kept['machine']['cpu']})"),
-)  # fmt: skip
+    + (
+        ""
+        if kept is None
+        else f" (long run: profile {kept['profile']}, {kept['date']}, {kept['machine']['cpu']})"
+    ),
+)
 
 # %% [markdown]
 # ## What breaks, and how to rescue it

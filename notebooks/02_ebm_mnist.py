@@ -71,7 +71,7 @@ from gen_utils.evaluation.chains import split_rhat
 from gen_utils.evaluation.corruptions import corruptions
 from gen_utils.evaluation.frechet import extract_features, frechet_distance
 from gen_utils.models import SmallEnergy
-from gen_utils.plotting import (  # fmt: skip
+from gen_utils.plotting import (
     animate_chain,
     chain_strip,
     curves,
@@ -171,18 +171,12 @@ started = time.perf_counter()
 # every step moves each pixel a little way down the energy. Press play, or drag the slider.
 
 # %%
-shipped = (
-    checkpoints.load("ebm_mnist")
-    if "ebm_mnist" in checkpoints.names()
-    else None
-)
+shipped = checkpoints.load("ebm_mnist") if "ebm_mnist" in checkpoints.names() else None
 judge = checkpoints.load(
     "digit_classifier"
 )  # a classifier of real MNIST; later it measures our samples
 
-descent = Langevin(
-    step_size=10.0, noise=0.005, grad_clip=0.03, bounds=(-1.0, 1.0)
-)
+descent = Langevin(step_size=10.0, noise=0.005, grad_clip=0.03, bounds=(-1.0, 1.0))
 noise = UniformStart((1, 28, 28)).draw(
     36, generator=torch.Generator().manual_seed(seed)
 )
@@ -322,8 +316,7 @@ valleys = [
     (0.1, 1.4, 0.7),
 ]  # (u, v, depth)
 toy = -sum(
-    depth * torch.exp(-2.5 * ((u - a) ** 2 + (v - b) ** 2))
-    for a, b, depth in valleys
+    depth * torch.exp(-2.5 * ((u - a) ** 2 + (v - b) ** 2)) for a, b, depth in valleys
 ) * 2 + 0.15 * (u**2 + v**2)
 area = (6 / 240) ** 2
 
@@ -380,16 +373,12 @@ x_grid = torch.linspace(-4, 4, 4001)
 x_data = torch.tensor([-0.9, -0.2, 0.3, 0.4, 1.1])
 theta = torch.tensor(0.7, requires_grad=True)
 
-log_z = torch.logsumexp(-theta * x_grid**4 / 4, 0) + torch.log(
-    x_grid[1] - x_grid[0]
-)
+log_z = torch.logsumexp(-theta * x_grid**4 / 4, 0) + torch.log(x_grid[1] - x_grid[0])
 nll = (theta * x_data**4 / 4 + log_z).mean()
 (exact,) = torch.autograd.grad(nll, theta)  # differentiates through Z
 
 p_model = torch.softmax(-theta.detach() * x_grid**4 / 4, 0)
-tug_of_war = (x_data**4 / 4).mean() - (
-    p_model * x_grid**4 / 4
-).sum()  # never touches Z
+tug_of_war = (x_data**4 / 4).mean() - (p_model * x_grid**4 / 4).sum()  # never touches Z
 say(
     f"Gradient through log Z: **{exact:.6f}**. Data term minus model term: **{tug_of_war:.6f}**."
 )
@@ -706,9 +695,7 @@ if shipped is not None:
     usual, longest = settings.trace_lengths
     stream = torch.Generator().manual_seed(seed + 5)
     start = UniformStart((1, 28, 28)).draw(8, generator=stream)
-    walk = sample(
-        shipped, start, descent, longest, keep_every=usual, generator=stream
-    )
+    walk = sample(shipped, start, descent, longest, keep_every=usual, generator=stream)
     traces = walk.energy.T  # (8, longest)
     pictures = {usual: walk.path[0], longest: walk.path[-1]}
     rows = []
@@ -742,9 +729,7 @@ if shipped is not None:
     for ax, (length, images) in zip(axes[1:], pictures.items(), strict=True):
         image_grid(images, f"after {length:,} steps", columns=4, ax=ax)
     table(rows, "Eight chains of the shipped energy (MNIST), from noise")
-    unfinished = [
-        row["steps"] for row in rows if float(row["your split R-hat"]) > 1.05
-    ]
+    unfinished = [row["steps"] for row in rows if float(row["your split R-hat"]) > 1.05]
     say(
         f"Above 1.05 after {' and '.join(f'{n:,}' for n in unfinished)} steps: **these chains have not converged**. "
         f"In the second half of {longest:,} steps {rows[-1]['chains still going down']} chains still go down, and the chains' means lie "
@@ -752,7 +737,7 @@ if shipped is not None:
         f"A separate classifier sees {rows[0]['different digits']} different digits after {usual:,} steps and {rows[-1]['different digits']} after {longest:,}."
         if unfinished
         else "Nothing was found. With eight chains that is weak evidence: look at the digits they show."
-    )  # fmt: skip
+    )
     record("trace_rows", rows)
 
 # %% [markdown]
@@ -898,15 +883,11 @@ def train_by_hand(n_steps, batch_size=32, chain_steps=10):
     """The training algorithm from the exercises' functions alone."""
     stream = torch.Generator().manual_seed(seed)
     energy = SmallEnergy()
-    optimizer = torch.optim.Adam(
-        energy.parameters(), lr=5e-4, betas=(0.0, 0.999)
-    )
+    optimizer = torch.optim.Adam(energy.parameters(), lr=5e-4, betas=(0.0, 0.999))
     buffer = torch.rand((256, 1, 28, 28), generator=stream) * 2 - 1
     losses = []
     for _ in range(n_steps):
-        index = torch.randint(
-            len(train_images), (batch_size,), generator=stream
-        )
+        index = torch.randint(len(train_images), (batch_size,), generator=stream)
         real = to_float(train_images.images[index])
         real += 0.005 * torch.randn(real.shape, generator=stream)
         real = real.clamp(-1, 1)
@@ -995,9 +976,7 @@ for ax, (name, images) in zip(axes, probes.items(), strict=True):
     ax.imshow(mosaic(images[:4], 2))
     ax.set_title(name.replace(" (", "\n("), fontsize=8)
     ax.axis("off")
-_ = fig.suptitle(
-    f"Data and outliers made from them ({test_images.title})", fontsize=10
-)
+_ = fig.suptitle(f"Data and outliers made from them ({test_images.title})", fontsize=10)
 # %% [markdown]
 # ## Training
 
@@ -1026,9 +1005,12 @@ curves(
     ax=axes[0],
 )
 curves(
-    {"data": run.curve("energy_real"), "samples": run.curve("energy_fake")}, f"Energies in training ({train_images.title})",
-    smooth=smooth, ax=axes[1], ylabel="energy (nats)",
-)  # fmt: skip
+    {"data": run.curve("energy_real"), "samples": run.curve("energy_fake")},
+    f"Energies in training ({train_images.title})",
+    smooth=smooth,
+    ax=axes[1],
+    ylabel="energy (nats)",
+)
 
 # %% [markdown]
 # **Do the curves tell that the model gets better?** Hardly: in a long run both energies soon run side
@@ -1198,13 +1180,23 @@ record("class_shares", in_samples.tolist())
 # %% tags=["hide-input"]
 if ship:
     card = {
-        "part": "02_ebm_mnist", "profile": profile, "seed": seed, **card_facts(run, kernel=descent, steps=settings.final_chain, start="uniform noise"),
+        "part": "02_ebm_mnist",
+        "profile": profile,
+        "seed": seed,
+        **card_facts(
+            run, kernel=descent, steps=settings.final_chain, start="uniform noise"
+        ),
         "metrics": {
-            "frechet_distance": {"value": round(quality["this run, fresh chains"], 2), "features": "digit_classifier",
-                                 "images": settings.n_eval, "chain_steps": settings.final_chain, "start": "uniform noise"},
+            "frechet_distance": {
+                "value": round(quality["this run, fresh chains"], 2),
+                "features": "digit_classifier",
+                "images": settings.n_eval,
+                "chain_steps": settings.final_chain,
+                "start": "uniform noise",
+            },
         },
         "known_faults": fault,
-    }  # fmt: skip
+    }
     checkpoints.save("ebm_mnist", energy, card)
 
 # %% [markdown]
@@ -1296,9 +1288,7 @@ if study("ablation"):
         rows.append(
             {
                 "variant": name,
-                "Fréchet distance": "diverged"
-                if mean is None
-                else f"{mean:.0f}",
+                "Fréchet distance": "diverged" if mean is None else f"{mean:.0f}",
                 "largest mean energy (abs.)": max(largest, default=None),
                 "finished": f"{len(distances)} of {settings.seeds}",
             }
@@ -1328,9 +1318,13 @@ if study("ablation-pictures"):
     base = far["the recipe"]
     worse = [f"{name} ({d:.0f})" for name, d in far.items() if d > 1.5 * base]
     better = [f"{name} ({d:.0f})" for name, d in far.items() if d < 0.9 * base]
-    between = [f"{name} ({d:.0f})" for name, d in far.items() if base < d <= 1.5 * base]  # fmt: skip
+    between = [f"{name} ({d:.0f})" for name, d in far.items() if base < d <= 1.5 * base]
     measured = ("Fréchet distance", "largest mean energy (abs.)")
-    idle = [row["variant"] for row in rows[1:] if all(row[key] == rows[0][key] for key in measured)]  # fmt: skip
+    idle = [
+        row["variant"]
+        for row in rows[1:]
+        if all(row[key] == rows[0][key] for key in measured)
+    ]
     say(
         f"**Is folklore true?** The recipe has {base:.0f}. Clearly worse: {', '.join(worse) or 'none'}. Somewhat worse, by so little that other seeds may say otherwise: "
         f"{', '.join(between) or 'none'}. Better than the recipe, at this length: {', '.join(better) or 'none'}. "
@@ -1361,9 +1355,7 @@ for name in ("fashion_mnist", "persian_digits"):
 def alarm(model):
     """AUROC of each outlier set against held-out digits, and the energies themselves."""
     base = outliers.energies(model, inside)
-    found = {
-        name: outliers.energies(model, images) for name, images in sets.items()
-    }
+    found = {name: outliers.energies(model, images) for name, images in sets.items()}
     return {name: outliers.auroc(base, e) for name, e in found.items()}, {
         "held-out digits": base,
         **found,
@@ -1376,8 +1368,10 @@ histograms(
     {name: levels[name] for name in shown},
     f"Energies under this run's model ({profile}, {train_images.title})",
 )
-table([{"outliers": name, "AUROC": f"{value:.3f}"} for name, value in aurocs.items()],
-      f"This run against held-out images of {test_images.title}")  # fmt: skip
+table(
+    [{"outliers": name, "AUROC": f"{value:.3f}"} for name, value in aurocs.items()],
+    f"This run against held-out images of {test_images.title}",
+)
 record("auroc", aurocs)
 
 # %%
@@ -1411,10 +1405,17 @@ table(
         three("Fréchet distance, buffer", "frechet_buffer"),
         three("Fréchet distance, uniform noise", "frechet_noise"),
         three("… after a twentieth of the steps", "frechet_short"),
-        *(three(f"AUROC, {name}", lambda held, name=name: held["auroc"][name], form="{:.3f}") for name in aurocs),
+        *(
+            three(
+                f"AUROC, {name}",
+                lambda held, name=name: held["auroc"][name],
+                form="{:.3f}",
+            )
+            for name in aurocs
+        ),
     ],
     "Distances in digit-classifier features. The source reports samples by eye only, so most of its column is empty.",
-)  # fmt: skip
+)
 record("notebook_seconds", time.perf_counter() - started)
 
 # %% [markdown]

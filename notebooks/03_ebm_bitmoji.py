@@ -102,34 +102,117 @@ ship = False  # True writes the trained model to checkpoints/
 settings = choose(
     profile,
     quick=dict(
-        data="avatars", limit=None, size=32, batch_size=16, shipped_chain=400,
-        widths=(16, 32, 64, 64), stem=16, train_steps=200, chain_steps=10, capacity=256, lr=1e-3, looks=4,
-        written_steps=8, written_width=8, n_eval=40, n_small=24, final_chain=160, n_shown=16,
-        pretrained=None, variation_steps=None, ablation_steps=None,  # of studies, which quick does not run
-        seeds=None, ablation_seeds=None, short_chain=None,
-        test_steps=150, reach_decades=4, trace_steps=120,
+        data="avatars",
+        limit=None,
+        size=32,
+        batch_size=16,
+        shipped_chain=400,
+        widths=(16, 32, 64, 64),
+        stem=16,
+        train_steps=200,
+        chain_steps=10,
+        capacity=256,
+        lr=1e-3,
+        looks=4,
+        written_steps=8,
+        written_width=8,
+        n_eval=40,
+        n_small=24,
+        final_chain=160,
+        n_shown=16,
+        pretrained=None,
+        variation_steps=None,
+        ablation_steps=None,  # of studies, which quick does not run
+        seeds=None,
+        ablation_seeds=None,
+        short_chain=None,
+        test_steps=150,
+        reach_decades=4,
+        trace_steps=120,
     ),
     laptop=dict(
-        data="bitmoji", limit=None, size=32, batch_size=64, shipped_chain=400,
-        widths=(48, 96, 192, 192), stem=48, train_steps=800, chain_steps=30, capacity=4096, lr=4e-4, looks=8,
-        written_steps=80, written_width=32, pretrained=True, variation_steps=40, ablation_steps=100,
-        seeds=3, ablation_seeds=1, n_eval=350, n_small=64, final_chain=400, short_chain=100, n_shown=100,
-        test_steps=300, reach_decades=5, trace_steps=200,
+        data="bitmoji",
+        limit=None,
+        size=32,
+        batch_size=64,
+        shipped_chain=400,
+        widths=(48, 96, 192, 192),
+        stem=48,
+        train_steps=800,
+        chain_steps=30,
+        capacity=4096,
+        lr=4e-4,
+        looks=8,
+        written_steps=80,
+        written_width=32,
+        pretrained=True,
+        variation_steps=40,
+        ablation_steps=100,
+        seeds=3,
+        ablation_seeds=1,
+        n_eval=350,
+        n_small=64,
+        final_chain=400,
+        short_chain=100,
+        n_shown=100,
+        test_steps=300,
+        reach_decades=5,
+        trace_steps=200,
     ),
     full=dict(
-        data="bitmoji", limit=None, size=64, batch_size=64, shipped_chain=400,
-        widths=(64, 128, 256, 256, 512), stem=64, train_steps=20_000, chain_steps=60, capacity=4096, lr=4e-4, looks=10,
-        written_steps=2000, written_width=64, pretrained=True, variation_steps=1000, ablation_steps=2000,
-        seeds=3, ablation_seeds=3, n_eval=350, n_small=350, final_chain=800, short_chain=100, n_shown=100,
-        test_steps=300, reach_decades=5, trace_steps=200,
+        data="bitmoji",
+        limit=None,
+        size=64,
+        batch_size=64,
+        shipped_chain=400,
+        widths=(64, 128, 256, 256, 512),
+        stem=64,
+        train_steps=20_000,
+        chain_steps=60,
+        capacity=4096,
+        lr=4e-4,
+        looks=10,
+        written_steps=2000,
+        written_width=64,
+        pretrained=True,
+        variation_steps=1000,
+        ablation_steps=2000,
+        seeds=3,
+        ablation_seeds=3,
+        n_eval=350,
+        n_small=350,
+        final_chain=800,
+        short_chain=100,
+        n_shown=100,
+        test_steps=300,
+        reach_decades=5,
+        trace_steps=200,
     ),
     smoke=dict(  # in tests: every line runs, nothing is learnt
-        limit=100, batch_size=8, shipped_chain=40, widths=(4, 8, 8, 8), stem=4, written_width=4,
-        train_steps=4, chain_steps=2, looks=2, written_steps=2, n_eval=24, n_small=16, final_chain=16,
-        pretrained=False, variation_steps=1, ablation_steps=1, seeds=1, ablation_seeds=1, short_chain=4,
-        test_steps=30, reach_decades=2, trace_steps=16,
+        limit=100,
+        batch_size=8,
+        shipped_chain=40,
+        widths=(4, 8, 8, 8),
+        stem=4,
+        written_width=4,
+        train_steps=4,
+        chain_steps=2,
+        looks=2,
+        written_steps=2,
+        n_eval=24,
+        n_small=16,
+        final_chain=16,
+        pretrained=False,
+        variation_steps=1,
+        ablation_steps=1,
+        seeds=1,
+        ablation_seeds=1,
+        short_chain=4,
+        test_steps=30,
+        reach_decades=2,
+        trace_steps=16,
     ),
-)  # fmt: skip
+)
 use_style()
 study = report.studies("03_ebm_bitmoji", profile)
 torch.manual_seed(seed)
@@ -145,9 +228,7 @@ box = (-1.0, 1.0)
 
 # %%
 shipped = (
-    checkpoints.load("ebm_bitmoji")
-    if "ebm_bitmoji" in checkpoints.names()
-    else None
+    checkpoints.load("ebm_bitmoji") if "ebm_bitmoji" in checkpoints.names() else None
 )
 judge = checkpoints.load("cifar_classifier")  # measures our samples, later
 
@@ -160,7 +241,7 @@ if shipped is None:
     )
 else:
     stream = torch.Generator().manual_seed(seed)
-    noise = UniformStart(shipped.event_shape).draw(settings.n_shown, generator=stream)  # fmt: skip
+    noise = UniformStart(shipped.event_shape).draw(settings.n_shown, generator=stream)
     film = sample(
         shipped,
         noise,
@@ -190,13 +271,15 @@ if shipped is not None:
 # ## The data
 
 # %%
-everything = load_images(settings.data, "train", size=settings.size, limit=settings.limit, root=data_root)  # fmt: skip
-test_images = load_images(settings.data, "test", size=settings.size, limit=settings.limit, root=data_root)  # fmt: skip
+everything = load_images(
+    settings.data, "train", size=settings.size, limit=settings.limit, root=data_root
+)
+test_images = load_images(
+    settings.data, "test", size=settings.size, limit=settings.limit, root=data_root
+)
 train_images, validation_images = everything.split(0.95, 0.05, seed=seed)
 data_title = train_images.title
-image_grid(
-    train_images.images[:60], f"{data_title}: training images", columns=15
-)
+image_grid(train_images.images[:60], f"{data_title}: training images", columns=15)
 say(
     f"{len(train_images):,} faces for training, {len(validation_images):,} for validation, "
     f"{len(test_images):,} held out, from **{data_title}**, {settings.size}×{settings.size} pixels, scaled to [−1, 1]."
@@ -309,7 +392,7 @@ def mala_step(x, tau, stream):
     xi_back = (tau / 2) ** 0.5 * (slope + (proposal - mean_face) / 0.3**2) - xi
     log_q = 0.5 * (xi.square() - xi_back.square()).flatten(1).sum(1)
     log_ratio = bowl(x) - bowl(proposal) + log_q
-    return metropolis_test(x, proposal, log_ratio, torch.rand(len(x), generator=stream))  # fmt: skip
+    return metropolis_test(x, proposal, log_ratio, torch.rand(len(x), generator=stream))
 
 
 stream = torch.Generator().manual_seed(seed + 3)
@@ -327,7 +410,7 @@ height_error = abs(sum(heights[-20:]) / len(heights[-20:]) / (n_dims / 2) - 1)
 record("metropolis_height_error", height_error)
 
 # %% tags=["hide-input"]
-fig, axes = plt.subplots(1, 2, figsize=(9, 2.9), gridspec_kw={"width_ratios": (1, 1.5)})  # fmt: skip
+fig, axes = plt.subplots(1, 2, figsize=(9, 2.9), gridspec_kw={"width_ratios": (1, 1.5)})
 axes[0].plot(heights, label="your chains, mean of 16")
 axes[0].axhline(n_dims / 2, color="black", lw=0.8, ls=":", label="D/2")
 axes[0].set(
@@ -372,9 +455,7 @@ class ClampedMALA:
 
     def step(self, energy, state, t, n_steps, generator):
         state = MALA(self.step_size).step(energy, state, t, n_steps, generator)
-        moved = self.init(
-            energy, state.x.clamp(*box)
-        )  # energy and gradient there
+        moved = self.init(energy, state.x.clamp(*box))  # energy and gradient there
         return state._replace(x=moved.x, energy=moved.energy, grad=moved.grad)
 
 
@@ -455,9 +536,7 @@ for name in ("MALA", "MALA, exact in the box", "constant", "decaying"):
     rows.append(
         {
             "sampler": name,
-            "accepted": f"{chain.accept_rate:.0%}"
-            if "MALA" in name
-            else "no test",
+            "accepted": f"{chain.accept_rate:.0%}" if "MALA" in name else "no test",
             "a pixel moved, 20 steps (rms)": f"{(chain.x - starts).square().mean().sqrt().item():.3f}",
         }
     )
@@ -485,11 +564,11 @@ schedules = {
     "the same without decay": power_decay(1e-4, 0.0),
     "MALA's step, η = 0.01": power_decay(0.01, 0.0),
 }
-many = sorted({round(10 ** (k / 4)) for k in range(4 * settings.reach_decades + 1)})  # fmt: skip
+many = sorted({round(10 ** (k / 4)) for k in range(4 * settings.reach_decades + 1)})
 fig, ax = plt.subplots(figsize=(7, 3.2))
 off = []
 for i, (name, schedule) in enumerate(schedules.items()):
-    (line,) = ax.loglog(many, [noise_reach(schedule, n) for n in many], label=name)  # fmt: skip
+    (line,) = ax.loglog(many, [noise_reach(schedule, n) for n in many], label=name)
     for n in [n for n in (1, 10, 100) if n <= many[-1]]:
         flat = sample(
             lambda x: 0.0 * x.flatten(1).sum(1),
@@ -502,7 +581,7 @@ for i, (name, schedule) in enumerate(schedules.items()):
         off.append(abs(float(flat.x.std()) / noise_reach(schedule, n) - 1))
 ax.axhline(3**-0.5, color="black", lw=0.8, ls=":")
 ax.text(1, 0.65, "standard deviation of U(−1, 1)", fontsize=9)
-ax.set(xlabel="steps", ylabel="what a pixel has gained", title="The reach of the noise")  # fmt: skip
+ax.set(xlabel="steps", ylabel="what a pixel has gained", title="The reach of the noise")
 ax.legend(fontsize=8, loc="lower right")
 record("reach_worst", max(off))
 say(f"The dots lie within {max(off):.1%} of your lines.")
@@ -523,14 +602,32 @@ say(f"The dots lie within {max(off):.1%} of your lines.")
 def recipe_of(kernel, chain_steps, **changes):
     """The assignment's settings around a named sampler."""
     as_written = dict(
-        kernel=make_kernel(kernel), n_steps=chain_steps, restart=1.0, capacity=64,
-        alpha=0.0, data_noise=0.0, lr=2e-4, betas=(0.5, 0.999), decay=1.0,
-        grad_norm=None, joint_pass=False,
-    )  # fmt: skip
+        kernel=make_kernel(kernel),
+        n_steps=chain_steps,
+        restart=1.0,
+        capacity=64,
+        alpha=0.0,
+        data_noise=0.0,
+        lr=2e-4,
+        betas=(0.5, 0.999),
+        decay=1.0,
+        grad_norm=None,
+        joint_pass=False,
+    )
     return EBMConfig(**{**as_written, **changes})
 
 
-def train_written(kernel, chain_steps, *, max_steps, norm="batch", run_seed=seed, data=train_images, model="TenLayerEnergy", **changes):  # fmt: skip
+def train_written(
+    kernel,
+    chain_steps,
+    *,
+    max_steps,
+    norm="batch",
+    run_seed=seed,
+    data=train_images,
+    model="TenLayerEnergy",
+    **changes,
+):
     """The assignment's experiment, with one or two things changed."""
     arguments = dict(size=settings.size)
     if model == "TenLayerEnergy":
@@ -538,10 +635,17 @@ def train_written(kernel, chain_steps, *, max_steps, norm="batch", run_seed=seed
     else:
         arguments |= dict(pretrained=settings.pretrained)
     return train_validate_test(
-        getattr(models, model), arguments, data, validation_images, test_images,
-        config=recipe_of(kernel, chain_steps, **changes), max_steps=max_steps,
-        batch_size=settings.batch_size, seed=run_seed, name="ebm_bitmoji_written",
-    )  # fmt: skip
+        getattr(models, model),
+        arguments,
+        data,
+        validation_images,
+        test_images,
+        config=recipe_of(kernel, chain_steps, **changes),
+        max_steps=max_steps,
+        batch_size=settings.batch_size,
+        seed=run_seed,
+        name="ebm_bitmoji_written",
+    )
 
 
 written_runs = {}
@@ -551,7 +655,13 @@ for t in (1, 5, 10):
 # %% tags=["hide-input"]
 fig, axes = plt.subplots(2, 3, figsize=(9, 4.6), sharex=True)
 for column, (t, (run, _)) in zip(axes.T, written_runs.items(), strict=True):
-    curves({"loss": run.curve("loss")}, f"t = {t} MALA steps", ax=column[0], ylabel="loss" if t == 1 else "", xlabel="")  # fmt: skip
+    curves(
+        {"loss": run.curve("loss")},
+        f"t = {t} MALA steps",
+        ax=column[0],
+        ylabel="loss" if t == 1 else "",
+        xlabel="",
+    )
     real, fake = run.curve("energy_real"), run.curve("energy_fake")
     scores = {
         "real": (real[0], [-e for e in real[1]]),
@@ -562,9 +672,7 @@ for column, (t, (run, _)) in zip(axes.T, written_runs.items(), strict=True):
     column[0].set_ylim(-0.05, 0.05)
     column[1].set_ylim(-0.1 - real[1][0], 0.1 - real[1][0])
 _ = fig.suptitle(f"The assignment as written, on {data_title}")
-largest = max(
-    abs(v) for run, _ in written_runs.values() for v in run.curve("loss")[1]
-)
+largest = max(abs(v) for run, _ in written_runs.values() for v in run.curve("loss")[1])
 say(
     f"The largest loss in any of the three runs is {largest:.1e}. The *mean* scores of faces and of noise are **the same number**, "
     "from the first step to the last, for every t. More MALA steps change nothing."
@@ -639,13 +747,20 @@ checks.predicted_mean(predicted_mean)
 # %%
 network = copy.deepcopy(written_runs[5][0].module.energy).train()
 faces = to_float(test_images.images[:32])
-uniform = UniformStart(event_shape).draw(32, generator=torch.Generator().manual_seed(seed + 4))  # fmt: skip
+uniform = UniformStart(event_shape).draw(
+    32, generator=torch.Generator().manual_seed(seed + 4)
+)
 with torch.no_grad():
     predicted = float(predicted_mean(network))
 means = {
     name: network(x).mean().item()
-    for name, x in {"faces": faces, "upside down": faces.flip(-2), "uniform noise": uniform, "all black": -torch.ones_like(faces)}.items()
-}  # fmt: skip
+    for name, x in {
+        "faces": faces,
+        "upside down": faces.flip(-2),
+        "uniform noise": uniform,
+        "all black": -torch.ones_like(faces),
+    }.items()
+}
 table(
     [
         {
@@ -657,7 +772,7 @@ table(
     "Predicted, then run",
 )
 contrast = network(faces).mean() - network(uniform).mean()
-gradients = torch.autograd.grad(contrast, list(network.parameters()), allow_unused=True)  # fmt: skip
+gradients = torch.autograd.grad(contrast, list(network.parameters()), allow_unused=True)
 steepest = max(g.abs().max().item() for g in gradients if g is not None)
 record("pinned_gap", max(abs(v - predicted) for v in means.values()))
 record("pinned_gradient", steepest)
@@ -704,7 +819,9 @@ def narrow_bowl(x):
     return 36 * bowl(x)
 
 
-eight = UniformStart(event_shape).draw(8, generator=torch.Generator().manual_seed(seed + 6))  # fmt: skip
+eight = UniformStart(event_shape).draw(
+    8, generator=torch.Generator().manual_seed(seed + 6)
+)
 four = {
     "A": traces(network, eight, 0.01),
     "B": traces(narrow_bowl, eight, 0.4 * 0.05**2 / settings.trace_steps),
@@ -714,17 +831,20 @@ four = {
 
 # %% tags=["hide-input"]
 fig, axes = plt.subplots(2, 4, figsize=(9.5, 4), sharex=True)
-for (upper, lower), (name, (accepted, heights, moved)) in zip(axes.T, four.items(), strict=True):  # fmt: skip
+for (upper, lower), (name, (accepted, heights, moved)) in zip(
+    axes.T, four.items(), strict=True
+):
     mean = heights.mean(1)
     upper.plot(range(1, len(mean) + 1), mean)
     # Wide limits: on its own scale, matplotlib would magnify rounding errors.
-    middle, half = float(mean.max() + mean.min()) / 2, max(float(mean.max() - mean.min()), 0.1)  # fmt: skip
-    upper.set_ylim(middle - half, middle + half)
-    upper.set_title(f"{name}: {accepted.double().mean():.0%} accepted", fontsize=10)  # fmt: skip
-    lower.plot(range(1, len(mean) + 1), moved.mean(1))
-    lower.set(
-        xlabel="step", ylim=(0, 1.1 * max(float(moved.mean(1).max()), 1e-3))
+    middle, half = (
+        float(mean.max() + mean.min()) / 2,
+        max(float(mean.max() - mean.min()), 0.1),
     )
+    upper.set_ylim(middle - half, middle + half)
+    upper.set_title(f"{name}: {accepted.double().mean():.0%} accepted", fontsize=10)
+    lower.plot(range(1, len(mean) + 1), moved.mean(1))
+    lower.set(xlabel="step", ylim=(0, 1.1 * max(float(moved.mean(1).max()), 1e-3)))
 axes[0, 0].set_ylabel("mean energy")
 axes[1, 0].set_ylabel("mean squared\ndistance")
 _ = fig.suptitle("Four samplers, one of them a random walk")
@@ -883,12 +1003,16 @@ checks.auroc_by_pairs(auroc_by_pairs)
 # %% tags=["hide-input"]
 inside = to_float(test_images.images[:64])
 outliers = {
-    "uniform noise": UniformStart(event_shape).draw(64, generator=torch.Generator().manual_seed(seed + 7)),
+    "uniform noise": UniformStart(event_shape).draw(
+        64, generator=torch.Generator().manual_seed(seed + 7)
+    ),
     "upside down": inside.flip(-2),
     "colours turned round": -inside,
     "averages of two faces": (inside + inside.roll(1, 0)) / 2,
-}  # fmt: skip
-judged = {f"as written, t = {t}": run.module.energy for t, (run, _) in written_runs.items()}  # fmt: skip
+}
+judged = {
+    f"as written, t = {t}": run.module.energy for t, (run, _) in written_runs.items()
+}
 if shipped is not None and shipped.event_shape == event_shape:
     judged["the shipped model"] = shipped
 rows, off = [], 0.0
@@ -897,7 +1021,10 @@ for name, model in judged.items():
     for kind, images in outliers.items():
         other = energies(model, images)
         row[kind] = f"{float(auroc_by_pairs(data_energy, other)):.3f}"
-        off = max(off, abs(float(auroc_by_pairs(data_energy, other)) - auroc(data_energy, other)))  # fmt: skip
+        off = max(
+            off,
+            abs(float(auroc_by_pairs(data_energy, other)) - auroc(data_energy, other)),
+        )
     rows.append(row)
 table(
     rows,
@@ -940,13 +1067,17 @@ def draw(energy, kernel, n, n_steps, stream_seed=seed + 10):
 
 baseline = {
     "held-out faces": distance(test_images.images[:n_eval]),
-    "averages of two faces": distance(to_uint8((test_images.scaled()[:n_eval] + test_images.scaled().flip(0)[:n_eval]) / 2)),
+    "averages of two faces": distance(
+        to_uint8(
+            (test_images.scaled()[:n_eval] + test_images.scaled().flip(0)[:n_eval]) / 2
+        )
+    ),
     "uniform noise": distance(to_uint8(UniformStart(event_shape).draw(n_eval))),
-}  # fmt: skip
+}
 table(
     [{"images": k, "Fréchet distance": f"{v:.1f}"} for k, v in baseline.items()],
     f"The scale: distance of {n_eval} images to the {len(everything):,} training faces of {data_title} (CIFAR-classifier features)",
-)  # fmt: skip
+)
 record("frechet_real", baseline["held-out faces"])
 record("frechet_noise", baseline["uniform noise"])
 record("frechet_n", n_eval)
@@ -960,14 +1091,30 @@ record("frechet_n", n_eval)
 
 
 # %%
-def variation(seed, kernel, chain_steps, steps, norm="batch", alpha=0.0, model="TenLayerEnergy", share=1.0):  # fmt: skip
+def variation(
+    seed,
+    kernel,
+    chain_steps,
+    steps,
+    norm="batch",
+    alpha=0.0,
+    model="TenLayerEnergy",
+    share=1.0,
+):
     """Train one variation of the assignment's model; what its energy knows, and what its chains draw."""
     data = train_images.take(torch.arange(int(share * len(train_images))))
     run, found = train_written(
-        kernel, chain_steps, max_steps=steps, norm=norm, model=model, run_seed=seed, data=data, alpha=alpha
-    )  # fmt: skip
+        kernel,
+        chain_steps,
+        max_steps=steps,
+        norm=norm,
+        model=model,
+        run_seed=seed,
+        data=data,
+        alpha=alpha,
+    )
     contrast = run.curve("contrast")[1]
-    images = draw(run.module.energy, kernel, settings.n_small, settings.short_chain)  # fmt: skip
+    images = draw(run.module.energy, kernel, settings.n_small, settings.short_chain)
     return {
         "contrast": sum(contrast[-10:]) / len(contrast[-10:]),
         **found,
@@ -986,12 +1133,19 @@ if study("repairs"):
         "no norm": dict(norm="none"),
         "no norm, penalty": dict(norm="none", alpha=0.1),
         "ResNet-18, penalty": dict(model="ResNet18Energy", alpha=0.1),
-        "instance norm, penalty, ⅓ of the data": dict(norm="instance", alpha=0.1, share=1 / 3),
-    }  # fmt: skip
+        "instance norm, penalty, ⅓ of the data": dict(
+            norm="instance", alpha=0.1, share=1 / 3
+        ),
+    }
     repaired = sweep(
-        "ebm_bitmoji_variations", variation, repairs,
-        seeds=range(seed, seed + settings.seeds), kernel="MALA", chain_steps=5, steps=settings.variation_steps,
-    )  # fmt: skip
+        "ebm_bitmoji_variations",
+        variation,
+        repairs,
+        seeds=range(seed, seed + settings.seeds),
+        kernel="MALA",
+        chain_steps=5,
+        steps=settings.variation_steps,
+    )
     columns = {
         "contrast at the end": "contrast",
         "spread": "spread",
@@ -1030,9 +1184,7 @@ if study("repairs-pictures"):
 if study("repairs-in-words"):
     values = {cell.name: cell.values for cell in first_seed}
     free = [n for n, v in values.items() if v.get("auroc_noise", 0) > 0.95]
-    best = min(
-        (c.values["frechet"], c.name) for c in repaired if c.diverged is None
-    )
+    best = min((c.values["frechet"], c.name) for c in repaired if c.diverged is None)
     say(
         f"Energies that tell faces from noise (AUROC above 0.95): {', '.join(free) or 'none'}. "
         f"The best samples of all variations are {best[0]:.0f} away from the data (*{best[1]}*); uniform noise is "
@@ -1053,19 +1205,25 @@ if study("repairs-in-words"):
 # %%
 def crossed(seed, kernel, chain_steps, steps):
     """Train with one sampler, then draw with each of the three."""
-    run, _ = train_written(kernel, chain_steps, max_steps=steps, norm="none", run_seed=seed, alpha=0.1)  # fmt: skip
+    run, _ = train_written(
+        kernel, chain_steps, max_steps=steps, norm="none", run_seed=seed, alpha=0.1
+    )
     found = {}
     for other in ("MALA", "constant", "decaying"):
-        images = draw(run.module.energy, other, settings.n_small, settings.short_chain)  # fmt: skip
+        images = draw(run.module.energy, other, settings.n_small, settings.short_chain)
         found |= {other: distance(images), f"images {other}": images[:6]}
     return found
 
 
 if study("crossed-samplers"):
     crossings = sweep(
-        "ebm_bitmoji_crossed", crossed, {k: dict(kernel=k) for k in ("MALA", "constant", "decaying")},
-        seeds=[seed], chain_steps=10, steps=settings.variation_steps,
-    )  # fmt: skip
+        "ebm_bitmoji_crossed",
+        crossed,
+        {k: dict(kernel=k) for k in ("MALA", "constant", "decaying")},
+        seeds=[seed],
+        chain_steps=10,
+        steps=settings.variation_steps,
+    )
     crossed_rows = summary(
         crossings,
         {f"drawn with {k}": k for k in ("MALA", "constant", "decaying")},
@@ -1080,10 +1238,8 @@ if study("crossed-samplers"):
 # %% tags=["hide-input"]
 if study("crossed-samplers-pictures"):
     fig, axes = plt.subplots(3, 3, figsize=(9, 2.7))
-    for row, cell in zip(axes, [c for c in crossings if c.seed == seed], strict=True):  # fmt: skip
-        for ax, other in zip(
-            row, ("MALA", "constant", "decaying"), strict=True
-        ):
+    for row, cell in zip(axes, [c for c in crossings if c.seed == seed], strict=True):
+        for ax, other in zip(row, ("MALA", "constant", "decaying"), strict=True):
             if cell.tensors:
                 image_grid(cell.tensors[f"images {other}"], columns=6, ax=ax)
             ax.set_title(f"{cell.name} → {other}", fontsize=8)
@@ -1113,26 +1269,59 @@ if study("crossed-samplers-pictures"):
 
 # %%
 recipe = dict(
-    kernel="recipe", n_steps=settings.chain_steps, capacity=settings.capacity, restart=0.05,
-    alpha=0.1, data_noise=0.02, lr=settings.lr, betas=(0.0, 0.999), decay="cosine", grad_norm=1.0,
-)  # fmt: skip
+    kernel="recipe",
+    n_steps=settings.chain_steps,
+    capacity=settings.capacity,
+    restart=0.05,
+    alpha=0.1,
+    data_noise=0.02,
+    lr=settings.lr,
+    betas=(0.0, 0.999),
+    decay="cosine",
+    grad_norm=1.0,
+)
 
 
-def train_faces(max_steps, *, name, run_seed=seed, model="StridedEnergy", arguments=None, watch=None, **changes):  # fmt: skip
+def train_faces(
+    max_steps,
+    *,
+    name,
+    run_seed=seed,
+    model="StridedEnergy",
+    arguments=None,
+    watch=None,
+    **changes,
+):
     """Train by the recipe, some settings changed; a finished run is loaded, an unfinished one goes on."""
     chosen = {**recipe, **changes}
-    arguments = {"size": settings.size, **(arguments or dict(widths=settings.widths, stem=settings.stem))}  # fmt: skip
+    arguments = {
+        "size": settings.size,
+        **(arguments or dict(widths=settings.widths, stem=settings.stem)),
+    }
     config = EBMConfig(**{**chosen, "kernel": make_kernel(chosen["kernel"])})
     run, found = train_validate_test(
-        getattr(models, model), arguments, train_images, validation_images, test_images,
-        config=config, max_steps=max_steps, batch_size=settings.batch_size, seed=run_seed, name=name,
-        flip=True, checkpoint_every=50, validate_every=max(1, max_steps // 20), callbacks=[watch] if watch else [],
-    )  # fmt: skip
+        getattr(models, model),
+        arguments,
+        train_images,
+        validation_images,
+        test_images,
+        config=config,
+        max_steps=max_steps,
+        batch_size=settings.batch_size,
+        seed=run_seed,
+        name=name,
+        flip=True,
+        checkpoint_every=50,
+        validate_every=max(1, max_steps // 20),
+        callbacks=[watch] if watch else [],
+    )
     return run, found
 
 
 probes = {"data": to_float(test_images.images[:64])}
-probes["uniform noise"] = UniformStart(event_shape).draw(64, generator=torch.Generator().manual_seed(seed))  # fmt: skip
+probes["uniform noise"] = UniformStart(event_shape).draw(
+    64, generator=torch.Generator().manual_seed(seed)
+)
 probes["blends"] = (probes["data"] + probes["data"].flip(0)) / 2
 watch = EBMWatch(
     settings.train_steps // settings.looks,
@@ -1198,7 +1387,7 @@ quality = {
 table(
     [{"images": k, "Fréchet distance": f"{v:.1f}"} for k, v in quality.items()],
     f"{n_eval} images each, against the training faces of {data_title} (CIFAR-classifier features); chains of {settings.final_chain} steps",
-)  # fmt: skip
+)
 record("frechet_fresh", quality["this run, fresh chains"])
 record("frechet_buffer", quality["this run, buffer"])
 record("frechet_blends", quality["averages of two faces"])
@@ -1220,9 +1409,7 @@ image_grid(
 jump = max(1, settings.final_chain // 225)
 stream = torch.Generator().manual_seed(seed + 20)
 one = UniformStart(event_shape).draw(1, generator=stream)
-walk = sample(
-    energy, one, descent, 225 * jump, keep_every=jump, generator=stream
-)
+walk = sample(energy, one, descent, 225 * jump, keep_every=jump, generator=stream)
 image_grid(
     walk.path[:, 0],
     f"One chain from one noise image, every {'state' if jump == 1 else {2: 'second', 3: 'third'}.get(jump, f'{jump}th') + ' state'}, row by row ({data_title})",
@@ -1234,7 +1421,7 @@ image_grid(
 # ### The diagnostics, pinned model against recipe (A8)
 
 # %%
-lengths = [settings.final_chain // 16, settings.final_chain // 4, settings.final_chain]  # fmt: skip
+lengths = [settings.final_chain // 16, settings.final_chain // 4, settings.final_chain]
 pinned, pinned_report = written_runs[5]
 candidates = {
     "as written (t = 5)": (pinned.module.energy, "MALA", pinned_report),
@@ -1243,9 +1430,15 @@ candidates = {
 diagnosis = []
 for name, (model, kernel, facts) in candidates.items():
     by_length = chain_length_test(
-        model, make_kernel(kernel), UniformStart(event_shape), lengths, distance,
-        settings.n_small, torch.Generator().manual_seed(seed + 30), fast=True,
-    )  # fmt: skip
+        model,
+        make_kernel(kernel),
+        UniformStart(event_shape),
+        lengths,
+        distance,
+        settings.n_small,
+        torch.Generator().manual_seed(seed + 30),
+        fast=True,
+    )
     diagnosis.append(
         {
             "model": name,
@@ -1272,15 +1465,21 @@ record("diagnosis", diagnosis)
 # %%
 def ingredient(seed, steps, leaky=False, ten_layers=False, **changes):
     """Train briefly by the recipe with one ingredient changed; the distances of its samples."""
-    arguments = dict(widths=list(settings.widths), stem=settings.stem, smooth=not leaky)  # fmt: skip
+    arguments = dict(widths=list(settings.widths), stem=settings.stem, smooth=not leaky)
     if ten_layers:
         arguments = dict(width=settings.written_width, norm="none", smooth=True)
     run, found = train_faces(
-        steps, name="ebm_bitmoji_ablation", run_seed=seed, arguments=arguments,
-        model="TenLayerEnergy" if ten_layers else "StridedEnergy", **changes,
-    )  # fmt: skip
+        steps,
+        name="ebm_bitmoji_ablation",
+        run_seed=seed,
+        arguments=arguments,
+        model="TenLayerEnergy" if ten_layers else "StridedEnergy",
+        **changes,
+    )
     kernel = changes.get("kernel", "recipe")
-    images = draw(run.module.energy, kernel, settings.n_small, settings.final_chain // 2)  # fmt: skip
+    images = draw(
+        run.module.energy, kernel, settings.n_small, settings.final_chain // 2
+    )
     buffer = to_uint8(run.module.buffer.newest(settings.n_small))
     return {
         "fresh": distance(images),
@@ -1303,13 +1502,20 @@ if study("ingredients"):
         "constant learning rate": dict(decay=1.0),
     }
     ablation = sweep(
-        "ebm_bitmoji_ablation", ingredient, ingredients,
-        seeds=range(seed, seed + settings.ablation_seeds), steps=settings.ablation_steps,
-    )  # fmt: skip
+        "ebm_bitmoji_ablation",
+        ingredient,
+        ingredients,
+        seeds=range(seed, seed + settings.ablation_seeds),
+        steps=settings.ablation_steps,
+    )
     ablation_rows = summary(
         ablation,
-        {"Fréchet, fresh": "fresh", "Fréchet, buffer": "buffer", "AUROC, blends": "auroc_blend"},
-    )  # fmt: skip
+        {
+            "Fréchet, fresh": "fresh",
+            "Fréchet, buffer": "buffer",
+            "AUROC, blends": "auroc_blend",
+        },
+    )
     table(
         ablation_rows,
         f"{settings.ablation_steps} steps each on {data_title}, {settings.ablation_seeds} seed(s), {settings.n_small} samples",
@@ -1319,7 +1525,9 @@ if study("ingredients"):
 # %% tags=["hide-input"]
 if study("ingredients-pictures"):
     fig, axes = plt.subplots(4, 2, figsize=(9, 6.4))
-    for ax, cell in zip(axes.flat, [c for c in ablation if c.seed == seed], strict=True):  # fmt: skip
+    for ax, cell in zip(
+        axes.flat, [c for c in ablation if c.seed == seed], strict=True
+    ):
         if cell.tensors:
             both = torch.cat((cell.tensors["images"], cell.tensors["held"]))
             image_grid(both, columns=8, ax=ax)
@@ -1338,28 +1546,43 @@ if study("ingredients-in-words"):
     average = {name: sum(v) / len(v) for name, v in fresh.items()}
     base = average.get("the recipe")
     if base is not None:
-        worse = sorted(((v / base, n) for n, v in average.items() if v > 1.2 * base), reverse=True)  # fmt: skip
-        better = sorted((v / base, n) for n, v in average.items() if v < base / 1.2)  # fmt: skip
+        worse = sorted(
+            ((v / base, n) for n, v in average.items() if v > 1.2 * base), reverse=True
+        )
+        better = sorted((v / base, n) for n, v in average.items() if v < base / 1.2)
         say(
             "Fresh samples at least a fifth further from the data than the recipe's: "
             + (", ".join(f"{n} (×{r:.1f})" for r, n in worse) or "none")
             + ". At least a fifth *closer*: "
             + (", ".join(f"{n} (×{r:.2f})" for r, n in better) or "none")
             + ". "
-            + ("Without the clamp the row equals the recipe's: no gradient reached it, so it never came into play." if average.get("no clamp in the chain") == base else "")
-        )  # fmt: skip
+            + (
+                "Without the clamp the row equals the recipe's: no gradient reached it, so it never came into play."
+                if average.get("no clamp in the chain") == base
+                else ""
+            )
+        )
 
 # %% tags=["hide-input"]
 if ship:
     card = {
-        "part": "03_ebm_bitmoji", "profile": profile, "seed": seed,
-        **card_facts(run, kernel=descent, steps=settings.final_chain, start="uniform noise"),
+        "part": "03_ebm_bitmoji",
+        "profile": profile,
+        "seed": seed,
+        **card_facts(
+            run, kernel=descent, steps=settings.final_chain, start="uniform noise"
+        ),
         "metrics": {
-            "frechet_distance": {"value": round(quality["this run, fresh chains"], 2), "features": "cifar_classifier",
-                                 "images": n_eval, "chain_steps": settings.final_chain, "start": "uniform noise"},
+            "frechet_distance": {
+                "value": round(quality["this run, fresh chains"], 2),
+                "features": "cifar_classifier",
+                "images": n_eval,
+                "chain_steps": settings.final_chain,
+                "start": "uniform noise",
+            },
         },
         "known_faults": "fresh chains are less varied in colour and hair than the data; a few stay noisy",
-    }  # fmt: skip
+    }
     checkpoints.save("ebm_bitmoji", energy, card)
 
 # %% [markdown]
@@ -1383,7 +1606,7 @@ table(
         three("images in each distance", "frechet_n", form="{:,}"),
     ],
     "Distances in CIFAR-classifier features. The original reports a loss of zero and samples that are noise, without further figures.",
-)  # fmt: skip
+)
 record("notebook_seconds", time.perf_counter() - started)
 
 # %% [markdown]

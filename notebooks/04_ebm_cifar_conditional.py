@@ -92,37 +92,126 @@ ship = False  # True writes the trained models to checkpoints/
 settings = choose(
     profile,
     quick=dict(
-        photos="shapes", digits="digits", limit=None, batch_size=16, shipped_chain=400, shipped_digit_chain=256,
-        width=8, stem_stride=2, train_steps=60, chain_steps=8, looks=2, n_shown=10,
-        study_width=None, study_steps=None, label_steps=None,  # of studies, which quick does not run
-        study_blocks=1, study_epsilons=(0.0025, 0.005, 0.01), study_lengths=(5, 10, 20), seeds=1,
-        n_eval=48, n_study=32, final_chain=40, study_chain=20,
-        digit_width=16, digit_steps=160, per_class=8, digit_chain=128,
-        annealed_chain=24, rounds=10, round_steps=5,
+        photos="shapes",
+        digits="digits",
+        limit=None,
+        batch_size=16,
+        shipped_chain=400,
+        shipped_digit_chain=256,
+        width=8,
+        stem_stride=2,
+        train_steps=60,
+        chain_steps=8,
+        looks=2,
+        n_shown=10,
+        study_width=None,
+        study_steps=None,
+        label_steps=None,  # of studies, which quick does not run
+        study_blocks=1,
+        study_epsilons=(0.0025, 0.005, 0.01),
+        study_lengths=(5, 10, 20),
+        seeds=1,
+        n_eval=48,
+        n_study=32,
+        final_chain=40,
+        study_chain=20,
+        digit_width=16,
+        digit_steps=160,
+        per_class=8,
+        digit_chain=128,
+        annealed_chain=24,
+        rounds=10,
+        round_steps=5,
     ),
     laptop=dict(
-        photos="cifar10", digits="mnist", limit=None, batch_size=64, shipped_chain=400, shipped_digit_chain=256,
-        width=32, stem_stride=2, train_steps=800, chain_steps=30, looks=8, n_shown=60,
-        study_width=16, study_blocks=1, study_steps=150, study_epsilons=(0.0025, 0.005, 0.01), study_lengths=(5, 10, 20), seeds=3,
-        n_eval=1000, n_study=128, final_chain=400, study_chain=200,
-        digit_width=16, digit_steps=3000, label_steps=250, per_class=100, digit_chain=256,
-        annealed_chain=64, rounds=30, round_steps=5,
+        photos="cifar10",
+        digits="mnist",
+        limit=None,
+        batch_size=64,
+        shipped_chain=400,
+        shipped_digit_chain=256,
+        width=32,
+        stem_stride=2,
+        train_steps=800,
+        chain_steps=30,
+        looks=8,
+        n_shown=60,
+        study_width=16,
+        study_blocks=1,
+        study_steps=150,
+        study_epsilons=(0.0025, 0.005, 0.01),
+        study_lengths=(5, 10, 20),
+        seeds=3,
+        n_eval=1000,
+        n_study=128,
+        final_chain=400,
+        study_chain=200,
+        digit_width=16,
+        digit_steps=3000,
+        label_steps=250,
+        per_class=100,
+        digit_chain=256,
+        annealed_chain=64,
+        rounds=30,
+        round_steps=5,
     ),
     full=dict(
-        photos="cifar10", digits="mnist", limit=None, batch_size=64, shipped_chain=400, shipped_digit_chain=256,
-        width=128, stem_stride=1, train_steps=100_000, chain_steps=60, looks=10, n_shown=60,
-        study_width=64, study_blocks=3, study_steps=3000, study_epsilons=(0.0025, 0.005, 0.01), study_lengths=(10, 20, 40, 80), seeds=3,
-        n_eval=10_000, n_study=1000, final_chain=1000, study_chain=400,
-        digit_width=32, digit_steps=40_000, label_steps=4000, per_class=500, digit_chain=512,
-        annealed_chain=64, rounds=30, round_steps=5,
+        photos="cifar10",
+        digits="mnist",
+        limit=None,
+        batch_size=64,
+        shipped_chain=400,
+        shipped_digit_chain=256,
+        width=128,
+        stem_stride=1,
+        train_steps=100_000,
+        chain_steps=60,
+        looks=10,
+        n_shown=60,
+        study_width=64,
+        study_blocks=3,
+        study_steps=3000,
+        study_epsilons=(0.0025, 0.005, 0.01),
+        study_lengths=(10, 20, 40, 80),
+        seeds=3,
+        n_eval=10_000,
+        n_study=1000,
+        final_chain=1000,
+        study_chain=400,
+        digit_width=32,
+        digit_steps=40_000,
+        label_steps=4000,
+        per_class=500,
+        digit_chain=512,
+        annealed_chain=64,
+        rounds=30,
+        round_steps=5,
     ),
     smoke=dict(  # in tests: every line runs, nothing is learnt
-        limit=300, shipped_chain=8, shipped_digit_chain=8, width=4, study_width=4, digit_width=4,
-        train_steps=4, chain_steps=3, n_eval=32, n_study=16, final_chain=12, study_chain=4,
-        study_steps=1, study_epsilons=(0.0025, 0.01), study_lengths=(4, 8),
-        digit_steps=4, label_steps=1, per_class=4, digit_chain=8, annealed_chain=4, rounds=2, round_steps=1,
+        limit=300,
+        shipped_chain=8,
+        shipped_digit_chain=8,
+        width=4,
+        study_width=4,
+        digit_width=4,
+        train_steps=4,
+        chain_steps=3,
+        n_eval=32,
+        n_study=16,
+        final_chain=12,
+        study_chain=4,
+        study_steps=1,
+        study_epsilons=(0.0025, 0.01),
+        study_lengths=(4, 8),
+        digit_steps=4,
+        label_steps=1,
+        per_class=4,
+        digit_chain=8,
+        annealed_chain=4,
+        rounds=2,
+        round_steps=1,
     ),
-)  # fmt: skip
+)
 use_style()
 study = report.studies("04_ebm_cifar_conditional", profile)
 torch.manual_seed(seed)
@@ -136,8 +225,14 @@ box = (-1.0, 1.0)
 # only the label that the energy was given.
 
 # %%
-on_request = checkpoints.load("ebm_digits_conditional") if "ebm_digits_conditional" in checkpoints.names() else None  # fmt: skip
-photo_energy = checkpoints.load("ebm_cifar") if "ebm_cifar" in checkpoints.names() else None  # fmt: skip
+on_request = (
+    checkpoints.load("ebm_digits_conditional")
+    if "ebm_digits_conditional" in checkpoints.names()
+    else None
+)
+photo_energy = (
+    checkpoints.load("ebm_cifar") if "ebm_cifar" in checkpoints.names() else None
+)
 digit_judge = checkpoints.load("digit_classifier")
 photo_judge = checkpoints.load("cifar_classifier")
 
@@ -151,7 +246,9 @@ def draw_digits(energy, rows, n_steps, stream_seed=seed + 10):
     stream = torch.Generator().manual_seed(stream_seed)
     labels = torch.arange(10).repeat(rows)
     start = UniformStart((1, 28, 28)).draw(len(labels), generator=stream)
-    chain = sample(energy.given(labels), start, descent, n_steps, generator=stream, fast=True)  # fmt: skip
+    chain = sample(
+        energy.given(labels), start, descent, n_steps, generator=stream, fast=True
+    )
     return to_uint8(chain.x), labels
 
 
@@ -171,8 +268,15 @@ else:
 # %% tags=["hide-input"]
 if photo_energy is not None:
     stream = torch.Generator().manual_seed(seed)
-    start = UniformStart((3, 32, 32)).draw(settings.n_shown, generator=stream)  # fmt: skip
-    pictures = sample(photo_energy, start, descent, settings.shipped_chain, generator=stream, fast=True).x  # fmt: skip
+    start = UniformStart((3, 32, 32)).draw(settings.n_shown, generator=stream)
+    pictures = sample(
+        photo_energy,
+        start,
+        descent,
+        settings.shipped_chain,
+        generator=stream,
+        fast=True,
+    ).x
     image_grid(
         pictures,
         f"Shipped energy of photographs ({photo_energy.card['data']}): {settings.n_shown} chains from noise, {settings.shipped_chain} steps, not selected",
@@ -188,15 +292,21 @@ if photo_energy is not None:
 # ## The data
 
 # %%
-photos = load_images(settings.photos, "train", size=32, limit=settings.limit, root=data_root)  # fmt: skip
-photos_test = load_images(settings.photos, "test", size=32, limit=settings.limit, root=data_root)  # fmt: skip
+photos = load_images(
+    settings.photos, "train", size=32, limit=settings.limit, root=data_root
+)
+photos_test = load_images(
+    settings.photos, "test", size=32, limit=settings.limit, root=data_root
+)
 image_grid(
-    photos.images[torch.randperm(len(photos), generator=torch.Generator().manual_seed(seed))[:45]],
+    photos.images[
+        torch.randperm(len(photos), generator=torch.Generator().manual_seed(seed))[:45]
+    ],
     f"{photos.title}: training images",
     columns=15,
-)  # fmt: skip
-digits = load_images(settings.digits, "train", limit=settings.limit, root=data_root)  # fmt: skip
-digits_test = load_images(settings.digits, "test", limit=settings.limit, root=data_root)  # fmt: skip
+)
+digits = load_images(settings.digits, "train", limit=settings.limit, root=data_root)
+digits_test = load_images(settings.digits, "test", limit=settings.limit, root=data_root)
 image_grid(digits.images[:45], f"{digits.title}: training images", columns=15)
 record("photos", photos.title)
 record("digits", digits.title)
@@ -237,9 +347,14 @@ def epsilon_kernel(epsilon):
     """Langevin in the ε-form for E = f/τ; ε is a number or a schedule."""
     if callable(epsilon):
         return Langevin(
-            lambda t, n: epsilon(t, n) ** 2 / (2 * tau), noise=epsilon, grad_clip=grad_clip, bounds=box,
-        )  # fmt: skip
-    return Langevin(epsilon**2 / (2 * tau), noise=epsilon, grad_clip=grad_clip, bounds=box)  # fmt: skip
+            lambda t, n: epsilon(t, n) ** 2 / (2 * tau),
+            noise=epsilon,
+            grad_clip=grad_clip,
+            bounds=box,
+        )
+    return Langevin(
+        epsilon**2 / (2 * tau), noise=epsilon, grad_clip=grad_clip, bounds=box
+    )
 
 
 say(
@@ -305,10 +420,10 @@ if photo_energy is not None:
     reach_rows = []
     for epsilon in settings.study_epsilons:
         for length in settings.study_lengths:
-            drift, spread = reach(
-                torch.full((length,), epsilon), tau, grad_clip
-            )
-            end = sample(photo_energy, start, epsilon_kernel(epsilon), length, generator=stream).x  # fmt: skip
+            drift, spread = reach(torch.full((length,), epsilon), tau, grad_clip)
+            end = sample(
+                photo_energy, start, epsilon_kernel(epsilon), length, generator=stream
+            ).x
             moved = (end - start).abs()
             reach_rows.append(
                 {
@@ -320,9 +435,16 @@ if photo_energy is not None:
                     "a pixel on average": f"{float(moved.mean()):.2f}",
                 }
             )
-    table(reach_rows, f"Predicted by your function, and measured ({photo_energy.card['data']})")  # fmt: skip
+    table(
+        reach_rows,
+        f"Predicted by your function, and measured ({photo_energy.card['data']})",
+    )
     record("reach", reach_rows)
-    short = [f"ε = {r['ε']:g}, T = {r['T']}" for r in reach_rows if float(r["drift, at most"]) < 1]  # fmt: skip
+    short = [
+        f"ε = {r['ε']:g}, T = {r['T']}"
+        for r in reach_rows
+        if float(r["drift, at most"]) < 1
+    ]
     say(
         f"Too short to carry a pixel even half-way across the box: {', '.join(short) or 'none'}. Where the bound is small, the farthest pixel "
         "comes close to it (and the noise may carry it a little beyond): there the clamp decides, and not the energy."
@@ -394,7 +516,7 @@ checks.endpoints(endpoints)
 
 # %% tags=["hide-input"]
 n = settings.annealed_chain
-start_at, end_at = (float(e) for e in endpoints(2.0, 2 / 255, n, tau, grad_clip))  # fmt: skip
+start_at, end_at = (float(e) for e in endpoints(2.0, 2 / 255, n, tau, grad_clip))
 schedules = {
     "constant, 0.005": lambda t, n: 0.005,
     "the assignment's, 0.01 → 0.0025": geometric(0.01, 0.0025),
@@ -404,14 +526,31 @@ fig, axes = plt.subplots(1, 2, figsize=(9, 2.9))
 rows = []
 for name, schedule in schedules.items():
     ts = range(1, n + 1)
-    reaches = [float(reach(torch.tensor([schedule(t, n)], dtype=torch.float64), tau, grad_clip)[0]) for t in ts]  # fmt: skip
+    reaches = [
+        float(
+            reach(torch.tensor([schedule(t, n)], dtype=torch.float64), tau, grad_clip)[
+                0
+            ]
+        )
+        for t in ts
+    ]
     axes[0].plot(ts, reaches, label=name)
-    row = {"schedule": name, "first step's reach": f"{reaches[0]:.2f}", "last step's": f"{reaches[-1]:.4f}"}  # fmt: skip
+    row = {
+        "schedule": name,
+        "first step's reach": f"{reaches[0]:.2f}",
+        "last step's": f"{reaches[-1]:.4f}",
+    }
     if on_request is not None:
         stream = torch.Generator().manual_seed(seed + 11)
         wanted = torch.arange(10).repeat(4)
         start = UniformStart((1, 28, 28)).draw(40, generator=stream)
-        chain = sample(on_request.given(wanted), start, epsilon_kernel(schedule), n, generator=stream)  # fmt: skip
+        chain = sample(
+            on_request.given(wanted),
+            start,
+            epsilon_kernel(schedule),
+            n,
+            generator=stream,
+        )
         axes[1].plot(ts, chain.energy.mean(1), label=name)
         with torch.no_grad():
             seen = digit_judge(chain.x).argmax(1)
@@ -423,10 +562,17 @@ for name, schedule in schedules.items():
     rows.append(row)
 for level in (2, 2 / 255):
     axes[0].axhline(level, color="gray", lw=0.8, ls=":")
-axes[0].set(yscale="log", xlabel="step of the chain", ylabel="largest drift", title="Reach of each step")  # fmt: skip
-axes[1].set(xlabel="step of the chain", ylabel="mean output f", title="Forty chains, one noise")  # fmt: skip
+axes[0].set(
+    yscale="log",
+    xlabel="step of the chain",
+    ylabel="largest drift",
+    title="Reach of each step",
+)
+axes[1].set(
+    xlabel="step of the chain", ylabel="mean output f", title="Forty chains, one noise"
+)
 axes[0].legend(fontsize=7)
-table(rows, f"Three schedules of {n} steps on the shipped conditional energy (MNIST)")  # fmt: skip
+table(rows, f"Three schedules of {n} steps on the shipped conditional energy (MNIST)")
 record("schedules", rows)
 
 # %% [markdown]
@@ -443,32 +589,58 @@ record("schedules", rows)
 
 # %%
 base = dict(
-    n_steps=settings.chain_steps, capacity=4096, restart=0.05, alpha=0.1, data_noise=0.02,
-    lr=4e-4, betas=(0.0, 0.999), decay="cosine", grad_norm=1.0,
-)  # fmt: skip
+    n_steps=settings.chain_steps,
+    capacity=4096,
+    restart=0.05,
+    alpha=0.1,
+    data_noise=0.02,
+    lr=4e-4,
+    betas=(0.0, 0.999),
+    decay="cosine",
+    grad_norm=1.0,
+)
 
 
 def named_epsilon(epsilon):
     """A number, or [start, end] for the annealed schedule."""
-    return geometric(*epsilon) if isinstance(epsilon, (list, tuple)) else epsilon  # fmt: skip
+    return geometric(*epsilon) if isinstance(epsilon, (list, tuple)) else epsilon
 
 
-def train_photos(max_steps, *, name, run_seed=seed, epsilon=0.005, width=settings.width, blocks=3, watchers=(), **changes):  # fmt: skip
+def train_photos(
+    max_steps,
+    *,
+    name,
+    run_seed=seed,
+    epsilon=0.005,
+    width=settings.width,
+    blocks=3,
+    watchers=(),
+    **changes,
+):
     """Train a residual energy on the photographs; a finished run is loaded, an unfinished one goes on."""
     chosen = {**base, **changes}
-    config = EBMConfig(**chosen, kernel=epsilon_kernel(named_epsilon(epsilon)), seed=run_seed)  # fmt: skip
+    config = EBMConfig(
+        **chosen, kernel=epsilon_kernel(named_epsilon(epsilon)), seed=run_seed
+    )
     torch.manual_seed(run_seed)
-    network = ResidualEnergy(width=width, blocks=blocks, stem_stride=settings.stem_stride)  # fmt: skip
+    network = ResidualEnergy(
+        width=width, blocks=blocks, stem_stride=settings.stem_stride
+    )
     return fit(
         EBMTraining(network, config),
         photos,
         config=FitConfig(
-            max_steps, batch_size=settings.batch_size, seed=run_seed, name=name, flip=True,
-            checkpoint_every=100, log_every=1 if max_steps <= 200 else 5,
+            max_steps,
+            batch_size=settings.batch_size,
+            seed=run_seed,
+            name=name,
+            flip=True,
+            checkpoint_every=100,
+            log_every=1 if max_steps <= 200 else 5,
         ),
         resume=True,
         callbacks=list(watchers),
-    )  # fmt: skip
+    )
 
 
 photo_features = extract_features(photo_judge, photos_test)
@@ -476,7 +648,7 @@ photo_features = extract_features(photo_judge, photos_test)
 
 def photo_distance(images):
     """Fréchet distance to the held-out photographs, CIFAR-classifier features; compare equal numbers of images only."""
-    return frechet_distance(photo_features, extract_features(photo_judge, images))  # fmt: skip
+    return frechet_distance(photo_features, extract_features(photo_judge, images))
 
 
 def draw_photos(energy, epsilon, n, n_steps, stream_seed=seed + 20):
@@ -502,7 +674,9 @@ quality_watch = QualityWatch(
     settings.n_study,
     n_steps=settings.study_chain,
 )
-run = train_photos(settings.train_steps, name="ebm_cifar", watchers=(strips, quality_watch))  # fmt: skip
+run = train_photos(
+    settings.train_steps, name="ebm_cifar", watchers=(strips, quality_watch)
+)
 energy = run.module.energy
 say(
     f"{run.steps:,} steps of batch {settings.batch_size} on {photos.title} in **{run.seconds / 60:.1f} minutes** "
@@ -528,16 +702,21 @@ curves(
     f"Mean network output f ({photos.title})",
     smooth=smooth,
     ax=axes[0],
-)  # fmt: skip
+)
 curves(
-    {f"{settings.n_study} fresh chains, {settings.study_chain} steps": (quality_watch.steps, quality_watch.values)},
+    {
+        f"{settings.n_study} fresh chains, {settings.study_chain} steps": (
+            quality_watch.steps,
+            quality_watch.values,
+        )
+    },
     "Distance to held-out photographs",
     ylabel="Fréchet distance",
     ax=axes[1],
-)  # fmt: skip
+)
 
 # %%
-photo_samples = draw_photos(energy, 0.005, settings.n_eval, settings.final_chain)  # fmt: skip
+photo_samples = draw_photos(energy, 0.005, settings.n_eval, settings.final_chain)
 # The files come class after class: the first thousand images would be all aeroplanes.
 shuffled = photos.split(1.0, seed=seed)[0]
 newest = to_uint8(run.module.buffer.newest(settings.n_eval))
@@ -545,12 +724,14 @@ photo_quality = {
     "other real photographs": photo_distance(shuffled.images[: settings.n_eval]),
     "this run, fresh chains": photo_distance(photo_samples),
     "this run, buffer": photo_distance(newest),
-    "uniform noise": photo_distance(to_uint8(UniformStart((3, 32, 32)).draw(settings.n_eval))),
-}  # fmt: skip
+    "uniform noise": photo_distance(
+        to_uint8(UniformStart((3, 32, 32)).draw(settings.n_eval))
+    ),
+}
 table(
     [{"images": k, "Fréchet distance": f"{v:.1f}"} for k, v in photo_quality.items()],
     f"{settings.n_eval:,} images each, against held-out {photos_test.title} (CIFAR-classifier features); chains of {settings.final_chain} steps",
-)  # fmt: skip
+)
 record("photo_frechet_real", photo_quality["other real photographs"])
 record("photo_frechet_fresh", photo_quality["this run, fresh chains"])
 record("photo_frechet_buffer", photo_quality["this run, buffer"])
@@ -597,12 +778,21 @@ def sampler_study(seed, epsilon, length, steps, restart, width, blocks):
     """Train briefly with one sampler; quality, convergence and stability."""
     looks = QualityWatch(max(1, steps // 5), photo_distance, settings.n_study)
     trained = train_photos(
-        steps, name=f"ebm_cifar_study_{3 * blocks}_blocks", run_seed=seed, epsilon=epsilon, width=width, blocks=blocks,
-        watchers=(looks,), n_steps=length, restart=restart,
-    )  # fmt: skip
+        steps,
+        name=f"ebm_cifar_study_{3 * blocks}_blocks",
+        run_seed=seed,
+        epsilon=epsilon,
+        width=width,
+        blocks=blocks,
+        watchers=(looks,),
+        n_steps=length,
+        restart=restart,
+    )
     contrast = torch.tensor(trained.curve("contrast")[1])
     levels = trained.curve("energy_real")[1] + trained.curve("energy_fake")[1]
-    images = draw_photos(trained.module.energy, epsilon, settings.n_study, settings.study_chain)  # fmt: skip
+    images = draw_photos(
+        trained.module.energy, epsilon, settings.n_study, settings.study_chain
+    )
     return {
         "fresh": photo_distance(images),
         "negatives": looks.values[-1],
@@ -625,16 +815,17 @@ if study("step-and-length"):
         "ms a step": "ms",
     }
     common = dict(
-        seeds=range(seed, seed + settings.seeds), steps=settings.study_steps, width=settings.study_width, blocks=settings.study_blocks,
-    )  # fmt: skip
+        seeds=range(seed, seed + settings.seeds),
+        steps=settings.study_steps,
+        width=settings.study_width,
+        blocks=settings.study_blocks,
+    )
     grid = {
         f"ε = {epsilon:g}, T = {length}": dict(epsilon=epsilon, length=length)
         for epsilon in settings.study_epsilons
         for length in settings.study_lengths
     }
-    by_step = sweep(
-        "ebm_cifar_epsilon", sampler_study, grid, restart=0.05, **common
-    )
+    by_step = sweep("ebm_cifar_epsilon", sampler_study, grid, restart=0.05, **common)
     step_rows = summary(by_step, measures, first="sampler in training")
     table(
         step_rows,
@@ -646,22 +837,33 @@ if study("step-and-length"):
 # %% tags=["hide-input"]
 def mean_of(cells, name, key):
     """Mean over the seeds that finished, or NaN."""
-    found = [c.values[key] for c in cells if c.name == name and c.diverged is None]  # fmt: skip
+    found = [c.values[key] for c in cells if c.name == name and c.diverged is None]
     return sum(found) / len(found) if found else float("nan")
 
 
 if study("step-and-length-pictures"):
     fig, axes = plt.subplots(1, 2, figsize=(9, 3.2))
-    for ax, (title, key) in zip(axes, (("fresh chains", "fresh"), ("newest negatives", "negatives")), strict=True):  # fmt: skip
+    for ax, (title, key) in zip(
+        axes,
+        (("fresh chains", "fresh"), ("newest negatives", "negatives")),
+        strict=True,
+    ):
         for epsilon in settings.study_epsilons:
             ax.plot(
                 settings.study_lengths,
-                [mean_of(by_step, f"ε = {epsilon:g}, T = {length}", key) for length in settings.study_lengths],
+                [
+                    mean_of(by_step, f"ε = {epsilon:g}, T = {length}", key)
+                    for length in settings.study_lengths
+                ],
                 "o-",
                 label=f"ε = {epsilon:g}",
-            )  # fmt: skip
+            )
             for length in settings.study_lengths:
-                here = [c.values[key] for c in by_step if c.name == f"ε = {epsilon:g}, T = {length}" and c.diverged is None]  # fmt: skip
+                here = [
+                    c.values[key]
+                    for c in by_step
+                    if c.name == f"ε = {epsilon:g}, T = {length}" and c.diverged is None
+                ]
                 ax.plot([length] * len(here), here, ".", color="gray", ms=3)
         ax.set(
             xscale="log",
@@ -669,7 +871,7 @@ if study("step-and-length-pictures"):
             ylabel="Fréchet distance",
             title=title,
         )
-        ax.set_xticks(settings.study_lengths, [str(k) for k in settings.study_lengths])  # fmt: skip
+        ax.set_xticks(settings.study_lengths, [str(k) for k in settings.study_lengths])
         ax.minorticks_off()
     axes[0].legend()
     _ = fig.suptitle(
@@ -678,8 +880,16 @@ if study("step-and-length-pictures"):
 
     names = list(grid)
     ranking = sorted(names, key=lambda k: mean_of(by_step, k, "fresh"))
-    spread = [c.values["fresh"] for c in by_step if c.name == ranking[0] and c.diverged is None]  # fmt: skip
-    lost = [r[next(iter(r))] for r in step_rows if not r["finished"].startswith(str(settings.seeds))]  # fmt: skip
+    spread = [
+        c.values["fresh"]
+        for c in by_step
+        if c.name == ranking[0] and c.diverged is None
+    ]
+    lost = [
+        r[next(iter(r))]
+        for r in step_rows
+        if not r["finished"].startswith(str(settings.seeds))
+    ]
     say(
         f"Best fresh samples: **{ranking[0]}** ({mean_of(by_step, ranking[0], 'fresh'):.0f}), then {ranking[1]} "
         f"({mean_of(by_step, ranking[1], 'fresh'):.0f}); worst: {ranking[-1]} ({mean_of(by_step, ranking[-1], 'fresh'):.0f}). "
@@ -729,7 +939,9 @@ if study("starts-and-annealing-pictures"):
             xs = cells[0].values["curve"][0]
             ys = torch.tensor([c.values["curve"][1] for c in cells])
             (line,) = ax.plot(xs, ys.mean(0), "o-", label=name)
-            ax.fill_between(xs, ys.amin(0), ys.amax(0), alpha=0.15, color=line.get_color(), lw=0)  # fmt: skip
+            ax.fill_between(
+                xs, ys.amin(0), ys.amax(0), alpha=0.15, color=line.get_color(), lw=0
+            )
     ax.set(
         xlabel="optimiser step",
         ylabel="Fréchet distance",
@@ -737,7 +949,7 @@ if study("starts-and-annealing-pictures"):
     )
     ax.legend()
     fig, axes = plt.subplots(len(choices), 1, figsize=(7, 4.2))
-    for ax, cell in zip(axes, [c for c in by_start if c.seed == seed], strict=True):  # fmt: skip
+    for ax, cell in zip(axes, [c for c in by_start if c.seed == seed], strict=True):
         if cell.tensors:
             image_grid(cell.tensors["images"], columns=10, ax=ax)
         ax.set_title(cell.name, fontsize=9)
@@ -817,14 +1029,21 @@ checks.label_energy(label_energy)
 if on_request is not None:
     wanted = torch.arange(10)
     stream = torch.Generator().manual_seed(seed + 12)
-    start = UniformStart((1, 28, 28)).draw(1, generator=stream).repeat(10, 1, 1, 1)  # fmt: skip
+    start = UniformStart((1, 28, 28)).draw(1, generator=stream).repeat(10, 1, 1, 1)
 
     def under_its_label(x):
         """(10, 1, 28, 28) -> (10,): row k is asked for a k."""
         return label_energy(on_request.class_energies(x), wanted)
 
-    walk = sample(under_its_label, start, descent, settings.shipped_digit_chain, keep_every=1, generator=stream)  # fmt: skip
-    shown = [k for k in (1, 4, 16, 64, 256) if k <= settings.shipped_digit_chain]  # fmt: skip
+    walk = sample(
+        under_its_label,
+        start,
+        descent,
+        settings.shipped_digit_chain,
+        keep_every=1,
+        generator=stream,
+    )
+    shown = [k for k in (1, 4, 16, 64, 256) if k <= settings.shipped_digit_chain]
     chain_strip(
         walk.path[[k - 1 for k in shown]],
         shown,
@@ -832,7 +1051,7 @@ if on_request is not None:
     )
     with torch.no_grad():
         gap = (under_its_label(walk.x) - on_request(walk.x, wanted)).abs().max()
-    say(f"From the library's own energy it differs by {float(gap):.0e} at most.")  # fmt: skip
+    say(f"From the library's own energy it differs by {float(gap):.0e} at most.")
 
 # %% [markdown]
 # Sampling from $p(x \mid y)$ needs nothing new: fix $y$ and run the chain on $x \mapsto E(x, y)$, the label the same at
@@ -911,7 +1130,9 @@ checks.mended_round(mended_round)
 
 # %% tags=["hide-input"]
 if on_request is not None:
-    real = torch.stack([to_float(digits.images[digits.labels == k][:10]) for k in range(10)])  # fmt: skip
+    real = torch.stack(
+        [to_float(digits.images[digits.labels == k][:10]) for k in range(10)]
+    )
     fig, axes = plt.subplots(1, 3, figsize=(9, 2.9), width_ratios=(1.2, 1, 1))
     bug_rows = []
     for ax, (name, one_round) in zip(
@@ -924,21 +1145,42 @@ if on_request is not None:
 
         def walk(x, labels):
             """A few steps of Part B's sampler under the labels."""
-            return sample(on_request.given(labels), x, descent, settings.round_steps, generator=stream).x  # noqa: B023  # fmt: skip
+            return sample(
+                on_request.given(labels),
+                x,
+                descent,
+                settings.round_steps,
+                generator=stream,  # noqa: B023
+            ).x
 
         for _ in range(settings.rounds):
             place = torch.randperm(100, generator=stream)[:40]
             negatives, asked, buffer = one_round(
-                walk, buffer, place // 10, place % 10, torch.rand(40, generator=stream) < 0.05,
-                torch.rand((40, 1, 28, 28), generator=stream) * 2 - 1, torch.randperm(40, generator=stream),
-            )  # fmt: skip
+                walk,
+                buffer,
+                place // 10,
+                place % 10,
+                torch.rand(40, generator=stream) < 0.05,
+                torch.rand((40, 1, 28, 28), generator=stream) * 2 - 1,
+                torch.randperm(40, generator=stream),
+            )
             with torch.no_grad():
                 seen = digit_judge(negatives).argmax(1)
             as_asked.append((seen == asked).double().mean().item())
         with torch.no_grad():
-            kept_right = (digit_judge(buffer.flatten(0, 1)).argmax(1) == torch.arange(100) // 10).double().mean().item()  # fmt: skip
-        axes[0].plot(range(1, settings.rounds + 1), as_asked, "o-", ms=3, label=name)  # fmt: skip
-        image_grid(buffer.transpose(0, 1).flatten(0, 1)[:50], f"buffer, {name}", columns=10, ax=ax)  # fmt: skip
+            kept_right = (
+                (digit_judge(buffer.flatten(0, 1)).argmax(1) == torch.arange(100) // 10)
+                .double()
+                .mean()
+                .item()
+            )
+        axes[0].plot(range(1, settings.rounds + 1), as_asked, "o-", ms=3, label=name)
+        image_grid(
+            buffer.transpose(0, 1).flatten(0, 1)[:50],
+            f"buffer, {name}",
+            columns=10,
+            ax=ax,
+        )
         bug_rows.append(
             {
                 "round": name,
@@ -948,9 +1190,18 @@ if on_request is not None:
             }
         )
         record(f"buffer_{name.replace(' ', '_')}", kept_right)
-    axes[0].set(xlabel="round", ylabel="seen as asked", xlim=(0, settings.rounds + 1), ylim=(0, 1.05), title="negatives")  # fmt: skip
+    axes[0].set(
+        xlabel="round",
+        ylabel="seen as asked",
+        xlim=(0, settings.rounds + 1),
+        ylim=(0, 1.05),
+        title="negatives",
+    )
     axes[0].legend()
-    table(bug_rows, f"{settings.rounds} rounds of {settings.round_steps} steps on the shipped energy, buffer of {digits.title}")  # fmt: skip
+    table(
+        bug_rows,
+        f"{settings.rounds} rounds of {settings.round_steps} steps on the shipped energy, buffer of {digits.title}",
+    )
 
 # %% [markdown]
 # The first round is the same for both: within a round the bug does not show. It shows in what is left behind. A chain that begins as a three and is asked for a seven has a few steps to become one, and mostly fails. An energy trained on such negatives would raise the energy of *threes under the label
@@ -1030,7 +1281,7 @@ if on_request is not None:
     for k in (3, 8):
         mine = to_float(digits_test.images[digits_test.labels == k][:100])
         with torch.no_grad():
-            sure = label_log_posterior(on_request.class_energies(mine), torch.ones(10))  # fmt: skip
+            sure = label_log_posterior(on_request.class_energies(mine), torch.ones(10))
         pair.append(mine[sure[:, k].argmax()][None])
     part = torch.linspace(0, 1, 41)
     blends = torch.cat([(1 - t) * pair[0] + t * pair[1] for t in part])
@@ -1040,7 +1291,11 @@ if on_request is not None:
     lopsided[3] = 20
     fig, axes = plt.subplots(1, 3, figsize=(9, 2.8), width_ratios=(1, 1, 0.9))
     tips = []
-    for ax, (name, counts) in zip(axes, {"equal counts": torch.ones(10), "twenty threes to an eight": lopsided}.items(), strict=False):  # fmt: skip
+    for ax, (name, counts) in zip(
+        axes,
+        {"equal counts": torch.ones(10), "twenty threes to an eight": lopsided}.items(),
+        strict=False,
+    ):
         log_p = label_log_posterior(between, counts)
         entropy = -(log_p.exp() * log_p).sum(1)
         for k in (3, 8):
@@ -1048,7 +1303,11 @@ if on_request is not None:
         ax.plot(part, entropy, color="black", lw=1, label="entropy (nats)")
         ax.set(xlabel="share of the eight", title=name, ylim=(0, 1.4))
         eights = log_p[:, 8] > log_p[:, 3]
-        tips.append(f"from a share of {float(part[eights][0]):.2f} on" if eights.any() else "nowhere")  # fmt: skip
+        tips.append(
+            f"from a share of {float(part[eights][0]):.2f} on"
+            if eights.any()
+            else "nowhere"
+        )
     axes[0].legend(fontsize=7)
     image_grid(blends[::4][:9], "from 3 to 8", columns=3, ax=axes[2])
     say(
@@ -1062,12 +1321,17 @@ if on_request is not None:
 # %% tags=["hide-input"]
 if on_request is not None:
     most = int(digits_test.labels.bincount(minlength=10).min())
-    rare = torch.cat([(digits_test.labels == k).nonzero().flatten()[: max(1, most >> k)] for k in range(10)])  # fmt: skip
+    rare = torch.cat(
+        [
+            (digits_test.labels == k).nonzero().flatten()[: max(1, most >> k)]
+            for k in range(10)
+        ]
+    )
     truth = digits_test.labels[rare]
     counts = truth.bincount(minlength=10)
     stream = torch.Generator().manual_seed(seed + 14)
     noisy = to_float(digits_test.images[rare])
-    noisy = (noisy + 0.5 * torch.randn(noisy.shape, generator=stream)).clamp(-1, 1)  # fmt: skip
+    noisy = (noisy + 0.5 * torch.randn(noisy.shape, generator=stream)).clamp(-1, 1)
     with torch.no_grad():
         outputs = on_request.class_energies(noisy)
     prior_rows = []
@@ -1080,8 +1344,16 @@ if on_request is not None:
                 "log score (nats)": f"{float(label_energy(log_p, truth).mean()):.3f}",
             }
         )
-    same = bool((label_log_posterior(outputs, torch.ones(10)).argmax(1) == classify(on_request, noisy)).all())  # fmt: skip
-    table(prior_rows, f"{len(truth)} noisy held-out images of {digits_test.title}, lopsided shares (shipped model)")  # fmt: skip
+    same = bool(
+        (
+            label_log_posterior(outputs, torch.ones(10)).argmax(1)
+            == classify(on_request, noisy)
+        ).all()
+    )
+    table(
+        prior_rows,
+        f"{len(truth)} noisy held-out images of {digits_test.title}, lopsided shares (shipped model)",
+    )
     say(
         f"With equal counts your most likely label {'is' if same else 'is **not**'} the library's label of lowest energy, for every image. "
         f"The right counts change the log score by {float(prior_rows[1]['log score (nats)']) - float(prior_rows[0]['log score (nats)']):+.3f} nats an image."
@@ -1096,25 +1368,37 @@ if on_request is not None:
 def train_digits(max_steps, *, name, run_seed=seed, weight=1.0, watchers=()):
     """Train a conditional energy of digits by Part B's recipe plus the cross-entropy of the labels."""
     config = EBMConfig(
-        n_steps=20, lr=5e-4, decay="cosine", grad_norm=1.0, classify=weight, seed=run_seed,
-    )  # fmt: skip
+        n_steps=20,
+        lr=5e-4,
+        decay="cosine",
+        grad_norm=1.0,
+        classify=weight,
+        seed=run_seed,
+    )
     torch.manual_seed(run_seed)
     return fit(
         EBMTraining(ConditionalEnergy(width=settings.digit_width), config),
         digits,
         digits_test if max_steps >= 1000 else None,
         config=FitConfig(
-            max_steps, batch_size=64, seed=run_seed, name=name, checkpoint_every=max(50, max_steps // 10),
-            validate_every=max(1, max_steps // 10), log_every=1 if max_steps <= 200 else 10,
+            max_steps,
+            batch_size=64,
+            seed=run_seed,
+            name=name,
+            checkpoint_every=max(50, max_steps // 10),
+            validate_every=max(1, max_steps // 10),
+            log_every=1 if max_steps <= 200 else 10,
         ),
         resume=True,
         callbacks=list(watchers),
-    )  # fmt: skip
+    )
 
 
 def accuracy_of(energy):
     """Share of held-out digits whose label has the lowest energy."""
-    guesses = torch.cat([classify(energy, to_float(x)) for x in digits_test.images.split(500)])  # fmt: skip
+    guesses = torch.cat(
+        [classify(energy, to_float(x)) for x in digits_test.images.split(500)]
+    )
     return (guesses == digits_test.labels).double().mean().item()
 
 
@@ -1125,43 +1409,52 @@ def obedience(energy, rows, n_steps):
     """Samples on request: the images, their labels, the share that an independent classifier agrees with."""
     images, labels = draw_digits(energy, rows, n_steps)
     with torch.no_grad():
-        seen = torch.cat([digit_judge(to_float(x)).argmax(1) for x in images.split(500)])  # fmt: skip
+        seen = torch.cat(
+            [digit_judge(to_float(x)).argmax(1) for x in images.split(500)]
+        )
     return images, labels, seen
 
 
 def labelled(seed, weight, steps):
     """Train briefly with one weight of the cross-entropy; accuracy and obedience."""
-    trained = train_digits(steps, name="ebm_digits_study", run_seed=seed, weight=weight)  # fmt: skip
+    trained = train_digits(steps, name="ebm_digits_study", run_seed=seed, weight=weight)
     model = trained.module.energy
     images, labels, seen = obedience(model, 20, settings.digit_chain)
     return {
         "accuracy": accuracy_of(model),
         "agreement": (seen == labels).double().mean().item(),
-        "frechet": frechet_distance(digit_features, extract_features(digit_judge, images)),
+        "frechet": frechet_distance(
+            digit_features, extract_features(digit_judge, images)
+        ),
         "images": images[:10],
-    }  # fmt: skip
+    }
 
 
 if study("label-weight"):
     weights = {f"weight {w:g}": dict(weight=w) for w in (0.0, 0.1, 1.0)}
     by_weight = sweep(
-        "ebm_digits_weight", labelled, weights,
-        seeds=range(seed, seed + settings.seeds), steps=settings.label_steps,
-    )  # fmt: skip
+        "ebm_digits_weight",
+        labelled,
+        weights,
+        seeds=range(seed, seed + settings.seeds),
+        steps=settings.label_steps,
+    )
     weight_rows = summary(
         by_weight,
-        {"accuracy of arg min E": "accuracy", "samples as asked": "agreement", "Fréchet, 200 samples": "frechet"},
+        {
+            "accuracy of arg min E": "accuracy",
+            "samples as asked": "agreement",
+            "Fréchet, 200 samples": "frechet",
+        },
         first="cross-entropy",
-    )  # fmt: skip
+    )
     table(
         weight_rows,
         f"{settings.label_steps} optimiser steps each on {digits.title}, mean ± standard deviation over {settings.seeds} seed(s)",
     )
     record("weight_study", weight_rows)
     at = {
-        name: [
-            c.values for c in by_weight if c.name == name and c.diverged is None
-        ]
+        name: [c.values for c in by_weight if c.name == name and c.diverged is None]
         for name in weights
     }
     if at["weight 0"] and at["weight 1"]:
@@ -1172,18 +1465,32 @@ if study("label-weight"):
 
         say(
             "From weight 0 to weight 1 the accuracy goes from {:.0%} to {:.0%} and the samples as asked from {:.0%} to {:.0%}: ".format(
-                *(mean_at(name, key) for key in ("accuracy", "agreement") for name in ("weight 0", "weight 1")))
-            + ("it helps with both. " if all(mean_at("weight 1", key) > mean_at("weight 0", key) for key in ("accuracy", "agreement")) else "it does not help with both here. ")
+                *(
+                    mean_at(name, key)
+                    for key in ("accuracy", "agreement")
+                    for name in ("weight 0", "weight 1")
+                )
+            )
+            + (
+                "it helps with both. "
+                if all(
+                    mean_at("weight 1", key) > mean_at("weight 0", key)
+                    for key in ("accuracy", "agreement")
+                )
+                else "it does not help with both here. "
+            )
             + "Of realism such short runs say little. Where weight 0 is above chance (10 %), the likely reason is the penalty, which holds the energies of all classes near one level."
-        )  # fmt: skip
+        )
 
 # %%
 digit_run = train_digits(settings.digit_steps, name="ebm_digits_conditional")
 digit_energy = digit_run.module.energy
 digit_accuracy = accuracy_of(digit_energy)
-samples, labels, seen = obedience(digit_energy, settings.per_class, settings.digit_chain)  # fmt: skip
+samples, labels, seen = obedience(
+    digit_energy, settings.per_class, settings.digit_chain
+)
 agree = (seen == labels).double()
-digit_frechet = frechet_distance(digit_features, extract_features(digit_judge, samples))  # fmt: skip
+digit_frechet = frechet_distance(digit_features, extract_features(digit_judge, samples))
 say(
     f"{digit_run.steps:,} steps on {digits.title} in **{digit_run.seconds / 60:.1f} minutes**. "
     f"arg min E(x, y) is right for **{digit_accuracy:.1%}** of {len(digits_test):,} held-out digits. Of {len(samples):,} chains from noise, "
@@ -1230,7 +1537,7 @@ for k in range(10):
             "variety, against real": f"{variety(mine) / variety(real):.2f}",
         }
     )
-table(class_rows, f"{settings.per_class} samples of each class ({digits.title})")  # fmt: skip
+table(class_rows, f"{settings.per_class} samples of each class ({digits.title})")
 record("classes", class_rows)
 
 # %% tags=["hide-input"]
@@ -1241,24 +1548,61 @@ if ship:
         "seed": seed,
     }
     weakest = min(class_rows, key=lambda r: float(r["variety, against real"]))
-    checkpoints.save("ebm_digits_conditional", digit_energy, {
-        **shared, **card_facts(digit_run, kernel=descent, steps=settings.digit_chain, start="uniform noise"),
-        "metrics": {
-            "accuracy": {"value": round(digit_accuracy, 4), "images": len(digits_test)},
-            "samples_as_asked": {"value": round(agree.mean().item(), 4), "images": len(samples), "judge": "digit_classifier"},
-            "frechet_distance": {"value": round(digit_frechet, 2), "features": "digit_classifier", "images": len(samples),
-                                 "chain_steps": settings.digit_chain, "start": "uniform noise"},
+    checkpoints.save(
+        "ebm_digits_conditional",
+        digit_energy,
+        {
+            **shared,
+            **card_facts(
+                digit_run,
+                kernel=descent,
+                steps=settings.digit_chain,
+                start="uniform noise",
+            ),
+            "metrics": {
+                "accuracy": {
+                    "value": round(digit_accuracy, 4),
+                    "images": len(digits_test),
+                },
+                "samples_as_asked": {
+                    "value": round(agree.mean().item(), 4),
+                    "images": len(samples),
+                    "judge": "digit_classifier",
+                },
+                "frechet_distance": {
+                    "value": round(digit_frechet, 2),
+                    "features": "digit_classifier",
+                    "images": len(samples),
+                    "chain_steps": settings.digit_chain,
+                    "start": "uniform noise",
+                },
+            },
+            "known_faults": f"class {weakest['class']} is the least varied: {weakest['variety, against real']} of real digits' mean distance",
         },
-        "known_faults": f"class {weakest['class']} is the least varied: {weakest['variety, against real']} of real digits' mean distance",
-    })  # fmt: skip
-    checkpoints.save("ebm_cifar", energy, {
-        **shared, **card_facts(run, kernel=epsilon_kernel(0.005), steps=settings.final_chain, start="uniform noise"),
-        "metrics": {
-            "frechet_distance": {"value": round(photo_quality["this run, fresh chains"], 2), "features": "cifar_classifier",
-                                 "images": settings.n_eval, "chain_steps": settings.final_chain, "start": "uniform noise"},
+    )
+    checkpoints.save(
+        "ebm_cifar",
+        energy,
+        {
+            **shared,
+            **card_facts(
+                run,
+                kernel=epsilon_kernel(0.005),
+                steps=settings.final_chain,
+                start="uniform noise",
+            ),
+            "metrics": {
+                "frechet_distance": {
+                    "value": round(photo_quality["this run, fresh chains"], 2),
+                    "features": "cifar_classifier",
+                    "images": settings.n_eval,
+                    "chain_steps": settings.final_chain,
+                    "start": "uniform noise",
+                },
+            },
+            "known_faults": "colour, layout and texture of photographs, but no recognisable objects",
         },
-        "known_faults": "colour, layout and texture of photographs, but no recognisable objects",
-    })  # fmt: skip
+    )
 
 # %% [markdown]
 # ## Reported, long run, this run
@@ -1273,7 +1617,11 @@ table(
         three("… optimiser steps", "photo_steps", form="{:,}"),
         three("… training time (s)", "photo_seconds", "days, a GPU", "{:.0f}"),
         three("… Fréchet distance, real against real", "photo_frechet_real"),
-        three("… Fréchet distance, fresh chains", "photo_frechet_fresh", "about 40 (Inception: not comparable)"),
+        three(
+            "… Fréchet distance, fresh chains",
+            "photo_frechet_fresh",
+            "about 40 (Inception: not comparable)",
+        ),
         three("… Fréchet distance, buffer", "photo_frechet_buffer"),
         three("… Fréchet distance, uniform noise", "photo_frechet_noise"),
         three("digits", "digits", "MNIST", "{}"),
@@ -1284,7 +1632,7 @@ table(
         three("… Fréchet distance", "digit_frechet"),
     ],
     "Photographs: CIFAR-classifier features. Digits: digit-classifier features. Du and Mordatch's figure is in Inception features and stands here for scale only.",
-)  # fmt: skip
+)
 record("notebook_seconds", time.perf_counter() - started)
 
 # %% [markdown]

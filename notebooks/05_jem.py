@@ -111,32 +111,114 @@ ship = False  # True writes the trained model to checkpoints/
 settings = choose(
     profile,
     quick=dict(
-        data="digits", judge="digit_classifier", outliers=("fashion_mnist", "persian_digits"), width=8, resnet=None,
-        batch_size=32, classifier_steps=250, flip=False, crop=0,
-        train_steps=600, chain_steps=6, lr=1e-3, warmup=20, capacity=256, looks=4,
-        hand_steps=40, study_n=64, seeds=1,
-        study_steps=None, study_looks=None, rescue_steps=None,  # of studies, which quick does not run
-        n_eval=150, per_class=8, sample_steps=20, n_outliers=100, n_attack=40, attack_steps=8, resamples=20,
+        data="digits",
+        judge="digit_classifier",
+        outliers=("fashion_mnist", "persian_digits"),
+        width=8,
+        resnet=None,
+        batch_size=32,
+        classifier_steps=250,
+        flip=False,
+        crop=0,
+        train_steps=600,
+        chain_steps=6,
+        lr=1e-3,
+        warmup=20,
+        capacity=256,
+        looks=4,
+        hand_steps=40,
+        study_n=64,
+        seeds=1,
+        study_steps=None,
+        study_looks=None,
+        rescue_steps=None,  # of studies, which quick does not run
+        n_eval=150,
+        per_class=8,
+        sample_steps=20,
+        n_outliers=100,
+        n_attack=40,
+        attack_steps=8,
+        resamples=20,
     ),
     laptop=dict(
-        data="mnist", judge="digit_classifier", outliers=("fashion_mnist", "persian_digits"), width=16, resnet=None,
-        batch_size=64, classifier_steps=1800, flip=False, crop=0,
-        train_steps=10_000, chain_steps=10, lr=5e-4, warmup=100, capacity=4096, looks=6,
-        hand_steps=150, study_steps=800, study_looks=8, study_n=500, seeds=3, rescue_steps=300,
-        n_eval=2000, per_class=100, sample_steps=40, n_outliers=2000, n_attack=500, attack_steps=20, resamples=200,
+        data="mnist",
+        judge="digit_classifier",
+        outliers=("fashion_mnist", "persian_digits"),
+        width=16,
+        resnet=None,
+        batch_size=64,
+        classifier_steps=1800,
+        flip=False,
+        crop=0,
+        train_steps=10_000,
+        chain_steps=10,
+        lr=5e-4,
+        warmup=100,
+        capacity=4096,
+        looks=6,
+        hand_steps=150,
+        study_steps=800,
+        study_looks=8,
+        study_n=500,
+        seeds=3,
+        rescue_steps=300,
+        n_eval=2000,
+        per_class=100,
+        sample_steps=40,
+        n_outliers=2000,
+        n_attack=500,
+        attack_steps=20,
+        resamples=200,
     ),
     full=dict(
-        data="cifar10", judge="cifar_classifier", outliers=("celeba", "bitmoji"), width=None, resnet=(64, 128, 256, 512),
-        batch_size=64, classifier_steps=16_000, flip=True, crop=4,
-        train_steps=120_000, chain_steps=10, lr=1e-4, warmup=1000, capacity=10_000, looks=8,
-        hand_steps=150, study_steps=6000, study_looks=12, study_n=1000, seeds=3, rescue_steps=1000,
-        n_eval=10_000, per_class=500, sample_steps=60, n_outliers=5000, n_attack=1000, attack_steps=40, resamples=200,
+        data="cifar10",
+        judge="cifar_classifier",
+        outliers=("celeba", "bitmoji"),
+        width=None,
+        resnet=(64, 128, 256, 512),
+        batch_size=64,
+        classifier_steps=16_000,
+        flip=True,
+        crop=4,
+        train_steps=120_000,
+        chain_steps=10,
+        lr=1e-4,
+        warmup=1000,
+        capacity=10_000,
+        looks=8,
+        hand_steps=150,
+        study_steps=6000,
+        study_looks=12,
+        study_n=1000,
+        seeds=3,
+        rescue_steps=1000,
+        n_eval=10_000,
+        per_class=500,
+        sample_steps=60,
+        n_outliers=5000,
+        n_attack=1000,
+        attack_steps=40,
+        resamples=200,
     ),
     smoke=dict(  # in tests: every line runs, nothing is learnt
-        width=4, classifier_steps=10, train_steps=8, looks=2, hand_steps=3, study_steps=2, study_looks=1, study_n=20,
-        rescue_steps=8, n_eval=60, per_class=2, sample_steps=3, n_outliers=40, n_attack=10, attack_steps=2, resamples=5,
+        width=4,
+        classifier_steps=10,
+        train_steps=8,
+        looks=2,
+        hand_steps=3,
+        study_steps=2,
+        study_looks=1,
+        study_n=20,
+        rescue_steps=8,
+        n_eval=60,
+        per_class=2,
+        sample_steps=3,
+        n_outliers=40,
+        n_attack=10,
+        attack_steps=2,
+        resamples=5,
     ),
-)  # fmt: skip
+)
 use_style()
 study = report.studies("05_jem", profile)
 torch.manual_seed(seed)
@@ -150,7 +232,7 @@ box = (-1.0, 1.0)
 
 # %%
 judge = checkpoints.load(settings.judge)
-shipped = checkpoints.load("jem_mnist") if "jem_mnist" in checkpoints.names() else None  # fmt: skip
+shipped = checkpoints.load("jem_mnist") if "jem_mnist" in checkpoints.names() else None
 if shipped is None:
     say(
         "*No trained joint model is here yet: run this notebook with `ship = True` to make one. The chapter goes on without it.*"
@@ -170,7 +252,7 @@ everything = load_images(settings.data, "train", root=data_root)
 train_images, val_images = everything.split(0.95, 0.05, seed=seed)
 test_images = load_images(settings.data, "test", root=data_root)
 shape = train_images.shape
-image_grid(train_images.images[:45], f"{everything.title}: training images", columns=15)  # fmt: skip
+image_grid(train_images.images[:45], f"{everything.title}: training images", columns=15)
 record("data", everything.title)
 say(
     f"{len(train_images):,} images of **{everything.title}** to train on, {len(val_images):,} to watch training by, and "
@@ -192,20 +274,32 @@ with torch.no_grad():
     normed = copy.deepcopy(judge)  # training mode changes running averages
     one = to_float(test_images.images[:1])
     friends = to_float(test_images.images[1:32])
-    strangers = torch.rand(friends.shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1  # fmt: skip
+    strangers = (
+        torch.rand(friends.shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+    )
     levels = {}
     for mode in (True, False):
-        energies = [-normed.train(mode)(torch.cat((one, others))).logsumexp(1)[0].item() for others in (friends, strangers)]  # fmt: skip
+        energies = [
+            -normed.train(mode)(torch.cat((one, others))).logsumexp(1)[0].item()
+            for others in (friends, strangers)
+        ]
         levels["training mode" if mode else "evaluation mode"] = energies
 table(
     [
-        {"network": name, "E(x) among real pictures": f"{a:.2f}", "E(x) among noise": f"{b:.2f}", "difference": f"{abs(a - b):.2g}"}
+        {
+            "network": name,
+            "E(x) among real pictures": f"{a:.2f}",
+            "E(x) among noise": f"{b:.2f}",
+            "difference": f"{abs(a - b):.2g}",
+        }
         for name, (a, b) in levels.items()
     ],
     f"One picture's energy and its company ({test_images.title}, {settings.judge})",
-)  # fmt: skip
-record("norm_gap_train", abs(levels["training mode"][0] - levels["training mode"][1]))  # fmt: skip
-record("norm_gap_eval", abs(levels["evaluation mode"][0] - levels["evaluation mode"][1]))  # fmt: skip
+)
+record("norm_gap_train", abs(levels["training mode"][0] - levels["training mode"][1]))
+record(
+    "norm_gap_eval", abs(levels["evaluation mode"][0] - levels["evaluation mode"][1])
+)
 say(
     f"In training mode the same picture's energy moves by {abs(levels['training mode'][0] - levels['training mode'][1]):.2f} "
     "nats when its companions change; in evaluation mode it does not. So a chain in training mode walks on an energy that "
@@ -222,8 +316,10 @@ say(
 def new_classifier():
     """An untrained network of this profile."""
     if settings.resnet:
-        return ResNetClassifier(channels=shape[0], widths=settings.resnet, blocks=2, norm="none")  # fmt: skip
-    return SmoothClassifier(channels=shape[0], size=shape[1], width=settings.width)  # fmt: skip
+        return ResNetClassifier(
+            channels=shape[0], widths=settings.resnet, blocks=2, norm="none"
+        )
+    return SmoothClassifier(channels=shape[0], size=shape[1], width=settings.width)
 
 
 torch.manual_seed(seed)
@@ -232,13 +328,18 @@ classifier_run = fit(
     train_images,
     val_images,
     config=FitConfig(
-        settings.classifier_steps, batch_size=128, seed=seed, flip=settings.flip, crop=settings.crop,
+        settings.classifier_steps,
+        batch_size=128,
+        seed=seed,
+        flip=settings.flip,
+        crop=settings.crop,
         name="jem_classifier",
-        checkpoint_every=500, validate_every=max(1, settings.classifier_steps // 6),
+        checkpoint_every=500,
+        validate_every=max(1, settings.classifier_steps // 6),
         log_every=1 if settings.classifier_steps <= 200 else 10,
     ),
     resume=True,
-)  # fmt: skip
+)
 classifier = classifier_run.module.classifier
 
 
@@ -384,7 +485,9 @@ checks.with_energies(with_energies)
 # below.)
 
 # %%
-noise = UniformStart(shape).draw(min(500, n_test), generator=torch.Generator().manual_seed(seed))  # fmt: skip
+noise = UniformStart(shape).draw(
+    min(500, n_test), generator=torch.Generator().manual_seed(seed)
+)
 f_test, f_noise = (
     logits_of(classifier, test_images),
     logits_of(classifier, noise),
@@ -412,7 +515,10 @@ for name, (want, want_noise) in wishes.items():
         }
     )
 record("unseen_energy", rows)
-table(rows, f"One classifier with four energies ({test_images.title}, {len(noise)} pictures of noise)")  # fmt: skip
+table(
+    rows,
+    f"One classifier with four energies ({test_images.title}, {len(noise)} pictures of noise)",
+)
 
 # %% [markdown]
 # Accuracy, cross-entropy and calibration are the same to the last digit, and the energy says whatever was ordered. So the training that made this
@@ -436,7 +542,10 @@ places = {
     "noise": UniformStart(shape).draw(20, generator=stream),
 }
 gentle = ProximalLangevin(1.0, max_step=0.1, bounds=box)
-fallen = {name: sample(plain, x, gentle, 40, keep_every=8, generator=stream) for name, x in places.items()}  # fmt: skip
+fallen = {
+    name: sample(plain, x, gentle, 40, keep_every=8, generator=stream)
+    for name, x in places.items()
+}
 for name, chain in fallen.items():
     chain_strip(
         torch.cat((places[name][None], chain.path)),
@@ -458,7 +567,12 @@ say(
 )
 record("plain_gap", real_level - made_level)
 with torch.no_grad():
-    gap = (plain(places["real"]) - JointEnergy(classifier, shape)(places["real"])).abs().max().item()  # fmt: skip
+    gap = (
+        (plain(places["real"]) - JointEnergy(classifier, shape)(places["real"]))
+        .abs()
+        .max()
+        .item()
+    )
 say(
     f"The chains went down **your** `joint_energy`. The package's `JointEnergy`, which takes over below, differs from it by {gap:.0e} at most."
 )
@@ -517,7 +631,7 @@ def joint_loss(logits_real, labels, logits_fake, weight):
 # %% tags=["solution"]
 def joint_loss(logits_real, labels, logits_fake, weight):
     """Logits (B, K), labels (B,), logits (B', K), λ -> a scalar to minimise."""
-    contrast = joint_energy(logits_real).mean() - joint_energy(logits_fake).mean()  # fmt: skip
+    contrast = joint_energy(logits_real).mean() - joint_energy(logits_fake).mean()
     return F.cross_entropy(logits_real, labels) + weight * contrast
 
 
@@ -617,11 +731,13 @@ hundred = asked(10)
 z = torch.randn((len(hundred), math.prod(shape)), generator=stream)
 flat = to_float(train_images.images).flatten(1)
 own_starts = gaussian_starts(flat, train_images.labels, hundred, z, 1e-4)
-own_starts = (
-    torch.as_tensor(own_starts).float().clamp(-1, 1).reshape(-1, *shape)
+own_starts = torch.as_tensor(own_starts).float().clamp(-1, 1).reshape(-1, *shape)
+image_grid(
+    to_uint8(own_starts[: 5 * n_classes]),
+    f"Your class Gaussians, no network: column k is class k\n({train_images.title})",
+    columns=n_classes,
+    width=6,
 )
-image_grid(to_uint8(own_starts[: 5 * n_classes]), f"Your class Gaussians, no network: column k is class k\n({train_images.title})",
-           columns=n_classes, width=6)  # fmt: skip
 stream = torch.Generator().manual_seed(seed + 1)
 theirs = gaussians.draw(len(hundred), labels=hundred, generator=stream)
 say(
@@ -633,9 +749,7 @@ record("starts_gap", (own_starts - theirs).abs().max().item())
 # %%
 stream = torch.Generator().manual_seed(seed + 1)
 raw_labels = asked(settings.per_class)
-raw = to_uint8(
-    gaussians.draw(len(raw_labels), labels=raw_labels, generator=stream)
-)
+raw = to_uint8(gaussians.draw(len(raw_labels), labels=raw_labels, generator=stream))
 raw_seen = int((seen_as(raw) == raw_labels).sum())
 real_features = extract_features(judge, test_images)
 
@@ -724,7 +838,11 @@ checks.proximal_step(proximal_step)
 # %%
 fits = shipped is not None and shape == (1, 28, 28)
 lens = shipped if fits else classifier  # whose energy is looked at
-lens_name = f"shipped joint model, {shipped.card['data']}" if fits else f"classifier, {train_images.title}"  # fmt: skip
+lens_name = (
+    f"shipped joint model, {shipped.card['data']}"
+    if fits
+    else f"classifier, {train_images.title}"
+)
 
 
 def gradient(network, x):
@@ -740,8 +858,12 @@ for k in range(40):
         path.append(x)
 kernel = ProximalLangevin(1.0, max_step=0.1, bounds=box)
 walked = sample(JointEnergy(lens, shape), own_starts, kernel, 40).x
-chain_strip(torch.stack(path), [0, 8, 16, 24, 32, 40], f"Your starts, energy and steps\n({lens_name})",
-            n_chains=4)  # fmt: skip
+chain_strip(
+    torch.stack(path),
+    [0, 8, 16, 24, 32, 40],
+    f"Your starts, energy and steps\n({lens_name})",
+    n_chains=4,
+)
 as_class = logits_of(judge, to_uint8(x)).argmax(1)
 say(
     f"After forty steps the judge sees {share(int((as_class == hundred).sum()), len(x))} of them as the class whose Gaussian they began in. "
@@ -834,7 +956,9 @@ def first_layer(network):
 def frozen_gradient(network, x):
     """∂E/∂h at the output of the first layer."""
     kept = []
-    handle = first_layer(network).register_forward_hook(lambda m, i, out: kept.append(out))  # fmt: skip
+    handle = first_layer(network).register_forward_hook(
+        lambda m, i, out: kept.append(out)
+    )
     energy = joint_energy(network(x.requires_grad_())).sum()
     handle.remove()
     return torch.autograd.grad(energy, kept[0])[0]
@@ -860,7 +984,7 @@ for n_inner in (1, 5, 20, 100):
         (u,) = torch.autograd.grad((layer(at) * g).sum(), at)
         x_loop = (x_loop - 0.2 * u.clamp(-1, 1)).clamp(-1, 1).detach()
     if matrix is not None:
-        x_once = one_step(x0.flatten(1), matrix, g.flatten(1), 0.2, n_inner, 1.0)  # fmt: skip
+        x_once = one_step(x0.flatten(1), matrix, g.flatten(1), 0.2, n_inner, 1.0)
         x_once = torch.as_tensor(x_once).float().reshape(x0.shape)
     else:  # u is Wᵀg
         x_once = (x0 - n_inner * 0.2 * u.clamp(-1, 1)).clamp(-1, 1)
@@ -877,13 +1001,16 @@ for n_inner in (1, 5, 20, 100):
     )
 record("inner", rows)
 record("inner_gap", inner_gap)
-table(rows, f"N inner steps of 0.2 with the gradient frozen: your prediction and the loop ({lens_name})")  # fmt: skip
+table(
+    rows,
+    f"N inner steps of 0.2 with the gradient frozen: your prediction and the loop ({lens_name})",
+)
 
 say(
     f"The clip never acts here: the largest gradient of a pixel is {u.abs().max():.2f}, the clip ±1. What stops pixels is the wall."
     if u.abs().max() < 1
     else f"The clip holds back {(u.abs() > 1).double().mean():.1%} of the pixels."
-)  # fmt: skip
+)
 
 # %% [markdown]
 # Prediction and loop agree up to rounding, for every $N$: the loop computes nothing that one multiplication by $N$ would not. **Then what is a frozen gradient
@@ -895,11 +1022,13 @@ with torch.no_grad():
 rows, x_outer, n_walked = [], x0, 0
 for n_steps in (5, 20, 100):
     for _ in range(n_steps - n_walked):
-        x_outer = (x_outer - 0.2 * gradient(lens, x_outer).clamp(-1, 1)).clamp(-1, 1)  # fmt: skip
+        x_outer = (x_outer - 0.2 * gradient(lens, x_outer).clamp(-1, 1)).clamp(-1, 1)
     n_walked = n_steps
-    x_inner = (x0 - n_steps * 0.2 * gradient(lens, x0).clamp(-1, 1)).clamp(-1, 1)  # fmt: skip
+    x_inner = (x0 - n_steps * 0.2 * gradient(lens, x0).clamp(-1, 1)).clamp(-1, 1)
     with torch.no_grad():
-        falls = [e_start - joint_energy(lens(x)).mean().item() for x in (x_inner, x_outer)]  # fmt: skip
+        falls = [
+            e_start - joint_energy(lens(x)).mean().item() for x in (x_inner, x_outer)
+        ]
     rows.append(
         {
             "steps N": n_steps,
@@ -908,7 +1037,7 @@ for n_steps in (5, 20, 100):
         }
     )
 record("inner_outer", rows)
-table(rows, f"From your starts at a mean energy of {e_start:.2f} nats ({lens_name})")  # fmt: skip
+table(rows, f"From your starts at a mean energy of {e_start:.2f} nats ({lens_name})")
 
 # %% [markdown]
 # For a few steps, one gradient goes nearly as far as a fresh one each time, and the further the chain walks, the more the fresh ones are worth. That says that 0.2 is a
@@ -938,9 +1067,14 @@ table(rows, f"From your starts at a mean energy of {e_start:.2f} nats ({lens_nam
 
 # %%
 recipe = dict(
-    n_steps=settings.chain_steps, capacity=settings.capacity, lr=settings.lr, warmup=settings.warmup, betas=(0.0, 0.999),
-    data_noise=0.03, weight=1.0,
-)  # fmt: skip
+    n_steps=settings.chain_steps,
+    capacity=settings.capacity,
+    lr=settings.lr,
+    warmup=settings.warmup,
+    betas=(0.0, 0.999),
+    data_noise=0.03,
+    weight=1.0,
+)
 KERNELS = {
     "SGLD": Langevin(1.0, noise=0.01),
     "proximal": ProximalLangevin(1.0, max_step=0.1, noise=0.01, bounds=box),
@@ -948,19 +1082,38 @@ KERNELS = {
 STARTS = {"noise": UniformStart(shape), "class Gaussians": gaussians}
 
 
-def train_joint(max_steps, *, name, run_seed=seed, kernel="proximal", start="class Gaussians", watchers=(), forgiven=3, **changes):  # fmt: skip
+def train_joint(
+    max_steps,
+    *,
+    name,
+    run_seed=seed,
+    kernel="proximal",
+    start="class Gaussians",
+    watchers=(),
+    forgiven=3,
+    **changes,
+):
     """Fine-tune the classifier jointly; a finished run is loaded, an unfinished one goes on, a diverging one is rescued."""
     chosen = {**recipe, **changes}
     return train_jem(
-        classifier, train_images, val_images,
+        classifier,
+        train_images,
+        val_images,
         recipe=JEMConfig(kernel=KERNELS[kernel], **chosen, seed=run_seed),
         config=FitConfig(
-            max_steps, batch_size=settings.batch_size, seed=run_seed, name=name, flip=settings.flip,
-            checkpoint_every=max(10, max_steps // 10), validate_every=max(1, max_steps // settings.looks),
+            max_steps,
+            batch_size=settings.batch_size,
+            seed=run_seed,
+            name=name,
+            flip=settings.flip,
+            checkpoint_every=max(10, max_steps // 10),
+            validate_every=max(1, max_steps // settings.looks),
             log_every=1 if max_steps <= 200 else 10,
         ),
-        start=STARTS[start], callbacks=list(watchers), max_recoveries=forgiven,
-    )  # fmt: skip
+        start=STARTS[start],
+        callbacks=list(watchers),
+        max_recoveries=forgiven,
+    )
 
 
 # %% [markdown]
@@ -973,23 +1126,27 @@ def train_by_hand(n_steps, batch_size=settings.batch_size):
     """Joint training by the exercises' functions alone: the network, and a row (cross-entropy, contrast) a step."""
     stream = torch.Generator().manual_seed(seed)
     network, chains, rows = copy.deepcopy(classifier), own_starts[:0], []
-    optimizer = torch.optim.Adam(network.parameters(), betas=(0.0, 0.999))  # fmt: skip
+    optimizer = torch.optim.Adam(network.parameters(), betas=(0.0, 0.999))
     for step in range(n_steps):
-        index = torch.randint(len(train_images), (batch_size,), generator=stream)  # fmt: skip
-        real, labels = to_float(train_images.images[index]), train_images.labels[index]  # fmt: skip
-        real = (real + 0.03 * torch.randn(real.shape, generator=stream)).clamp(-1, 1)  # fmt: skip
+        index = torch.randint(len(train_images), (batch_size,), generator=stream)
+        real, labels = to_float(train_images.images[index]), train_images.labels[index]
+        real = (real + 0.03 * torch.randn(real.shape, generator=stream)).clamp(-1, 1)
         begun = chains if len(chains) else own_starts
         x = begun[torch.randint(len(begun), (batch_size,), generator=stream)]
         other = torch.randint(len(own_starts), (batch_size,), generator=stream)
         fresh = torch.rand(batch_size, generator=stream) < 0.05
         x[fresh] = own_starts[other[fresh]]
         for _ in range(settings.chain_steps):
-            x = torch.as_tensor(proximal_step(x, gradient(network, x), 1.0, 0.1)).float()  # fmt: skip
-            x = (x + 0.01 * torch.randn(x.shape, generator=stream)).clamp(-1, 1)  # fmt: skip
+            x = torch.as_tensor(
+                proximal_step(x, gradient(network, x), 1.0, 0.1)
+            ).float()
+            x = (x + 0.01 * torch.randn(x.shape, generator=stream)).clamp(-1, 1)
         chains = torch.cat((chains, x))[-settings.capacity :]
         logits, logits_fake = network(real), network(x)
         loss = joint_loss(logits, labels, logits_fake, 1.0)
-        optimizer.param_groups[0]["lr"] = settings.lr / 4 * min(1.0, (step + 1) / settings.warmup)  # fmt: skip
+        optimizer.param_groups[0]["lr"] = (
+            settings.lr / 4 * min(1.0, (step + 1) / settings.warmup)
+        )
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -1000,14 +1157,34 @@ def train_by_hand(n_steps, batch_size=settings.batch_size):
 
 
 by_hand, hand_rows = train_by_hand(settings.hand_steps)
-beside, _ = train_joint(settings.hand_steps, name="jem_by_hand", decay="constant", lr=settings.lr / 4)  # fmt: skip
+beside, _ = train_joint(
+    settings.hand_steps, name="jem_by_hand", decay="constant", lr=settings.lr / 4
+)
 
 # %% tags=["hide-input"]
 fig, axes = plt.subplots(1, 2, figsize=(9, 2.9))
-for ax, column, (key, title) in zip(axes, zip(*hand_rows, strict=True), (("cross_entropy", "Cross-entropy"), ("contrast", "Contrast, E(data) − E(samples)")), strict=True):  # fmt: skip
-    curves({"by hand": (range(1, len(column) + 1), column), "the package": beside.curve(key)}, title, ylabel="nats",
-           smooth=max(1, settings.hand_steps // 30), ax=ax)  # fmt: skip
-_ = fig.suptitle(f"{settings.hand_steps} steps of joint training ({train_images.title})")  # fmt: skip
+for ax, column, (key, title) in zip(
+    axes,
+    zip(*hand_rows, strict=True),
+    (
+        ("cross_entropy", "Cross-entropy"),
+        ("contrast", "Contrast, E(data) − E(samples)"),
+    ),
+    strict=True,
+):
+    curves(
+        {
+            "by hand": (range(1, len(column) + 1), column),
+            "the package": beside.curve(key),
+        },
+        title,
+        ylabel="nats",
+        smooth=max(1, settings.hand_steps // 30),
+        ax=ax,
+    )
+_ = fig.suptitle(
+    f"{settings.hand_steps} steps of joint training ({train_images.title})"
+)
 say(
     f"After {settings.hand_steps} steps of batch {settings.batch_size}: {share(n_right(by_hand, test_images), n_test)} of the test images right by your training, "
     f"{share(n_right(beside.module.classifier, test_images), n_test)} by the package's, {share(right_before, n_test)} before."
@@ -1018,18 +1195,22 @@ record("by_hand_accuracy", n_right(by_hand, test_images) / n_test)
 # From here on the package trains: longer, with a larger buffer, with logs, checkpoints and the rescue of step 6.
 
 # %%
-watch = QualityWatch(
-    settings.train_steps // settings.looks, distance, settings.study_n
-)
-run, recoveries = train_joint(settings.train_steps, name="jem", watchers=[watch])  # fmt: skip
+watch = QualityWatch(settings.train_steps // settings.looks, distance, settings.study_n)
+run, recoveries = train_joint(settings.train_steps, name="jem", watchers=[watch])
 joint = run.module.classifier
 right_after = n_right(joint, test_images)
 say(
     f"{run.steps:,} steps of batch {settings.batch_size} on {train_images.title} in **{run.seconds / 60:.1f} minutes** "
     f"({1000 * run.seconds / run.steps:.0f} ms a step). Test accuracy: **{share(right_after, n_test)}** after joint training, "
     f"{share(right_before, n_test)} before: a change of {100 * (right_after - right_before) / n_test:+.2f} points. "
-    + (f"It diverged {len(recoveries)} time(s): " + "; ".join(map(str, recoveries)) + "." if recoveries else "It did not diverge.")
-)  # fmt: skip
+    + (
+        f"It diverged {len(recoveries)} time(s): "
+        + "; ".join(map(str, recoveries))
+        + "."
+        if recoveries
+        else "It did not diverge."
+    )
+)
 record("train_seconds", run.seconds)
 record("train_steps", run.steps)
 record("joint_accuracy", right_after / n_test)
@@ -1038,12 +1219,28 @@ record("recoveries", [str(r) for r in recoveries])
 # %% tags=["hide-input"]
 fig, axes = plt.subplots(1, 3, figsize=(9.6, 3))
 smooth = max(1, len(run.curve("loss")[0]) // 40)
-curves({"cross-entropy": run.curve("cross_entropy"), "contrast": run.curve("contrast")}, f"Both terms ({train_images.title})",
-       smooth=smooth, ylabel="nats", ax=axes[0])  # fmt: skip
-curves({"data": run.curve("energy_real"), "samples": run.curve("energy_fake")}, "Mean energy", smooth=smooth,
-       ylabel="nats", ax=axes[1])  # fmt: skip
-curves({"joint training": run.curve("val_accuracy")}, f"Held-out accuracy, {len(val_images):,} images", ax=axes[2])  # fmt: skip
-axes[2].axhline(n_right(classifier, val_images) / len(val_images), color="black", lw=0.8, ls="--")  # fmt: skip
+curves(
+    {"cross-entropy": run.curve("cross_entropy"), "contrast": run.curve("contrast")},
+    f"Both terms ({train_images.title})",
+    smooth=smooth,
+    ylabel="nats",
+    ax=axes[0],
+)
+curves(
+    {"data": run.curve("energy_real"), "samples": run.curve("energy_fake")},
+    "Mean energy",
+    smooth=smooth,
+    ylabel="nats",
+    ax=axes[1],
+)
+curves(
+    {"joint training": run.curve("val_accuracy")},
+    f"Held-out accuracy, {len(val_images):,} images",
+    ax=axes[2],
+)
+axes[2].axhline(
+    n_right(classifier, val_images) / len(val_images), color="black", lw=0.8, ls="--"
+)
 say(
     f"Watched on {len(val_images):,} held-out images, the accuracy went from {run.curve('val_accuracy')[1][0]:.3f} at the first "
     f"look to {run.curve('val_accuracy')[1][-1]:.3f} at the last. The dashed line is the classifier before."
@@ -1056,9 +1253,14 @@ chain_strip(
     f"New negatives as the model ages ({train_images.title}); each look shows other chains",
     xlabel="optimiser step",
 )
-curves({f"newest {settings.study_n} negatives": (watch.steps, watch.values)}, f"Negatives in training ({train_images.title})",
-       ylabel="Fréchet distance")  # fmt: skip
-plt.gca().axhline(raw_distance, color="black", lw=0.8, ls="--", label="class Gaussians alone")  # fmt: skip
+curves(
+    {f"newest {settings.study_n} negatives": (watch.steps, watch.values)},
+    f"Negatives in training ({train_images.title})",
+    ylabel="Fréchet distance",
+)
+plt.gca().axhline(
+    raw_distance, color="black", lw=0.8, ls="--", label="class Gaussians alone"
+)
 _ = plt.gca().legend()
 
 # %% [markdown]
@@ -1068,18 +1270,28 @@ _ = plt.gca().legend()
 
 
 # %%
-def draw(network, per_class, n_steps, *, kernel="proximal", start="class Gaussians", stream_seed=seed + 2):  # fmt: skip
+def draw(
+    network,
+    per_class,
+    n_steps,
+    *,
+    kernel="proximal",
+    start="class Gaussians",
+    stream_seed=seed + 2,
+):
     """Chains on E(x, y), per_class of each class: uint8 images and the labels asked for."""
     labels = asked(per_class)
     stream = torch.Generator().manual_seed(stream_seed)
     x = STARTS[start].draw(len(labels), labels=labels, generator=stream)
     energy = JointEnergy(network, shape).given(labels)
-    return to_uint8(sample(energy, x, KERNELS[kernel], n_steps, generator=stream, fast=True).x), labels  # fmt: skip
+    return to_uint8(
+        sample(energy, x, KERNELS[kernel], n_steps, generator=stream, fast=True).x
+    ), labels
 
 
 def coverage(images):
     """exp of the entropy of the judge's guesses: as many classes, evenly drawn, would be as varied."""
-    shares = seen_as(images).bincount(minlength=n_classes).double() / len(images)  # fmt: skip
+    shares = seen_as(images).bincount(minlength=n_classes).double() / len(images)
     return torch.special.entr(shares).sum().exp().item()
 
 
@@ -1087,19 +1299,36 @@ pictures, labels = draw(joint, settings.per_class, settings.sample_steps)
 agree = seen_as(pictures) == labels
 newest = to_uint8(run.module.buffer.newest(settings.n_eval))
 n_pictures = len(pictures)
-image_grid(pictures[:100], f"This run ({profile}, {train_images.title}): column k was asked for class k, {settings.sample_steps} steps, not selected",
-           columns=n_classes, width=6)  # fmt: skip
+image_grid(
+    pictures[:100],
+    f"This run ({profile}, {train_images.title}): column k was asked for class k, {settings.sample_steps} steps, not selected",
+    columns=n_classes,
+    width=6,
+)
 quality_rows = [
-    {"images": name, "n": len(x), "Fréchet distance": f"{distance(x):.1f}", "seen as asked": told, "classes covered": f"{coverage(x):.2f}" if told == "–" else "as asked"}
+    {
+        "images": name,
+        "n": len(x),
+        "Fréchet distance": f"{distance(x):.1f}",
+        "seen as asked": told,
+        "classes covered": f"{coverage(x):.2f}" if told == "–" else "as asked",
+    }
     for name, x, told in (
-        ("other real images", train_images.images[: n_pictures], "–"),
+        ("other real images", train_images.images[:n_pictures], "–"),
         ("class Gaussians alone", raw, share(raw_seen, len(raw))),
         ("on request, this run", pictures, share(int(agree.sum()), n_pictures)),
         ("newest negatives, this run", newest[:n_pictures], "–"),
-        ("uniform noise", to_uint8(UniformStart(shape).draw(n_pictures, generator=stream)), "–"),
+        (
+            "uniform noise",
+            to_uint8(UniformStart(shape).draw(n_pictures, generator=stream)),
+            "–",
+        ),
     )
-]  # fmt: skip
-table(quality_rows, f"Against the test images of {test_images.title}, {settings.judge} features; compare rows of equal n")  # fmt: skip
+]
+table(
+    quality_rows,
+    f"Against the test images of {test_images.title}, {settings.judge} features; compare rows of equal n",
+)
 sample_distance = float(quality_rows[2]["Fréchet distance"])
 better = agree.double().mean().item() > raw_seen / len(raw)
 say(
@@ -1121,7 +1350,7 @@ class_rows = [
     }
     for k in range(n_classes)
 ]
-table(class_rows, f"{settings.per_class} samples of each class ({train_images.title})")  # fmt: skip
+table(class_rows, f"{settings.per_class} samples of each class ({train_images.title})")
 record("classes", class_rows)
 
 # %% [markdown]
@@ -1149,16 +1378,39 @@ def joint_study(seed, kernel, start, steps, chain):
     """Fine-tune briefly from one start with one kernel; accuracy, quality, speed, stability."""
     per_class = max(1, settings.study_n // n_classes)
     looks = QualityWatch(
-        max(1, steps // settings.study_looks), distance, settings.study_n,
-        draw=lambda module: draw(module.classifier, per_class, settings.sample_steps, kernel=kernel, start=start)[0],
-    )  # fmt: skip
+        max(1, steps // settings.study_looks),
+        distance,
+        settings.study_n,
+        draw=lambda module: draw(
+            module.classifier,
+            per_class,
+            settings.sample_steps,
+            kernel=kernel,
+            start=start,
+        )[0],
+    )
     trained, rescued = train_joint(
-        steps, name="jem_study", run_seed=seed, kernel=kernel, start=start, n_steps=chain, watchers=[looks],
-    )  # fmt: skip
+        steps,
+        name="jem_study",
+        run_seed=seed,
+        kernel=kernel,
+        start=start,
+        n_steps=chain,
+        watchers=[looks],
+    )
     network = trained.module.classifier
-    images, wanted = draw(network, per_class, settings.sample_steps, kernel=kernel, start=start)  # fmt: skip
+    images, wanted = draw(
+        network, per_class, settings.sample_steps, kernel=kernel, start=start
+    )
     newest = to_uint8(trained.module.buffer.newest(settings.study_n))
-    reached = next((s for s, v in zip(looks.steps, looks.values, strict=True) if v < raw_distance / 2), None)  # fmt: skip
+    reached = next(
+        (
+            s
+            for s, v in zip(looks.steps, looks.values, strict=True)
+            if v < raw_distance / 2
+        ),
+        None,
+    )
     contrast = torch.tensor(trained.curve("contrast")[1])
     return {
         "accuracy": 100 * n_right(network, test_images) / n_test,
@@ -1167,38 +1419,62 @@ def joint_study(seed, kernel, start, steps, chain):
         "agreement": 100 * (seen_as(images) == wanted).double().mean().item(),
         "coverage": coverage(newest),
         "reached": reached,
-        "reached_seconds": None if reached is None else reached * trained.seconds / trained.steps,
+        "reached_seconds": None
+        if reached is None
+        else reached * trained.seconds / trained.steps,
         "largest": contrast.abs().max().item(),
         "rescues": len(rescued),
         "ms": 1000 * trained.seconds / trained.steps,
         "curve": [looks.steps, looks.values],
         "images": images[: 2 * n_classes],
-    }  # fmt: skip
+    }
 
 
 if study("starts-and-steps"):
     cells = {
-        f"{start}, {kernel}": dict(start=start, kernel=kernel, chain=settings.chain_steps, steps=settings.study_steps)
+        f"{start}, {kernel}": dict(
+            start=start,
+            kernel=kernel,
+            chain=settings.chain_steps,
+            steps=settings.study_steps,
+        )
         for start in STARTS
         for kernel in KERNELS
-    }  # fmt: skip
+    }
     cells["JEM's own: noise, SGLD, twice M"] = dict(
-        start="noise", kernel="SGLD", chain=2 * settings.chain_steps, steps=settings.study_steps // 2
-    )  # fmt: skip
+        start="noise",
+        kernel="SGLD",
+        chain=2 * settings.chain_steps,
+        steps=settings.study_steps // 2,
+    )
     outcome = sweep(
-        "jem_study", joint_study, cells, seeds=range(seed, seed + settings.seeds),
-    )  # fmt: skip
+        "jem_study",
+        joint_study,
+        cells,
+        seeds=range(seed, seed + settings.seeds),
+    )
     columns = {
-        "accuracy (%)": "accuracy", "Fréchet, on request": "frechet", "Fréchet, negatives": "negatives", "seen as asked (%)": "agreement",
-        "classes covered": "coverage", "steps to quality": "reached", "seconds to quality": "reached_seconds",
-        "largest contrast logged (nats)": "largest", "rescues": "rescues", "ms a step": "ms",
-    }  # fmt: skip
+        "accuracy (%)": "accuracy",
+        "Fréchet, on request": "frechet",
+        "Fréchet, negatives": "negatives",
+        "seen as asked (%)": "agreement",
+        "classes covered": "coverage",
+        "steps to quality": "reached",
+        "seconds to quality": "reached_seconds",
+        "largest contrast logged (nats)": "largest",
+        "rescues": "rescues",
+        "ms a step": "ms",
+    }
     study_rows = summary(outcome, columns, first="starts, kernel")
     for row, name in zip(study_rows, cells, strict=True):
         if row["steps to quality"] is None:
             row["steps to quality"] = row["seconds to quality"] = "not reached"
-        arrived = [c.values.get("reached") for c in outcome if c.name == name and c.diverged is None]  # fmt: skip
-        row["arrived"] = f"{sum(a is not None for a in arrived)} of {settings.seeds}"  # fmt: skip
+        arrived = [
+            c.values.get("reached")
+            for c in outcome
+            if c.name == name and c.diverged is None
+        ]
+        row["arrived"] = f"{sum(a is not None for a in arrived)} of {settings.seeds}"
     table(
         study_rows,
         f"{settings.study_steps} optimiser steps each on {train_images.title}, M = {settings.chain_steps} (the last row: half the steps, twice M), mean ± standard deviation over {settings.seeds} seed(s), "
@@ -1216,59 +1492,99 @@ if study("starts-and-steps-pictures"):
             xs = here[0].values["curve"][0]
             ys = torch.tensor([c.values["curve"][1] for c in here])
             (line,) = left.plot(xs, ys.mean(0), "o-", ms=3, label=name)
-            left.fill_between(xs, ys.amin(0), ys.amax(0), alpha=0.15, color=line.get_color(), lw=0)  # fmt: skip
-            right.plot([c.values["accuracy"] for c in here], [c.values["frechet"] for c in here], "o", label=name)  # fmt: skip
+            left.fill_between(
+                xs, ys.amin(0), ys.amax(0), alpha=0.15, color=line.get_color(), lw=0
+            )
+            right.plot(
+                [c.values["accuracy"] for c in here],
+                [c.values["frechet"] for c in here],
+                "o",
+                label=name,
+            )
     left.axhline(raw_distance / 2, color="black", lw=0.8, ls="--")
-    left.set(xlabel="optimiser step", ylabel="Fréchet distance", yscale="log", title="On request, look by look; bands: all seeds")  # fmt: skip
+    left.set(
+        xlabel="optimiser step",
+        ylabel="Fréchet distance",
+        yscale="log",
+        title="On request, look by look; bands: all seeds",
+    )
     right.axvline(100 * right_before / n_test, color="black", lw=0.8, ls="--")
-    right.set(xlabel="test accuracy (%)", ylabel="Fréchet distance, on request", yscale="log", title="The two aims; a dot a seed")  # fmt: skip
-    fig.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)  # fmt: skip
-    _ = fig.suptitle(f"Starts × kernel ({train_images.title}); dashed: the quality aimed at, the classifier before")  # fmt: skip
+    right.set(
+        xlabel="test accuracy (%)",
+        ylabel="Fréchet distance, on request",
+        yscale="log",
+        title="The two aims; a dot a seed",
+    )
+    fig.legend(
+        *left.get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=3,
+        fontsize=8,
+    )
+    _ = fig.suptitle(
+        f"Starts × kernel ({train_images.title}); dashed: the quality aimed at, the classifier before"
+    )
 
     fig, axes = plt.subplots(len(cells), 1, figsize=(6, 1.5 * len(cells)))
     for ax, name in zip(axes, cells, strict=True):
         first = next(c for c in outcome if c.name == name)
         if first.tensors:
             image_grid(first.tensors["images"], columns=n_classes, ax=ax)
-        ax.set_title(name + ("" if first.diverged is None else ": diverged"), fontsize=9)  # fmt: skip
+        ax.set_title(
+            name + ("" if first.diverged is None else ": diverged"), fontsize=9
+        )
         ax.axis("off")
-    _ = fig.suptitle(f"On request, classes 0 to 9, seed {seed}\n({train_images.title})", fontsize=10)  # fmt: skip
+    _ = fig.suptitle(
+        f"On request, classes 0 to 9, seed {seed}\n({train_images.title})", fontsize=10
+    )
 
 # %% tags=["hide-input"]
 if study("starts-and-steps-in-words"):
 
     def mean_of(name, key):
         """Mean over the seeds that finished, or NaN."""
-        found = [c.values[key] for c in outcome if c.name == name and c.diverged is None and c.values.get(key) is not None]  # fmt: skip
+        found = [
+            c.values[key]
+            for c in outcome
+            if c.name == name and c.diverged is None and c.values.get(key) is not None
+        ]
         return sum(found) / len(found) if found else math.nan
 
     def effect(pairs, key):
         """'a → b (+d)' for each pair of cells: what changing one factor alone does."""
         return "; ".join(
-            f"{mean_of(a, key):.1f} → {mean_of(b, key):.1f} ({mean_of(b, key) - mean_of(a, key):+.1f}) with {told}" for a, b, told in pairs
-        )  # fmt: skip
+            f"{mean_of(a, key):.1f} → {mean_of(b, key):.1f} ({mean_of(b, key) - mean_of(a, key):+.1f}) with {told}"
+            for a, b, told in pairs
+        )
 
     def rescued_of(kernel):
         """Rescues of all runs with one kernel, and how many runs they were."""
         runs = [
             c
             for c in outcome
-            if c.name in {f"{s}, {kernel}" for s in STARTS}
-            and c.diverged is None
+            if c.name in {f"{s}, {kernel}" for s in STARTS} and c.diverged is None
         ]
         return f"{sum(c.values['rescues'] for c in runs)} in {len(runs)} runs"
 
     by_start = [(f"noise, {k}", f"class Gaussians, {k}", k) for k in KERNELS]
     by_kernel = [(f"{s}, SGLD", f"{s}, proximal", s) for s in STARTS]
     lost = [c for c in outcome if c.diverged is not None]
-    seeds_told = "one seed: these differences have no error bar" if settings.seeds == 1 else f"{settings.seeds} seeds: hold them against the ± of the table"  # fmt: skip
+    seeds_told = (
+        "one seed: these differences have no error bar"
+        if settings.seeds == 1
+        else f"{settings.seeds} seeds: hold them against the ± of the table"
+    )
     say(
         f"**Class Gaussians in place of noise** change the Fréchet distance on request: {effect(by_start, 'frechet')}; and the accuracy: "
         f"{effect(by_start, 'accuracy')} %. **Proximal steps in place of SGLD** change the distance: {effect(by_kernel, 'frechet')}; and the "
         f"accuracy: {effect(by_kernel, 'accuracy')} %. ({seeds_told}.) "
         f"Rescues: {rescued_of('SGLD')} with SGLD, {rescued_of('proximal')} with proximal steps. "
-        + (f"{len(lost)} run(s) diverged for good: {', '.join(sorted({c.name for c in lost}))}." if lost else "No run was lost.")
-    )  # fmt: skip
+        + (
+            f"{len(lost)} run(s) diverged for good: {', '.join(sorted({c.name for c in lost}))}."
+            if lost
+            else "No run was lost."
+        )
+    )
 
     good = [n for n in cells if not math.isnan(mean_of(n, "frechet"))]
     if good:
@@ -1283,10 +1599,19 @@ if study("starts-and-steps-in-words"):
             f"(distance {mean_of(best, 'frechet'):.0f}, accuracy {mean_of(best, 'accuracy'):.1f} %); the paper's combination has {mean_of(full_name, 'frechet'):.0f} "
             f"and {mean_of(full_name, 'accuracy'):.1f} %, JEM's start and kernel at the same M {mean_of('noise, SGLD', 'frechet'):.0f} and {mean_of('noise, SGLD', 'accuracy'):.1f} %. "
             f"With proximal steps, the class Gaussians change the distance by {start_effect:+.0f} and the accuracy by {mean_of(full_name, 'accuracy') - mean_of('noise, proximal', 'accuracy'):+.1f} points: "
-            + (("they buy accuracy, not closer samples. " if mean_of(full_name, "accuracy") > mean_of("noise, proximal", "accuracy") else "they do not help here. ") if start_effect > 0 else "they help, though the raw Gaussians "
-               f"already have {raw_distance:.0f} ({len(raw)} images), so that part of it is given before any training. ")
+            + (
+                (
+                    "they buy accuracy, not closer samples. "
+                    if mean_of(full_name, "accuracy")
+                    > mean_of("noise, proximal", "accuracy")
+                    else "they do not help here. "
+                )
+                if start_effect > 0
+                else "they help, though the raw Gaussians "
+                f"already have {raw_distance:.0f} ({len(raw)} images), so that part of it is given before any training. "
+            )
             + "The paper's own figures are for photographs, where class Gaussians are blurs of colour."
-        )  # fmt: skip
+        )
 
 # %% [markdown]
 # ## A run that diverges, and is rescued
@@ -1298,19 +1623,31 @@ if study("starts-and-steps-in-words"):
 if study("divergence"):
     try:
         wild_run, wild = train_joint(
-            settings.rescue_steps, name="jem_rescue", kernel="SGLD", start="noise", lr=25 * settings.lr, warmup=0, max_contrast=500.0, forgiven=8,
-        )  # fmt: skip
+            settings.rescue_steps,
+            name="jem_rescue",
+            kernel="SGLD",
+            start="noise",
+            lr=25 * settings.lr,
+            warmup=0,
+            max_contrast=500.0,
+            forgiven=8,
+        )
         end = f"the run finished its {wild_run.steps} steps, accuracy {n_right(wild_run.module.classifier, test_images) / n_test:.1%}"
     except TrainingDiverged as error:
         wild, end = None, f"it gave up: {str(error).rstrip('.')}"
     if wild:
-        table([{"what happened": r.reason, "went on from step": r.from_step, "× learning rate": r.lr_factor} for r in wild],
-              f"Rescues of a run that was set up to fail ({train_images.title}); step 0 is the classifier before joint training")  # fmt: skip
-    say(
-        f"Rescues: {len(wild)}; {end}."
-        if wild is not None
-        else f"Too wild: {end}."
-    )
+        table(
+            [
+                {
+                    "what happened": r.reason,
+                    "went on from step": r.from_step,
+                    "× learning rate": r.lr_factor,
+                }
+                for r in wild
+            ],
+            f"Rescues of a run that was set up to fail ({train_images.title}); step 0 is the classifier before joint training",
+        )
+    say(f"Rescues: {len(wild)}; {end}." if wild is not None else f"Too wild: {end}.")
     record("provoked", None if wild is None else len(wild))
 
 # %% [markdown]
@@ -1399,15 +1736,24 @@ for ax, n_bins in zip(axes, (5, 15, 60), strict=True):
     heights = [correct[place == k].double().mean().item() for k in used]
     ax.bar((used + 0.5) / n_bins, heights, 1 / n_bins, alpha=0.6)
     ax.plot([0, 1], [0, 1], color="black", lw=0.8, ls="--")
-    ax.set(title=f"{n_bins} bins: ECE {100 * float(ece(confidence, correct, n_bins)):.2f} %", xlabel="confidence", xlim=(0, 1))  # fmt: skip
+    ax.set(
+        title=f"{n_bins} bins: ECE {100 * float(ece(confidence, correct, n_bins)):.2f} %",
+        xlabel="confidence",
+        xlim=(0, 1),
+    )
 axes[0].set_ylabel("share that is right")
-_ = fig.suptitle(f"{lens_name[0].upper()}{lens_name[1:]}, on {n_test:,} test images of {test_images.title}")  # fmt: skip
+_ = fig.suptitle(
+    f"{lens_name[0].upper()}{lens_name[1:]}, on {n_test:,} test images of {test_images.title}"
+)
 counted = {n: float(ece(confidence, correct, n)) for n in (1, 5, 15, 60, 1000)}
 say(
     "ECE by your function: "
-    + ", ".join(f"{100 * value:.2f} % with {n} bin{'s' if n > 1 else ''}" for n, value in counted.items())
+    + ", ".join(
+        f"{100 * value:.2f} % with {n} bin{'s' if n > 1 else ''}"
+        for n, value in counted.items()
+    )
     + ". More bins split pictures whose gaps had cancelled, and leave each bin fewer pictures, hence more chance. Figures are comparable only at one number of bins."
-)  # fmt: skip
+)
 record("ece_by_bins", {str(n): value for n, value in counted.items()})
 
 # %% [markdown]
@@ -1416,7 +1762,10 @@ record("ece_by_bins", {str(n): value for n, value in counted.items()})
 # confidence on a wrong scale.
 
 # %%
-temperatures = {name: fit_temperature(logits_of(network, val_images), val_images.labels) for name, network in (("classifier", classifier), ("JEM", joint))}  # fmt: skip
+temperatures = {
+    name: fit_temperature(logits_of(network, val_images), val_images.labels)
+    for name, network in (("classifier", classifier), ("JEM", joint))
+}
 test_logits = {}
 for name, network in (("classifier", classifier), ("JEM", joint)):
     test_logits[name] = logits_of(network, test_images)
@@ -1426,46 +1775,84 @@ calibration_rows, eces = [], {}
 for ax, (name, logits) in zip(axes, test_logits.items(), strict=True):
     bins = reliability(logits, test_images.labels)
     eces[name] = float(ece(*sure_and_right(logits), 15))
-    low, high = bootstrap(lambda f, y: reliability(f, y).ece, (logits, test_images.labels), n=settings.resamples, bounds=(0, 1))  # fmt: skip
+    low, high = bootstrap(
+        lambda f, y: reliability(f, y).ece,
+        (logits, test_images.labels),
+        n=settings.resamples,
+        bounds=(0, 1),
+    )
     wrong = F.cross_entropy(logits, test_images.labels).item()
     n_good = int((logits.argmax(1) == test_images.labels).sum())
     calibration_rows.append(
-        {"model": name, "ECE (%)": f"{100 * eces[name]:.2f} ({100 * low:.2f}–{100 * high:.2f})", "cross-entropy (nats)": f"{wrong:.4f}",
-         "mean confidence": f"{logits.softmax(1).amax(1).mean():.3%}", "accuracy": f"{n_good / n_test:.2%}"}
-    )  # fmt: skip
+        {
+            "model": name,
+            "ECE (%)": f"{100 * eces[name]:.2f} ({100 * low:.2f}–{100 * high:.2f})",
+            "cross-entropy (nats)": f"{wrong:.4f}",
+            "mean confidence": f"{logits.softmax(1).amax(1).mean():.3%}",
+            "accuracy": f"{n_good / n_test:.2%}",
+        }
+    )
     record(f"ece/{name}", eces[name])
     used = bins.count > 0
     ax.plot([0, 1], [0, 1], color="black", lw=0.8, ls="--")
     ax.plot(bins.confidence[used], bins.accuracy[used], "o-", ms=4)
-    for c, a, k in zip(bins.confidence[used], bins.accuracy[used], bins.count[used], strict=True):  # fmt: skip
+    for c, a, k in zip(
+        bins.confidence[used], bins.accuracy[used], bins.count[used], strict=True
+    ):
         low, high = wilson(round(float(a * k)), int(k))
         ax.plot([c, c], [low, high], color="gray", lw=1)
     ax.set(title=f"{name}\nECE {100 * eces[name]:.2f} %", xlabel="confidence")
 axes[0].set_ylabel("share that is right")
-_ = fig.suptitle(f"Reliability on {test_images.title}; grey: 95 % intervals of a bin")  # fmt: skip
+_ = fig.suptitle(f"Reliability on {test_images.title}; grey: 95 % intervals of a bin")
 
 # %% tags=["hide-input"]
-table(calibration_rows, f"Calibration on {n_test:,} test images of {test_images.title}, 15 bins; ECE by your function")  # fmt: skip
-record("calibration", calibration_rows)
-ece_gap = max(abs(eces[name] - reliability(f, test_images.labels).ece) for name, f in test_logits.items())  # fmt: skip
-record("ece_gap", ece_gap)
-confidence_gap = test_logits["JEM"].softmax(1).amax(1).mean().item() - right_after / n_test  # fmt: skip
-ends = {row["model"]: [float(v) for v in row["ECE (%)"].split("(")[1].rstrip(")").split("–")] for row in calibration_rows}  # fmt: skip
-apart = (
-    ends["JEM"][0] > ends["classifier"][1]
-    or ends["JEM"][1] < ends["classifier"][0]
+table(
+    calibration_rows,
+    f"Calibration on {n_test:,} test images of {test_images.title}, 15 bins; ECE by your function",
 )
+record("calibration", calibration_rows)
+ece_gap = max(
+    abs(eces[name] - reliability(f, test_images.labels).ece)
+    for name, f in test_logits.items()
+)
+record("ece_gap", ece_gap)
+confidence_gap = (
+    test_logits["JEM"].softmax(1).amax(1).mean().item() - right_after / n_test
+)
+ends = {
+    row["model"]: [
+        float(v) for v in row["ECE (%)"].split("(")[1].rstrip(")").split("–")
+    ]
+    for row in calibration_rows
+}
+apart = ends["JEM"][0] > ends["classifier"][1] or ends["JEM"][1] < ends["classifier"][0]
 t_joint = temperatures["JEM"]
 say(
     f"Joint training {'lowers' if eces['JEM'] < eces['classifier'] else '**raises**'} the ECE: {100 * eces['classifier']:.2f} % before, {100 * eces['JEM']:.2f} % after"
-    + (", with intervals that do not touch. " if apart else ", with intervals that overlap. ")
+    + (
+        ", with intervals that do not touch. "
+        if apart
+        else ", with intervals that overlap. "
+    )
     + f"The joint model is {'over' if confidence_gap > 0 else 'under'}confident: its mean confidence is {abs(100 * confidence_gap):.2f} points "
     f"{'above' if confidence_gap > 0 else 'below'} its accuracy. **Why?** Divide its logits by T = {t_joint:.2f} and its ECE is {100 * eces['JEM, scaled']:.2f} % "
     f"(the classifier's, at T = {temperatures['classifier']:.2f}: {100 * eces['classifier, scaled']:.2f} %). "
-    + ("So the order in which it is sure and unsure is nearly right; the scale of its logits is not. " if eces["JEM, scaled"] < eces["JEM"] / 2 else "One number does not mend it. ")
-    + ("A likely reason is the contrast: it holds the energies of data and samples close together, and with them the differences between logits, which cross-entropy alone would let grow. " if t_joint < 1 else "")
-    + ("JEM's authors report the opposite, a lower ECE than their classifier's; theirs was overconfident to begin with, on harder data." if eces["JEM"] > eces["classifier"] else "JEM's authors report a lower ECE, too.")
-)  # fmt: skip
+    + (
+        "So the order in which it is sure and unsure is nearly right; the scale of its logits is not. "
+        if eces["JEM, scaled"] < eces["JEM"] / 2
+        else "One number does not mend it. "
+    )
+    + (
+        "A likely reason is the contrast: it holds the energies of data and samples close together, and with them the differences between logits, which cross-entropy alone would let grow. "
+        if t_joint < 1
+        else ""
+    )
+    + (
+        "JEM's authors report the opposite, a lower ECE than their classifier's; theirs was overconfident to begin with, on harder data."
+        if eces["JEM"] > eces["classifier"]
+        else "JEM's authors report a lower ECE, too."
+    )
+)
 
 # %% [markdown]
 # ### Outliers
@@ -1481,14 +1868,19 @@ inside = to_float(test_images.images[:n_out])
 stream = torch.Generator().manual_seed(seed + 3)
 sets = {
     "uniform noise": UniformStart(shape).draw(n_out, generator=stream),
-    "blends of two test images": (inside + inside[torch.randperm(n_out, generator=stream)]) / 2,
-}  # fmt: skip
+    "blends of two test images": (
+        inside + inside[torch.randperm(n_out, generator=stream)]
+    )
+    / 2,
+}
 for name in settings.outliers:
-    other = load_images(name, "test", root=data_root, limit=n_out, size=shape[1])  # fmt: skip
+    other = load_images(name, "test", root=data_root, limit=n_out, size=shape[1])
     sets[other.title] = other.scaled()
 outlier_rows = []
 models_compared = {"classifier": classifier, "JEM": joint}
-inliers = {name: outlier_scores(network, inside) for name, network in models_compared.items()}  # fmt: skip
+inliers = {
+    name: outlier_scores(network, inside) for name, network in models_compared.items()
+}
 for kind, x in sets.items():
     for name, network in models_compared.items():
         scores = outlier_scores(network, x)
@@ -1496,29 +1888,43 @@ for kind, x in sets.items():
         for key, outside in scores.items():
             # High scores are inliers, high energies outliers.
             value = auroc(-inliers[name][key], -outside)
-            low, high = bootstrap(lambda a, b: auroc(-a, -b), (inliers[name][key],), (outside,), n=settings.resamples, bounds=(0, 1))  # fmt: skip
+            low, high = bootstrap(
+                lambda a, b: auroc(-a, -b),
+                (inliers[name][key],),
+                (outside,),
+                n=settings.resamples,
+                bounds=(0, 1),
+            )
             row[key] = f"{value:.3f} ({low:.3f}–{high:.3f})"
             record(f"auroc/{kind}/{name}/{key}", value)
         outlier_rows.append(row)
-table(outlier_rows, f"AUROC against {n_out:,} test images of {test_images.title}")  # fmt: skip
+table(outlier_rows, f"AUROC against {n_out:,} test images of {test_images.title}")
 record("outliers", outlier_rows)
 
 
 # %% tags=["hide-input"]
 def middle(model, key):
     """Mean AUROC over the outlier sets."""
-    return sum(float(r[key].split()[0]) for r in outlier_rows if r["model"] == model) / len(sets)  # fmt: skip
+    return sum(
+        float(r[key].split()[0]) for r in outlier_rows if r["model"] == model
+    ) / len(sets)
 
 
 score_names = list(inliers["JEM"])
 ranked = sorted(score_names, key=lambda k: -middle("JEM", k))
-worst = min((r for r in outlier_rows if r["model"] == "JEM"), key=lambda r: float(r["log p(x)"].split()[0]))  # fmt: skip
+worst = min(
+    (r for r in outlier_rows if r["model"] == "JEM"),
+    key=lambda r: float(r["log p(x)"].split()[0]),
+)
 say(
     "Averaged over the sets, classifier → JEM: "
-    + "; ".join(f"{k} {middle('classifier', k):.3f} → {middle('JEM', k):.3f}" for k in score_names)
+    + "; ".join(
+        f"{k} {middle('classifier', k):.3f} → {middle('JEM', k):.3f}"
+        for k in score_names
+    )
     + f". For the joint model the best score is *{ranked[0]}*; log p(x) is weakest on *{worst['outliers']}* ({worst['log p(x)']}). "
     "Blends are the instructive case: made of nothing but test images, they are no images of a class."
-)  # fmt: skip
+)
 
 
 def limits(row, key):
@@ -1526,7 +1932,13 @@ def limits(row, key):
     return [float(v) for v in row[key].split("(")[1].rstrip(")").split("–")]
 
 
-pairs = {kind: [next(r for r in outlier_rows if (r["outliers"], r["model"]) == (kind, m)) for m in ("classifier", "JEM")] for kind in sets}  # fmt: skip
+pairs = {
+    kind: [
+        next(r for r in outlier_rows if (r["outliers"], r["model"]) == (kind, m))
+        for m in ("classifier", "JEM")
+    ]
+    for kind in sets
+}
 up = [
     k
     for k, (a, b) in pairs.items()
@@ -1539,9 +1951,13 @@ down = [
 ]
 say(
     f"**Does joint training make log p(x) a better alarm?** With intervals that do not touch, it is better on {', '.join(up) or 'no set'} and worse on {', '.join(down) or 'no set'}. "
-    + ("The paper compares log p(x) with other densities, not with the plain classifier's logsumexp; this comparison is ours. A likelihood rewards what is simple and common in the data, strokes on a dark ground, and a short training "
-       "has taught it little else; the classifier's logsumexp is a confidence in disguise." if len(down) > len(up) else "")
-)  # fmt: skip
+    + (
+        "The paper compares log p(x) with other densities, not with the plain classifier's logsumexp; this comparison is ours. A likelihood rewards what is simple and common in the data, strokes on a dark ground, and a short training "
+        "has taught it little else; the classifier's logsumexp is a confidence in disguise."
+        if len(down) > len(up)
+        else ""
+    )
+)
 
 # %% [markdown]
 # ### Attacks
@@ -1554,24 +1970,37 @@ say(
 
 # %%
 n_attack = min(settings.n_attack, n_test)
-victims, truth = to_float(test_images.images[:n_attack]), test_images.labels[:n_attack]  # fmt: skip
+victims, truth = to_float(test_images.images[:n_attack]), test_images.labels[:n_attack]
 radii = {
     "linf": (0.0, 0.1, 0.2, 0.4, 0.6),
     "l2": (0.0, 1.0, 2.0, 4.0, 6.0, 8.0, 10.0),
 }
 if settings.resnet:
-    radii = {"linf": (0.0, 1 / 127.5, 2 / 127.5, 4 / 127.5, 8 / 127.5), "l2": (0.0, 0.25, 0.5, 1.0, 2.0)}  # fmt: skip
+    radii = {
+        "linf": (0.0, 1 / 127.5, 2 / 127.5, 4 / 127.5, 8 / 127.5),
+        "l2": (0.0, 0.25, 0.5, 1.0, 2.0),
+    }
 attack_rows, survived = [], {}
 for norm, values in radii.items():
     for radius in values:
         row = {"norm": norm, "radius": f"{radius:.3g}"}
         for name, network in models_compared.items():
-            k = robust_accuracy(network, victims, truth, radius, norm=norm, n_steps=settings.attack_steps,
-                                generator=torch.Generator().manual_seed(seed))  # fmt: skip
+            k = robust_accuracy(
+                network,
+                victims,
+                truth,
+                radius,
+                norm=norm,
+                n_steps=settings.attack_steps,
+                generator=torch.Generator().manual_seed(seed),
+            )
             survived[norm, radius, name] = k
             row[name] = share(k, n_attack)
         attack_rows.append(row)
-table(attack_rows, f"Right and not fooled: {n_attack} test images of {test_images.title}, {settings.attack_steps} steps of attack, one random start")  # fmt: skip
+table(
+    attack_rows,
+    f"Right and not fooled: {n_attack} test images of {test_images.title}, {settings.attack_steps} steps of attack, one random start",
+)
 record("attacks", attack_rows)
 
 # %% tags=["hide-input"]
@@ -1579,17 +2008,36 @@ fig, axes = plt.subplots(1, 2, figsize=(9, 3), sharey=True)
 for ax, (norm, values) in zip(axes, radii.items(), strict=True):
     for name in models_compared:
         counts = [survived[norm, r, name] for r in values]
-        (line,) = ax.plot(values, [k / n_attack for k in counts], "o-", ms=4, label=name)  # fmt: skip
+        (line,) = ax.plot(
+            values, [k / n_attack for k in counts], "o-", ms=4, label=name
+        )
         bounds = [wilson(k, n_attack) for k in counts]
-        ax.fill_between(values, *zip(*bounds, strict=True), alpha=0.2, color=line.get_color(), lw=0)  # fmt: skip
-    ax.set(xlabel="radius (pixels in [−1, 1])", title={"linf": "$\\ell_\\infty$", "l2": "$\\ell_2$"}[norm])  # fmt: skip
+        ax.fill_between(
+            values, *zip(*bounds, strict=True), alpha=0.2, color=line.get_color(), lw=0
+        )
+    ax.set(
+        xlabel="radius (pixels in [−1, 1])",
+        title={"linf": "$\\ell_\\infty$", "l2": "$\\ell_2$"}[norm],
+    )
 axes[0].set_ylabel("accuracy under attack")
 axes[0].legend()
-_ = fig.suptitle(f"PGD on {n_attack} test images of {test_images.title}; bands: 95 % intervals")  # fmt: skip
-wins = [(norm, r) for norm, values in radii.items() for r in values[1:]
-        if wilson(survived[norm, r, "JEM"], n_attack)[0] > wilson(survived[norm, r, "classifier"], n_attack)[1]]  # fmt: skip
-losses_ = [(norm, r) for norm, values in radii.items() for r in values[1:]
-           if wilson(survived[norm, r, "JEM"], n_attack)[1] < wilson(survived[norm, r, "classifier"], n_attack)[0]]  # fmt: skip
+_ = fig.suptitle(
+    f"PGD on {n_attack} test images of {test_images.title}; bands: 95 % intervals"
+)
+wins = [
+    (norm, r)
+    for norm, values in radii.items()
+    for r in values[1:]
+    if wilson(survived[norm, r, "JEM"], n_attack)[0]
+    > wilson(survived[norm, r, "classifier"], n_attack)[1]
+]
+losses_ = [
+    (norm, r)
+    for norm, values in radii.items()
+    for r in values[1:]
+    if wilson(survived[norm, r, "JEM"], n_attack)[1]
+    < wilson(survived[norm, r, "classifier"], n_attack)[0]
+]
 n_radii = sum(len(values) - 1 for values in radii.values())
 say(
     f"Of {n_radii} attacks, the joint model withstands **{len(wins)}** better than the classifier and **{len(losses_)}** worse, with intervals that do "
@@ -1605,25 +2053,57 @@ say(
 # %% tags=["hide-input"]
 if shipped is not None and shape == (1, 28, 28):
     shown, _ = draw(shipped, 10, 40)
-    image_grid(shown, f"The shipped model ({shipped.card['data']}): column k was asked for class k, 40 steps from {train_images.title}'s class Gaussians",
-               columns=10, width=6)  # fmt: skip
+    image_grid(
+        shown,
+        f"The shipped model ({shipped.card['data']}): column k was asked for class k, 40 steps from {train_images.title}'s class Gaussians",
+        columns=10,
+        width=6,
+    )
 
 # %% tags=["hide-input"]
 if ship:
-    weakest = min(class_rows, key=lambda r: float(r["seen as asked"].rstrip("%")))  # fmt: skip
-    checkpoints.save("jem_mnist", joint, {
-        "part": "05_jem", "profile": profile, "seed": seed, "classifier": classifier_run.settings | {"steps": classifier_run.steps},
-        **card_facts(run, kernel=KERNELS["proximal"], steps=settings.sample_steps, start="class Gaussians"),
-        "metrics": {
-            "test_accuracy": {"value": round(right_after / n_test, 4), "images": n_test},
-            "samples_as_asked": {"value": round(agree.double().mean().item(), 4), "images": n_pictures, "judge": settings.judge},
-            "frechet_distance": {"value": round(sample_distance, 2), "features": settings.judge, "images": n_pictures,
-                                 "chain_steps": settings.sample_steps, "start": "class Gaussians"},
-            "ece": {"value": round(eces["JEM"], 5), "images": n_test},
+    weakest = min(class_rows, key=lambda r: float(r["seen as asked"].rstrip("%")))
+    checkpoints.save(
+        "jem_mnist",
+        joint,
+        {
+            "part": "05_jem",
+            "profile": profile,
+            "seed": seed,
+            "classifier": classifier_run.settings | {"steps": classifier_run.steps},
+            **card_facts(
+                run,
+                kernel=KERNELS["proximal"],
+                steps=settings.sample_steps,
+                start="class Gaussians",
+            ),
+            "metrics": {
+                "test_accuracy": {
+                    "value": round(right_after / n_test, 4),
+                    "images": n_test,
+                },
+                "samples_as_asked": {
+                    "value": round(agree.double().mean().item(), 4),
+                    "images": n_pictures,
+                    "judge": settings.judge,
+                },
+                "frechet_distance": {
+                    "value": round(sample_distance, 2),
+                    "features": settings.judge,
+                    "images": n_pictures,
+                    "chain_steps": settings.sample_steps,
+                    "start": "class Gaussians",
+                },
+                "ece": {"value": round(eces["JEM"], 5), "images": n_test},
+            },
+            "known_faults": (
+                f"class {weakest['class']} is least often seen as asked ({weakest['seen as asked']}); "
+                if weakest["seen as asked"] != "100%"
+                else ""
+            )
+            + f"mean confidence {test_logits['JEM'].softmax(1).amax(1).mean():.1%} at {right_after / n_test:.1%} accuracy; samples depend on their Gaussian starts",
         },
-        "known_faults": (f"class {weakest['class']} is least often seen as asked ({weakest['seen as asked']}); " if weakest["seen as asked"] != "100%" else "")
-                        + f"mean confidence {test_logits['JEM'].softmax(1).amax(1).mean():.1%} at {right_after / n_test:.1%} accuracy; samples depend on their Gaussian starts",
-    })  # fmt: skip
+    )
 
 # %% [markdown]
 # ## Reported, long run, this run (D5)
@@ -1636,23 +2116,73 @@ table(
     [
         three("data", "data", "CIFAR-10", "{}"),
         three("accuracy of the classifier alone", "classifier_accuracy", form="{:.4f}"),
-        three("accuracy of the joint model", "joint_accuracy", "0.929 (JEM); about 0.935 (JEM++, M = 10)", "{:.4f}"),
-        three("optimiser steps", "train_steps", "200 epochs, about 150,000 (JEM)", "{:,}"),
+        three(
+            "accuracy of the joint model",
+            "joint_accuracy",
+            "0.929 (JEM); about 0.935 (JEM++, M = 10)",
+            "{:.4f}",
+        ),
+        three(
+            "optimiser steps", "train_steps", "200 epochs, about 150,000 (JEM)", "{:,}"
+        ),
         three("training time (s)", "train_seconds", "36 GPU-hours (JEM)", "{:.0f}"),
-        three("Fréchet distance, on request", "samples_frechet", "about 38 (JEM), 37 (JEM++, of the buffer): Inception, not comparable"),
+        three(
+            "Fréchet distance, on request",
+            "samples_frechet",
+            "about 38 (JEM), 37 (JEM++, of the buffer): Inception, not comparable",
+        ),
         three("… of the class Gaussians alone", "gaussians_frechet"),
         three("samples seen as asked", "samples_as_asked", form="{:.3f}"),
         three("… class Gaussians alone", "gaussians_as_asked", form="{:.3f}"),
         three("ECE, classifier", "ece/classifier", form="{:.4f}"),
         three("ECE, joint model", "ece/JEM", form="{:.4f}"),
         three("… logits scaled", "ece/JEM, scaled", form="{:.4f}"),
-        three("AUROC of log p(x), Fashion-MNIST: classifier", lambda r: next((v for k, v in r.items() if k.startswith("auroc/Fashion") and k.endswith("/classifier/log p(x)")), None), form="{:.3f}"),
-        three("… joint model", lambda r: next((v for k, v in r.items() if k.startswith("auroc/Fashion") and k.endswith("/JEM/log p(x)")), None), form="{:.3f}"),
-        three("AUROC of max p(y|x), Fashion-MNIST: joint model", lambda r: next((v for k, v in r.items() if k.startswith("auroc/Fashion") and k.endswith("/JEM/max p(y|x)")), None), "about 0.89 (JEM), 0.94 (JEM++): CIFAR-10 against SVHN", "{:.3f}"),
-        three("inner loop against one step, largest difference", "inner_gap", form="{:.1e}"),
+        three(
+            "AUROC of log p(x), Fashion-MNIST: classifier",
+            lambda r: next(
+                (
+                    v
+                    for k, v in r.items()
+                    if k.startswith("auroc/Fashion")
+                    and k.endswith("/classifier/log p(x)")
+                ),
+                None,
+            ),
+            form="{:.3f}",
+        ),
+        three(
+            "… joint model",
+            lambda r: next(
+                (
+                    v
+                    for k, v in r.items()
+                    if k.startswith("auroc/Fashion") and k.endswith("/JEM/log p(x)")
+                ),
+                None,
+            ),
+            form="{:.3f}",
+        ),
+        three(
+            "AUROC of max p(y|x), Fashion-MNIST: joint model",
+            lambda r: next(
+                (
+                    v
+                    for k, v in r.items()
+                    if k.startswith("auroc/Fashion") and k.endswith("/JEM/max p(y|x)")
+                ),
+                None,
+            ),
+            "about 0.89 (JEM), 0.94 (JEM++): CIFAR-10 against SVHN",
+            "{:.3f}",
+        ),
+        three(
+            "inner loop against one step, largest difference",
+            "inner_gap",
+            form="{:.1e}",
+        ),
     ],
     f"Fréchet distances here are in {settings.judge} features. The papers' are in Inception features on photographs and stand here for scale only.",
-)  # fmt: skip
+)
 record("notebook_seconds", time.perf_counter() - started)
 
 # %% [markdown]

@@ -243,12 +243,8 @@ else:
 # %%
 data, held_out, titles = {}, {}, {}
 for name in settings.data:
-    data[name] = load_images(
-        name, "train", limit=settings.limit, root=data_root
-    )
-    held_out[name] = load_images(
-        name, "test", limit=settings.limit, root=data_root
-    )
+    data[name] = load_images(name, "train", limit=settings.limit, root=data_root)
+    held_out[name] = load_images(name, "test", limit=settings.limit, root=data_root)
     titles[name] = data[name].title
 record("data", list(titles.values()))
 
@@ -462,12 +458,15 @@ checks.ema_update(ema_update)
 
 # %%
 pair = torch.eye(2)
-batch, chosen = torch.randn(64, 2, generator=torch.Generator().manual_seed(seed)), torch.zeros(64, dtype=torch.long)  # fmt: skip
+batch, chosen = (
+    torch.randn(64, 2, generator=torch.Generator().manual_seed(seed)),
+    torch.zeros(64, dtype=torch.long),
+)
 moved = {
     count: float(
-        ema_update(
-            torch.full((2,), count), pair.clone(), batch, chosen, 0.99, 1e-5
-        )[0][1].norm()
+        ema_update(torch.full((2,), count), pair.clone(), batch, chosen, 0.99, 1e-5)[0][
+            1
+        ].norm()
     )
     for count in (1.0, 0.0)
 }
@@ -575,15 +574,13 @@ def train_by_hand(images, n_steps, n_codes=32, batch_size=64):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        codebook, counts, sums = ema_update(
-            counts, sums, vectors, tokens, 0.99, 1e-5
-        )
+        codebook, counts, sums = ema_update(counts, sums, vectors, tokens, 0.99, 1e-5)
         errors.append(error.item() / 4)  # from [-1, 1] to [0, 1]
     used = torch.bincount(tokens, minlength=n_codes)[None].float()
     return errors, perplexity(used), encoder
 
 
-by_hand, in_use, hand_encoder = train_by_hand(data[settings.data[0]].images, 40)  # fmt: skip
+by_hand, in_use, hand_encoder = train_by_hand(data[settings.data[0]].images, 40)
 say(
     f"Forty steps of your own code: the squared error went from {by_hand[0]:.3f} to {by_hand[-1]:.3f} a pixel (in [0, 1]), "
     f"and the last batch used its 32 codes with a perplexity of {in_use:.1f}."
@@ -599,14 +596,10 @@ say(
 
 
 # %%
-def suspect_codebook_step(
-    codebook, counts, sums, vectors, picks, decay, threshold
-):
+def suspect_codebook_step(codebook, counts, sums, vectors, picks, decay, threshold):
     """(K, D), (K,), (K, D), (N, D), places (K,) -> the new codebook, counts, sums."""
     tokens = nearest_code(vectors, codebook)
-    codebook, counts, sums = ema_update(
-        counts, sums, vectors, tokens, decay, 1e-5
-    )
+    codebook, counts, sums = ema_update(counts, sums, vectors, tokens, decay, 1e-5)
     dead = counts < threshold
     n_dead = int(dead.sum())
     codebook[dead] = vectors[picks[:n_dead]]
@@ -625,9 +618,7 @@ def suspect_codebook_step(
 
 
 # %% tags=["exercise"]
-def mended_codebook_step(
-    codebook, counts, sums, vectors, picks, decay, threshold
-):
+def mended_codebook_step(codebook, counts, sums, vectors, picks, decay, threshold):
     """(K, D), (K,), (K, D), (N, D), places (K,) -> the new codebook, counts, sums."""
     raise NotImplementedError
 
@@ -645,14 +636,10 @@ def mended_codebook_step(
 
 
 # %% tags=["solution"]
-def mended_codebook_step(
-    codebook, counts, sums, vectors, picks, decay, threshold
-):
+def mended_codebook_step(codebook, counts, sums, vectors, picks, decay, threshold):
     """(K, D), (K,), (K, D), (N, D), places (K,) -> the new codebook, counts, sums."""
     tokens = nearest_code(vectors, codebook)
-    codebook, counts, sums = ema_update(
-        counts, sums, vectors, tokens, decay, 1e-5
-    )
+    codebook, counts, sums = ema_update(counts, sums, vectors, tokens, decay, 1e-5)
     dead = counts < threshold
     n_dead = int(dead.sum())
     codebook[dead] = vectors[picks[:n_dead]]
@@ -688,7 +675,7 @@ def follow(step, vectors, n_steps, threshold, n_codes=32, size=3136):
         tokens = nearest_code(batch, codebook)
         chosen.append(len(set(tokens.tolist())))
         alive.append(int((counts >= 0.5).sum()))
-    return chosen, alive, float((batch - codebook[tokens]).square().sum(1).mean())  # fmt: skip
+    return chosen, alive, float((batch - codebook[tokens]).square().sum(1).mean())
 
 
 with torch.no_grad():
@@ -705,7 +692,9 @@ followed = {
 
 # %% tags=["hide-input"]
 fig, axes = plt.subplots(1, 2, figsize=(9, 2.8), sharey=True)
-for ax, column, what in zip(axes, (1, 0), ("alive by their own count", "chosen by some vector"), strict=True):  # fmt: skip
+for ax, column, what in zip(
+    axes, (1, 0), ("alive by their own count", "chosen by some vector"), strict=True
+):
     for name, found in followed.items():
         ax.plot(found[column], "--" if name == "mended" else "-", label=name)
     ax.set(title=f"Codes {what}, of 32", xlabel="step of the codebook")
@@ -757,9 +746,7 @@ def train(module, name, data, held_out, steps, batch_size=128):
     return fit(module, data, held_out, config=config, resume=True)
 
 
-def train_vqvae(
-    data, held_out, steps=settings.vq_steps, batch_size=128, **changes
-):
+def train_vqvae(data, held_out, steps=settings.vq_steps, batch_size=128, **changes):
     """A VQ-VAE of this profile's size with some settings changed."""
     shape = {"n_codes": settings.n_codes, "width": settings.width, **changes}
     torch.manual_seed(seed)
@@ -767,9 +754,7 @@ def train_vqvae(
     return train(module, "vqvae", data, held_out, steps, batch_size)
 
 
-vq_runs = {
-    name: train_vqvae(data[name], held_out[name]) for name in settings.data
-}
+vq_runs = {name: train_vqvae(data[name], held_out[name]) for name in settings.data}
 vq = {name: run.module.model for name, run in vq_runs.items()}
 
 # %% tags=["hide-input"]
@@ -783,10 +768,7 @@ curves(
 )
 axes[0].set_yscale("log")
 curves(
-    {
-        titles[name]: run.curve("val_perplexity")
-        for name, run in vq_runs.items()
-    },
+    {titles[name]: run.curve("val_perplexity") for name, run in vq_runs.items()},
     f"Perplexity on held-out images, of {settings.n_codes} codes",
     ylabel="perplexity",
     ax=axes[1],
@@ -799,16 +781,16 @@ for ax in axes:
 def reconstruct(model, images):
     """uint8 images through their tokens and back, as uint8."""
     with torch.no_grad():
-        return torch.cat([to_uint8(model.reconstruct(to_float(x))) for x in images.split(500)])  # fmt: skip
+        return torch.cat(
+            [to_uint8(model.reconstruct(to_float(x))) for x in images.split(500)]
+        )
 
 
 def judge_tokens(model, images):
     """MSE in [0, 1], perplexity and codes in use over a whole set of images."""
     tokens, _ = tokens_and_latents(model, images)
     used = torch.bincount(tokens.flatten(), minlength=len(model.codebook))
-    error = (
-        (reconstruct(model, images).float() - images.float()).div(255).square()
-    )
+    error = (reconstruct(model, images).float() - images.float()).div(255).square()
     return {
         "mse": float(error.mean()),
         "perplexity": float(perplexity(used[None].float())),
@@ -857,7 +839,9 @@ if study("codes-alive"):
     ablation = []
     for name in settings.data:
         for variant, changes in variants.items():
-            short = train_vqvae(data[name], None, settings.ablation_steps, 64, **changes)  # fmt: skip
+            short = train_vqvae(
+                data[name], None, settings.ablation_steps, 64, **changes
+            )
             some = held_out[name].images[:2000]
             score = judge_tokens(short.module.model, some)
             ablation.append(
@@ -877,7 +861,11 @@ if study("codes-alive"):
 
     def told(column, variant):
         """A column under one variant, one phrase a data set."""
-        return " and ".join(f"{row[column]} ({row['data']})" for row in ablation if row["variant"] == variant)  # fmt: skip
+        return " and ".join(
+            f"{row[column]} ({row['data']})"
+            for row in ablation
+            if row["variant"] == variant
+        )
 
     say(
         f"Codes in use, of {settings.n_codes}. The recipe: {told('codes in use', 'the recipe')}. Without revival: {told('codes in use', 'no revival')}. With revival from a random start: {told('codes in use', 'random start')}. "
@@ -971,7 +959,10 @@ for ax, tau in zip(axes, (10.0, 1.0, 0.25, 1 / 16), strict=True):
     ax.set(title=f"τ = {tau:g}", xlabel="draw", xticks=[])
 axes[0].set_ylabel("weights")
 axes[-1].legend(fontsize=7, frameon=True, loc="lower right")
-largest = [float(gumbel_draw(odds.log(), tau, u)[1].max(1).values.mean()) for tau in (10.0, 1.0, 1 / 16)]  # fmt: skip
+largest = [
+    float(gumbel_draw(odds.log(), tau, u)[1].max(1).values.mean())
+    for tau in (10.0, 1.0, 1 / 16)
+]
 share = (gumbel_draw(odds.log(), 1.0, u)[0] == 0).double().mean()
 say(
     f"Hot, every draw is a grey mixture (the largest weight is {largest[0]:.2f} on average); cold, it is a choice ({largest[2]:.2f}). "
@@ -1066,20 +1057,35 @@ for kind, hard in (("relaxed", False), ("straight through", True)):
             "bias": float((each.mean(0) - exact).norm() / exact.norm()),
             "spread": float(each.std(0).norm() / exact.norm()),
             "silent": float((each.norm(dim=1) < 0.01 * exact.norm()).double().mean()),
-        }  # fmt: skip
+        }
 
 # %% tags=["hide-input"]
 fig, axes = plt.subplots(1, 2, figsize=(9, 2.9))
-for ax, key, title in zip(axes, ("bias", "spread"), ("Bias of the mean gradient", "Standard deviation of one draw"), strict=True):  # fmt: skip
+for ax, key, title in zip(
+    axes,
+    ("bias", "spread"),
+    ("Bias of the mean gradient", "Standard deviation of one draw"),
+    strict=True,
+):
     for kind in ("relaxed", "straight through"):
-        ax.plot(taus, [found[kind, tau][key] for tau in taus], "o-", ms=4, label=kind)  # fmt: skip
+        ax.plot(taus, [found[kind, tau][key] for tau in taus], "o-", ms=4, label=kind)
     ax.set(xscale="log", yscale="log", xlabel="temperature τ", title=title)
     ax.set_xticks(taus, ["4", "2", "1", "½", "¼", "⅛", "1/16", "1/32"])
     ax.minorticks_off()
-axes[0].fill_between(taus, [1e-3] * len(taus), [found["relaxed", tau]["spread"] / settings.n_draws**0.5 for tau in taus], color="black", alpha=0.12, lw=0)  # fmt: skip
+axes[0].fill_between(
+    taus,
+    [1e-3] * len(taus),
+    [found["relaxed", tau]["spread"] / settings.n_draws**0.5 for tau in taus],
+    color="black",
+    alpha=0.12,
+    lw=0,
+)
 axes[0].set(ylabel="÷ length of the exact gradient", ylim=(0.01, 3))
 axes[1].legend()
-_ = fig.suptitle(f"Gradients of {settings.n_draws:,} draws; grey: what chance alone makes of the relaxed ones' bias", fontsize=10)  # fmt: skip
+_ = fig.suptitle(
+    f"Gradients of {settings.n_draws:,} draws; grey: what chance alone makes of the relaxed ones' bias",
+    fontsize=10,
+)
 
 
 def vector(v):
@@ -1103,9 +1109,7 @@ table(
                 f"mean, {kind}": vector(found[kind, tau]["mean"])
                 for kind in ("relaxed", "straight through")
             },
-            "relaxed: draws until noise = bias": draws_needed(
-                found["relaxed", tau]
-            ),
+            "relaxed: draws until noise = bias": draws_needed(found["relaxed", tau]),
             "draws with hardly any gradient": f"{found['relaxed', tau]['silent']:.0%}",
         }
         for tau in taus
@@ -1144,9 +1148,7 @@ def train_gumbel(data, held_out, steps=settings.gumbel_steps, **changes):
     return train(module, "gumbel", data, held_out, steps, batch_size=64)
 
 
-gumbel_runs = {
-    name: train_gumbel(data[name], held_out[name]) for name in settings.data
-}
+gumbel_runs = {name: train_gumbel(data[name], held_out[name]) for name in settings.data}
 gumbel = {name: run.module.model for name, run in gumbel_runs.items()}
 
 # %% tags=["hide-input"]
@@ -1179,9 +1181,7 @@ table(
 )
 
 # %%
-ratio = {
-    name: gumbel_scores[name]["mse"] / vq_scores[name]["mse"] for name in vq
-}
+ratio = {name: gumbel_scores[name]["mse"] / vq_scores[name]["mse"] for name in vq}
 say(
     "The dVAE's error is "
     + " and ".join(
@@ -1206,10 +1206,8 @@ if study("batch-norm"):
     norms = []
     for name in settings.data:
         for norm in (True, False):
-            short = train_gumbel(data[name], None, settings.ablation_steps, norm=norm)  # fmt: skip
-            score = judge_tokens(
-                short.module.model, held_out[name].images[:2000]
-            )
+            short = train_gumbel(data[name], None, settings.ablation_steps, norm=norm)
+            score = judge_tokens(short.module.model, held_out[name].images[:2000])
             norms.append(
                 {
                     "data": titles[name],
@@ -1261,9 +1259,7 @@ for name in settings.data:
     )
 fig, axes = plt.subplots(1, 2, figsize=(9, 3.2))
 for ax, name in zip(axes, settings.data, strict=True):
-    used = torch.bincount(
-        all_tokens[name].flatten(), minlength=settings.n_codes
-    )
+    used = torch.bincount(all_tokens[name].flatten(), minlength=settings.n_codes)
     common = used.argsort(descending=True)[:60]
     image_grid(
         code_pictures(vq[name], common, (7, 7)),
@@ -1281,9 +1277,7 @@ for row, name in zip(axes, settings.data, strict=True):
     with torch.no_grad():
         tokens = vq[name].tokens(x)[0]
         before = vq[name].decode_tokens(tokens[None]).clamp(-1, 1)
-    used = torch.bincount(
-        all_tokens[name].flatten(), minlength=settings.n_codes
-    )
+    used = torch.bincount(all_tokens[name].flatten(), minlength=settings.n_codes)
     codes = used.argsort(descending=True)[:8]
     after = swap_token(vq[name], tokens, *place, codes)
     changed = ((after - before).abs() > 0.1).any(0)[0]
@@ -1291,7 +1285,12 @@ for row, name in zip(axes, settings.data, strict=True):
     reach[name] = int(lines[-1] - lines[0] + 1) if len(lines) else 0
     draw_tokens(tokens, row[0], mark=place)
     pictures = torch.cat((before, after))
-    for ax, picture, label in zip(row[1:], pictures, ["as it is", *(f"→ {k}" for k in codes.tolist())], strict=True):  # fmt: skip
+    for ax, picture, label in zip(
+        row[1:],
+        pictures,
+        ["as it is", *(f"→ {k}" for k in codes.tolist())],
+        strict=True,
+    ):
         ax.imshow(picture[0], cmap="gray", vmin=-1, vmax=1)
         ax.set_title(label, fontsize=8)
         ax.axis("off")
@@ -1303,9 +1302,7 @@ _ = fig.suptitle(
 # %%
 say(
     "A token stands for 4×4 pixels, but the decoder looks at its neighbours too: the swaps above change pixels over a height of "
-    + " and ".join(
-        f"{value} pixels ({titles[name]})" for name, value in reach.items()
-    )
+    + " and ".join(f"{value} pixels ({titles[name]})" for name, value in reach.items())
     + ". What a code paints depends on its surroundings. It is a letter rather than a stamp."
 )
 
@@ -1430,9 +1427,7 @@ record(
     "silhouette",
     {
         titles[name]: {
-            kind: [
-                [k, float(mean_silhouette(name, kind, k))] for k in settings.ks
-            ]
+            kind: [[k, float(mean_silhouette(name, kind, k))] for k in settings.ks]
             for kind in scans[name]
         }
         for name in scans
@@ -1507,7 +1502,11 @@ checks.hungarian_accuracy(hungarian_accuracy)
 def agreement(clusters, truth):
     """NMI and ARI by the package, accuracy by your function; and how far the package's accuracy is from yours."""
     theirs = clustering.agreement(clusters, truth)
-    own = float(hungarian_accuracy(torch.from_numpy(clusters).long(), torch.from_numpy(truth).long()))  # fmt: skip
+    own = float(
+        hungarian_accuracy(
+            torch.from_numpy(clusters).long(), torch.from_numpy(truth).long()
+        )
+    )
     return {**theirs, "accuracy": own, "gap": abs(own - theirs["accuracy"])}
 
 
@@ -1515,9 +1514,7 @@ quality = {}
 for name in settings.data:
     truth = data[name].labels[subset[name]].numpy()
     quality[name] = {
-        kind: [
-            agreement(row["clusters"], truth) for row in rows if row["k"] == 10
-        ]
+        kind: [agreement(row["clusters"], truth) for row in rows if row["k"] == 10]
         for kind, rows in scans[name].items()
     }
 
@@ -1579,16 +1576,20 @@ def verdict(name):
     for kind in ("quantised latents", "token histograms", "one-hot tokens"):
         ours = quality[name][kind]
         keys = ("nmi", "accuracy")
-        if all(min(s[k] for s in ours) > max(s[k] for s in pixels) for k in keys):  # fmt: skip
+        if all(min(s[k] for s in ours) > max(s[k] for s in pixels) for k in keys):
             better.append(kind)
-        elif all(max(s[k] for s in ours) < min(s[k] for s in pixels) for k in keys):  # fmt: skip
+        elif all(max(s[k] for s in ours) < min(s[k] for s in pixels) for k in keys):
             worse.append(kind)
     return better, worse
 
 
 for name in quality:
     better, worse = verdict(name)
-    same = [k for k in ("quantised latents", "token histograms", "one-hot tokens") if k not in better + worse]  # fmt: skip
+    same = [
+        k
+        for k in ("quantised latents", "token histograms", "one-hot tokens")
+        if k not in better + worse
+    ]
     parts = [
         f"{text}: {', '.join(kinds)}"
         for text, kinds in (
@@ -1597,7 +1598,7 @@ for name in quality:
             ("not told apart by these seeds", same),
         )
         if kinds
-    ]  # fmt: skip
+    ]
     say(f"**{titles[name]}**. {'; '.join(parts).capitalize()}.")
 record("beats_pixels", {titles[name]: verdict(name)[0] for name in quality})
 
@@ -1608,14 +1609,19 @@ def mean_of(name, kind, key):
 
 
 for name in quality:
-    order = sorted(quality[name], key=lambda kind: -mean_of(name, kind, "accuracy"))  # fmt: skip
+    order = sorted(quality[name], key=lambda kind: -mean_of(name, kind, "accuracy"))
     say(
         f"{titles[name]}, mean accuracy and NMI: "
-        + "; ".join(f"{kind} {mean_of(name, kind, 'accuracy'):.2f} and {mean_of(name, kind, 'nmi'):.2f}" for kind in order)
+        + "; ".join(
+            f"{kind} {mean_of(name, kind, 'accuracy'):.2f} and {mean_of(name, kind, 'nmi'):.2f}"
+            for kind in order
+        )
         + "."
-    )  # fmt: skip
+    )
 if not any(verdict(name)[0] for name in quality):
-    say("**No representation by tokens beats raw pixels in every seed, on either data set.** We had hoped for one that does.")  # fmt: skip
+    say(
+        "**No representation by tokens beats raw pixels in every seed, on either data set.** We had hoped for one that does."
+    )
 
 # %% [markdown]
 # What should one expect? The VQ-VAE was asked to *paint*, and painting needs to know where the ink is. Its tokens are a
@@ -1632,7 +1638,7 @@ if not any(verdict(name)[0] for name in quality):
 # %%
 def pseudo_label(name, k):
     """Centroids fitted on the training latents, and cluster numbers for training and held-out images."""
-    model = clustering.kmeans(all_latents[name], k, seed=seed, n_init=3, minibatch=True)  # fmt: skip
+    model = clustering.kmeans(all_latents[name], k, seed=seed, n_init=3, minibatch=True)
     _, new = tokens_and_latents(vq[name], held_out[name].images)
     centroids = model.cluster_centers_
     return {
@@ -1657,7 +1663,11 @@ for name in settings.data:
 # %%
 def spread_around(x, centroids):
     """Mean squared distance to the nearest centroid: what k-means makes small."""
-    return float(np.square(x - centroids[clustering.nearest_centroid(x, centroids)]).sum(1).mean())  # fmt: skip
+    return float(
+        np.square(x - centroids[clustering.nearest_centroid(x, centroids)])
+        .sum(1)
+        .mean()
+    )
 
 
 consistency = []
@@ -1666,7 +1676,10 @@ for name in pseudo:
         alone = clustering.kmeans(
             found["latents"], k, seed=seed, n_init=3, minibatch=True
         )  # as the training images were
-        shares = [np.bincount(found[s], minlength=k) / len(found[s]) for s in ("train", "test")]  # fmt: skip
+        shares = [
+            np.bincount(found[s], minlength=k) / len(found[s])
+            for s in ("train", "test")
+        ]
         consistency.append(
             {
                 "data": titles[name],
@@ -1722,9 +1735,7 @@ mistakes = {}
 for ax, name in zip(axes, settings.data, strict=True):
     found, truth = pseudo[name][10], held_out[name].labels.numpy()
     # The clusters are named on the training images, the counts are of held-out ones.
-    names = clustering.name_clusters(
-        found["train"], data[name].labels.numpy(), 10, 10
-    )
+    names = clustering.name_clusters(found["train"], data[name].labels.numpy(), 10, 10)
     confusion = clustering.contingency(truth, names[found["test"]], 10, 10)
     number_matrix(
         confusion,
@@ -1737,21 +1748,29 @@ for ax, name in zip(axes, settings.data, strict=True):
     )
     wrong = confusion - np.diag(np.diag(confusion))
     mistakes[name] = np.unravel_index(wrong.argmax(), wrong.shape)
-_ = fig.suptitle("Confusion of true and pseudo-labels, ten clusters (held-out images)", fontsize=10)  # fmt: skip
+_ = fig.suptitle(
+    "Confusion of true and pseudo-labels, ten clusters (held-out images)", fontsize=10
+)
 
 # %%
 for name, (i, j) in mistakes.items():
     found, truth = pseudo[name][10], held_out[name].labels.numpy()
     classes = held_out[name].classes
-    names = clustering.name_clusters(found["train"], data[name].labels.numpy(), 10, 10)  # fmt: skip
+    names = clustering.name_clusters(found["train"], data[name].labels.numpy(), 10, 10)
     inside = np.bincount(truth[names[found["test"]] == j], minlength=10)
     main = int(inside.argmax())
     say(
         f"**{titles[name]}**: the most frequent confusion is a {classes[i]} in the cluster that is called {classes[j]}. "
-        + (f"That cluster holds more images of class {classes[main]} ({inside[main]}) than of its name ({inside[j]}): the one-to-one matching had to call it something, since another cluster took the better name. "
-           if main != j else f"That cluster holds {inside[j]} of its own class and {inside[i]} of the other: their ink is alike enough for k-means. ")
-    )  # fmt: skip
-record("confused", {titles[name]: [int(v) for v in pair] for name, pair in mistakes.items()})  # fmt: skip
+        + (
+            f"That cluster holds more images of class {classes[main]} ({inside[main]}) than of its name ({inside[j]}): the one-to-one matching had to call it something, since another cluster took the better name. "
+            if main != j
+            else f"That cluster holds {inside[j]} of its own class and {inside[i]} of the other: their ink is alike enough for k-means. "
+        )
+    )
+record(
+    "confused",
+    {titles[name]: [int(v) for v in pair] for name, pair in mistakes.items()},
+)
 
 # %% [markdown]
 # **What does it look like?** t-SNE {cite}`maaten2008tsne` draws the first 30 principal components of the quantised latents in the plane so that neighbours stay neighbours. It knows neither labels nor clusters; we only
@@ -1763,9 +1782,7 @@ for row, name in zip(axes, settings.data, strict=True):
     n = min(settings.n_tsne, len(held_out[name]))
     x = pseudo[name][10]["latents"][:n]
     x = PCA(30, random_state=seed).fit_transform(x)
-    flat = TSNE(2, init="pca", random_state=seed, perplexity=30).fit_transform(
-        x
-    )
+    flat = TSNE(2, init="pca", random_state=seed, perplexity=30).fit_transform(x)
     coloured_points(
         flat,
         held_out[name].labels[:n].numpy(),
@@ -1805,15 +1822,15 @@ def train_classifier(images, held_out, steps):
 def guess(network, images):
     """The most likely class of every uint8 image, (N,)."""
     with torch.no_grad():
-        return torch.cat([network(to_float(x)).argmax(1) for x in images.split(500)]).numpy()  # fmt: skip
+        return torch.cat(
+            [network(to_float(x)).argmax(1) for x in images.split(500)]
+        ).numpy()
 
 
 judges, answers, classified = {}, {}, []
 for name in settings.data:
     truth = held_out[name].labels.numpy()
-    run = train_classifier(
-        data[name], held_out[name], settings.classifier_steps
-    )
+    run = train_classifier(data[name], held_out[name], settings.classifier_steps)
     judges[name] = run.module.classifier
     answers[name] = {"labels": guess(judges[name], held_out[name].images)}
     classified.append(
@@ -1869,7 +1886,10 @@ for name in settings.data:
 fig, axes = plt.subplots(2, 2, figsize=(9, 8.6))
 for row, name in zip(axes, settings.data, strict=True):
     truth = held_out[name].labels.numpy()
-    for ax, key, what in ((row[0], "labels", "true labels"), (row[1], 10, "ten pseudo-labels")):  # fmt: skip
+    for ax, key, what in (
+        (row[0], "labels", "true labels"),
+        (row[1], 10, "ten pseudo-labels"),
+    ):
         number_matrix(
             clustering.contingency(truth, answers[name][key], 10, 10),
             ax,
@@ -1914,7 +1934,11 @@ def central_labels(x, y, x_new, n, s):
     return KNeighborsClassifier(1).fit(x[asked], y[asked]).predict(x_new)
 
 
-plans = {"one label a cluster": one_label_a_cluster, "central images, nearest": central_labels, "random labels": random_labels}  # fmt: skip
+plans = {
+    "one label a cluster": one_label_a_cluster,
+    "central images, nearest": central_labels,
+    "random labels": random_labels,
+}
 efficiency = {}
 for name in settings.data:
     y = data[name].labels[subset[name]].numpy()
@@ -1942,15 +1966,37 @@ fig, axes = plt.subplots(1, 2, figsize=(9, 3.4), sharey=True)
 for ax, name in zip(axes, settings.data, strict=True):
     for (which, kind, plan), values in efficiency.items():
         if which == name:
-            line, style = ("C0", "C1")[kind == "raw pixels"], {"one label a cluster": "-", "central images, nearest": ":", "random labels": "--"}[plan]  # fmt: skip
-            ax.plot(settings.label_counts, [np.mean(v) for v in values], style, color=line, marker="o", ms=3, label=f"{kind}, {plan}")  # fmt: skip
-            ax.fill_between(settings.label_counts, [min(v) for v in values], [max(v) for v in values], color=line, alpha=0.12, lw=0)  # fmt: skip
+            line, style = (
+                ("C0", "C1")[kind == "raw pixels"],
+                {
+                    "one label a cluster": "-",
+                    "central images, nearest": ":",
+                    "random labels": "--",
+                }[plan],
+            )
+            ax.plot(
+                settings.label_counts,
+                [np.mean(v) for v in values],
+                style,
+                color=line,
+                marker="o",
+                ms=3,
+                label=f"{kind}, {plan}",
+            )
+            ax.fill_between(
+                settings.label_counts,
+                [min(v) for v in values],
+                [max(v) for v in values],
+                color=line,
+                alpha=0.12,
+                lw=0,
+            )
     ax.set(xscale="log", xlabel="labels asked for", title=titles[name])
-    ax.set_xticks(settings.label_counts, [str(n) for n in settings.label_counts])  # fmt: skip
+    ax.set_xticks(settings.label_counts, [str(n) for n in settings.label_counts])
     ax.minorticks_off()
 axes[0].set_ylabel("accuracy on held-out images")
 axes[1].legend(fontsize=7)
-_ = fig.suptitle(f"Label efficiency; bands: {settings.seeds} seeds", fontsize=10)  # fmt: skip
+_ = fig.suptitle(f"Label efficiency; bands: {settings.seeds} seeds", fontsize=10)
 record(
     "label_efficiency",
     {
@@ -1966,8 +2012,12 @@ record(
 for name in settings.data:
     told = []
     for i in (0, -1):  # the smallest and the largest number of labels
-        one, central, plain = (np.mean(efficiency[name, "quantised latents", plan][i]) for plan in plans)  # fmt: skip
-        told.append(f"{settings.label_counts[i]} labels: {one:.1%} for one a cluster, {central:.1%} for the same images and the nearest of them, {plain:.1%} for random ones")  # fmt: skip
+        one, central, plain = (
+            np.mean(efficiency[name, "quantised latents", plan][i]) for plan in plans
+        )
+        told.append(
+            f"{settings.label_counts[i]} labels: {one:.1%} for one a cluster, {central:.1%} for the same images and the nearest of them, {plain:.1%} for random ones"
+        )
     say(f"**{titles[name]}**, quantised latents. " + "; ".join(told) + ".")
 
 # %% [markdown]
@@ -1988,7 +2038,12 @@ for name in settings.data:
 # %%
 def train_prior(tokens, held_out_tokens, steps=settings.prior_steps):
     """A causal transformer over token grids."""
-    shape = {"n_codes": settings.n_codes, "width": settings.prior_width, "n_layers": 2, "dropout": 0.0}  # fmt: skip
+    shape = {
+        "n_codes": settings.n_codes,
+        "width": settings.prior_width,
+        "n_layers": 2,
+        "dropout": 0.0,
+    }
     torch.manual_seed(seed)
     module = TokenPriorTraining(TokenPrior(**shape), lr=4e-3)
     return train(module, "prior", tokens, held_out_tokens, steps, batch_size=64)
@@ -2019,7 +2074,7 @@ def histogram(tokens):
 
 def draw_places(log_share, n, generator):
     """n grids whose places are independent."""
-    picks = torch.multinomial(log_share.exp(), n, replacement=True, generator=generator)  # fmt: skip
+    picks = torch.multinomial(log_share.exp(), n, replacement=True, generator=generator)
     return picks.T.reshape(n, 7, 7)
 
 
@@ -2033,13 +2088,18 @@ for name in settings.data:
     flat = new_grids[name].images.flatten(1).long()
     places = torch.arange(49)
     with torch.no_grad():
-        informed = torch.cat([priors[name].log_prob(t.long()) for t in new_grids[name].images[:, 0].split(500)])  # fmt: skip
+        informed = torch.cat(
+            [
+                priors[name].log_prob(t.long())
+                for t in new_grids[name].images[:, 0].split(500)
+            ]
+        )
     nats[name] = {
         "all codes equally likely": 49 * np.log(settings.n_codes),
         "one histogram": -float(everywhere[places, flat].sum(1).mean()),
         "a histogram for every place": -float(by_place[places, flat].sum(1).mean()),
         "the transformer": -float(informed.mean()),
-    }  # fmt: skip
+    }
     token_draws = {
         "all codes equally likely": draw_places(uniform, n, stream),
         "a histogram for every place": draw_places(by_place, n, stream),
@@ -2047,16 +2107,29 @@ for name in settings.data:
     }
     with torch.no_grad():
         drawn[name] = {
-            kind: torch.cat([to_uint8(vq[name].decode_tokens(t)) for t in tokens.split(500)])
+            kind: torch.cat(
+                [to_uint8(vq[name].decode_tokens(t)) for t in tokens.split(500)]
+            )
             for kind, tokens in token_draws.items()
-        }  # fmt: skip
-    drawn[name]["reconstructions"] = reconstruct(vq[name], held_out[name].images[n : 2 * n])  # fmt: skip
+        }
+    drawn[name]["reconstructions"] = reconstruct(
+        vq[name], held_out[name].images[n : 2 * n]
+    )
     drawn[name]["other real images"] = data[name].images[:n]
 
 # %% tags=["hide-input"]
 fig, axes = plt.subplots(4, 2, figsize=(9, 4.6))
 for column, name in zip(axes.T, settings.data, strict=True):
-    for ax, kind in zip(column, ("reconstructions", "the transformer", "a histogram for every place", "all codes equally likely"), strict=True):  # fmt: skip
+    for ax, kind in zip(
+        column,
+        (
+            "reconstructions",
+            "the transformer",
+            "a histogram for every place",
+            "all codes equally likely",
+        ),
+        strict=True,
+    ):
         image_grid(drawn[name][kind][:28], kind, columns=14, ax=ax)
 _ = fig.suptitle(
     f"Decoded tokens, not selected: {' (left), '.join(titles[n] for n in settings.data)} (right)",
@@ -2077,10 +2150,12 @@ for name in settings.data:
             {
                 "data": titles[name],
                 "pictures": kind,
-                "nats an image": f"{nats[name][kind]:.1f}" if kind in nats[name] else "–",
+                "nats an image": f"{nats[name][kind]:.1f}"
+                if kind in nats[name]
+                else "–",
                 "Fréchet distance": f"{value:.3g}",
             }
-        )  # fmt: skip
+        )
 record("generation", generation)
 record("nats", {titles[name]: value for name, value in nats.items()})
 table(
@@ -2099,28 +2174,49 @@ for name, value in nats.items():
 
 # %% tags=["hide-input"]
 if ship:
-    machine_free = {"profile": profile, "seed": seed, "part": "06_dvae_clustering"}  # fmt: skip
+    machine_free = {"profile": profile, "seed": seed, "part": "06_dvae_clustering"}
     for name in settings.data:
         card = {
-            **machine_free, **card_facts(vq_runs[name]),
+            **machine_free,
+            **card_facts(vq_runs[name]),
             "metrics": {
-                "test_mse": {"value": round(vq_scores[name]["mse"], 5), "images": len(held_out[name]), "unit": "pixels in [0, 1]"},
-                "perplexity": {"value": round(vq_scores[name]["perplexity"], 1), "images": len(held_out[name])},
+                "test_mse": {
+                    "value": round(vq_scores[name]["mse"], 5),
+                    "images": len(held_out[name]),
+                    "unit": "pixels in [0, 1]",
+                },
+                "perplexity": {
+                    "value": round(vq_scores[name]["perplexity"], 1),
+                    "images": len(held_out[name]),
+                },
             },
             "known_faults": "reconstructions are a little soft; tokens hold positions, so clusters of them follow ink, not meaning",
-        }  # fmt: skip
+        }
         checkpoints.save(f"vqvae_{name}", vq[name], card)
-        distance = [float(row["Fréchet distance"]) for row in generation if (row["data"], row["pictures"]) == (titles[name], "the transformer")]  # fmt: skip
+        distance = [
+            float(row["Fréchet distance"])
+            for row in generation
+            if (row["data"], row["pictures"]) == (titles[name], "the transformer")
+        ]
         card = {
-            **machine_free, **card_facts(prior_runs[name]),
+            **machine_free,
+            **card_facts(prior_runs[name]),
             "metrics": {
-                "test_nats": {"value": round(nats[name]["the transformer"], 2), "images": len(held_out[name]), "unit": "nats an image, of tokens"},
-                "frechet_distance": {"value": distance[0], "features": "a classifier trained in the same run", "images": settings.n_samples},
+                "test_nats": {
+                    "value": round(nats[name]["the transformer"], 2),
+                    "images": len(held_out[name]),
+                    "unit": "nats an image, of tokens",
+                },
+                "frechet_distance": {
+                    "value": distance[0],
+                    "features": "a classifier trained in the same run",
+                    "images": settings.n_samples,
+                },
             },
             "decoder": f"vqvae_{name}",
             "known_faults": "short training: some samples are no class at all; only fits the tokens of the model named as its decoder",
-        }  # fmt: skip
-        checkpoints.save(f"token_prior_{name}", priors[name], card, dtype=torch.float16)  # fmt: skip
+        }
+        checkpoints.save(f"token_prior_{name}", priors[name], card, dtype=torch.float16)
 
 # %% [markdown]
 # ## Reported, long run, this run
@@ -2145,7 +2241,7 @@ def find(records, *path, form="{:.3f}"):
 
 def row_of(records, key, **wanted):
     """The first row of a recorded table with these entries."""
-    return next((r for r in records.get(key, ()) if wanted.items() <= r.items()), {})  # fmt: skip
+    return next((r for r in records.get(key, ()) if wanted.items() <= r.items()), {})
 
 
 rows = []
@@ -2159,7 +2255,15 @@ for i, original in enumerate(about):
 
     def add(quantity, reported, values, data=original):
         long = {} if kept is None else {"long run": values[0]}
-        rows.append({"quantity": quantity, "data": data, "reported": reported, **long, f"this run ({profile})": values[1]})  # fmt: skip
+        rows.append(
+            {
+                "quantity": quantity,
+                "data": data,
+                "reported": reported,
+                **long,
+                f"this run ({profile})": values[1],
+            }
+        )
 
     add("data of the column", original, [t or "–" for _, t in pairs])
     add(
@@ -2220,12 +2324,20 @@ for i, original in enumerate(about):
     add(
         "prior: nats an image",
         "–",
+        [find(r, "nats", t, "the transformer", form="{:.1f}") for r, t in pairs],
+    )
+    add(
+        "prior: Fréchet distance (each run's own classifier and number of images: do not compare across)",
+        "–",
         [
-            find(r, "nats", t, "the transformer", form="{:.1f}")
+            find(
+                row_of(r, "generation", data=t, pictures="the transformer"),
+                "Fréchet distance",
+                form="{:.3g}",
+            )
             for r, t in pairs
         ],
     )
-    add("prior: Fréchet distance (each run's own classifier and number of images: do not compare across)", "–", [find(row_of(r, "generation", data=t, pictures="the transformer"), "Fréchet distance", form="{:.3g}") for r, t in pairs])  # fmt: skip
 if kept is not None:
     say(
         f"Long run: profile `{kept['profile']}`, {kept['date']}, {kept['machine']['cpu']}."

@@ -120,26 +120,86 @@ ship = False  # True writes the trained model to checkpoints/
 settings = choose(
     profile,
     quick=dict(
-        width=12, critic_width=12, latent_dim=32, batch_size=32, headline_budget=10_000, ema=0.95,
-        penalised_init="he", looks=4, look_n=150, n_eval=300,
-        ring_steps=300, ring_batch=128, slope_steps=200, line_steps=400, n_match=300, margin_steps=150,
-        budget=None, seeds=None, ring_seeds=None,  # of studies, which quick does not run
+        width=12,
+        critic_width=12,
+        latent_dim=32,
+        batch_size=32,
+        headline_budget=10_000,
+        ema=0.95,
+        penalised_init="he",
+        looks=4,
+        look_n=150,
+        n_eval=300,
+        ring_steps=300,
+        ring_batch=128,
+        slope_steps=200,
+        line_steps=400,
+        n_match=300,
+        margin_steps=150,
+        budget=None,
+        seeds=None,
+        ring_seeds=None,  # of studies, which quick does not run
     ),
     laptop=dict(
-        width=32, critic_width=32, latent_dim=64, batch_size=32, budget=18_000, headline_budget=250_000, ema=0.995,
-        penalised_init="dcgan", seeds=3, looks=8, look_n=1000, n_eval=1000,
-        ring_steps=1000, ring_batch=256, ring_seeds=3, slope_steps=400, line_steps=800, n_match=500, margin_steps=400,
+        width=32,
+        critic_width=32,
+        latent_dim=64,
+        batch_size=32,
+        budget=18_000,
+        headline_budget=250_000,
+        ema=0.995,
+        penalised_init="dcgan",
+        seeds=3,
+        looks=8,
+        look_n=1000,
+        n_eval=1000,
+        ring_steps=1000,
+        ring_batch=256,
+        ring_seeds=3,
+        slope_steps=400,
+        line_steps=800,
+        n_match=500,
+        margin_steps=400,
     ),
     full=dict(
-        width=64, critic_width=64, latent_dim=128, batch_size=64, budget=400_000, headline_budget=1_600_000, ema=0.999,
-        penalised_init="dcgan", seeds=3, looks=12, look_n=1000, n_eval=1000,
-        ring_steps=1000, ring_batch=256, ring_seeds=5, slope_steps=2000, line_steps=800, n_match=500, margin_steps=400,
+        width=64,
+        critic_width=64,
+        latent_dim=128,
+        batch_size=64,
+        budget=400_000,
+        headline_budget=1_600_000,
+        ema=0.999,
+        penalised_init="dcgan",
+        seeds=3,
+        looks=12,
+        look_n=1000,
+        n_eval=1000,
+        ring_steps=1000,
+        ring_batch=256,
+        ring_seeds=5,
+        slope_steps=2000,
+        line_steps=800,
+        n_match=500,
+        margin_steps=400,
     ),
     smoke=dict(  # in tests: every line runs, nothing is learnt
-        width=4, critic_width=4, budget=80, seeds=1, ring_seeds=1, headline_budget=120, looks=2, look_n=40, n_eval=100, ring_steps=10, ring_batch=64,
-        slope_steps=6, line_steps=12, n_match=40, margin_steps=4,
+        width=4,
+        critic_width=4,
+        budget=80,
+        seeds=1,
+        ring_seeds=1,
+        headline_budget=120,
+        looks=2,
+        look_n=40,
+        n_eval=100,
+        ring_steps=10,
+        ring_batch=64,
+        slope_steps=6,
+        line_steps=12,
+        n_match=40,
+        margin_steps=4,
     ),
-)  # fmt: skip
+)
 use_style()
 study = report.studies("07_gan_wgan", profile)
 torch.manual_seed(seed)
@@ -149,7 +209,11 @@ started = time.perf_counter()
 # ## Where we are going
 
 # %%
-shipped = checkpoints.load("gan_persian_digits") if "gan_persian_digits" in checkpoints.names() else None  # fmt: skip
+shipped = (
+    checkpoints.load("gan_persian_digits")
+    if "gan_persian_digits" in checkpoints.names()
+    else None
+)
 if shipped is None:
     say(
         "*No trained generator is here yet: run this notebook with `ship = True` to make one. The chapter goes on without it.*"
@@ -176,21 +240,44 @@ else:
 # %%
 def binary(images):
     """The set with every pixel 0 or 255."""
-    return dataclasses.replace(images, images=(images.images >= 128).to(torch.uint8) * 255)  # fmt: skip
+    return dataclasses.replace(
+        images, images=(images.images >= 128).to(torch.uint8) * 255
+    )
 
 
 # The files' own training part comes first, so that the judge, which was trained on it, has not seen the last 5 %.
 # (With the one file of 20,000 digits; Hoda's other file of 60,000 makes the 20,000 its test part, which that judge has seen.)
-parts = [load_images("persian_digits", split, root=data_root) for split in ("train", "test")]  # fmt: skip
-train_images, val_images, test_images = (binary(p) for p in stratified(parts, (0.85, 0.10, 0.05), seed))  # fmt: skip
+parts = [
+    load_images("persian_digits", split, root=data_root) for split in ("train", "test")
+]
+train_images, val_images, test_images = (
+    binary(p) for p in stratified(parts, (0.85, 0.10, 0.05), seed)
+)
 title, shape = train_images.title, train_images.shape
 n_classes = len(train_images.classes)
-image_grid(train_images.images[:60], f"{title}: training images, binary", columns=20)  # fmt: skip
+image_grid(train_images.images[:60], f"{title}: training images, binary", columns=20)
 record("data", title)
 record("split", [len(train_images), len(val_images), len(test_images)])
-counts = {name: part.labels.bincount(minlength=n_classes) for name, part in (("train", train_images), ("val", val_images), ("test", test_images))}  # fmt: skip
-table([{"part": name, "images": int(c.sum()), "smallest class": int(c.min()), "largest class": int(c.max())} for name, c in counts.items()],
-      f"{title}, split class by class")  # fmt: skip
+counts = {
+    name: part.labels.bincount(minlength=n_classes)
+    for name, part in (
+        ("train", train_images),
+        ("val", val_images),
+        ("test", test_images),
+    )
+}
+table(
+    [
+        {
+            "part": name,
+            "images": int(c.sum()),
+            "smallest class": int(c.min()),
+            "largest class": int(c.max()),
+        }
+        for name, c in counts.items()
+    ],
+    f"{title}, split class by class",
+)
 ink = (train_images.images == 255).double().mean().item()
 say(
     f"{ink:.1%} of the pixels are ink. All are 0 or 255: {train_images.images.unique().tolist()}. The curves below are "
@@ -213,12 +300,15 @@ say(
 judge = checkpoints.load("persian_classifier")
 test_features = extract_features(judge, test_images)
 val_features = extract_features(judge, val_images)
-n_right = int((logits_of(judge, test_images).argmax(1) == test_images.labels).sum())  # fmt: skip
+n_right = int((logits_of(judge, test_images).argmax(1) == test_images.labels).sum())
 
 
 def measure(images):
     """All figures of a set of binary uint8 images, against the test images."""
-    seen, features = class_coverage(logits_of(judge, images)), extract_features(judge, images)  # fmt: skip
+    seen, features = (
+        class_coverage(logits_of(judge, images)),
+        extract_features(judge, images),
+    )
     precision, recall = precision_recall(test_features, features)
     return {
         "frechet": frechet_distance(test_features, features),
@@ -235,15 +325,33 @@ n_eval = settings.n_eval
 floor = measure(
     val_images.images[:n_eval]
 )  # the judge was trained on the training images, and is surer of them
-noise = measure(((torch.rand(n_eval, *shape, generator=torch.Generator().manual_seed(seed)) < ink) * 255).to(torch.uint8))  # fmt: skip
+noise = measure(
+    (
+        (
+            torch.rand(n_eval, *shape, generator=torch.Generator().manual_seed(seed))
+            < ink
+        )
+        * 255
+    ).to(torch.uint8)
+)
 COLUMNS = {
-    "Fréchet distance (persian_classifier)": "frechet", "KL to uniform (nats)": "kl", "classes missing": "missing",
-    "low confidence (%)": "low", "precision": "precision", "recall": "recall",
-}  # fmt: skip
+    "Fréchet distance (persian_classifier)": "frechet",
+    "KL to uniform (nats)": "kl",
+    "classes missing": "missing",
+    "low confidence (%)": "low",
+    "precision": "precision",
+    "recall": "recall",
+}
 table(
-    [{"images": name, **{heading: values[key] for heading, key in COLUMNS.items()}} for name, values in (("validation images", floor), ("noise with as much ink", noise))],
+    [
+        {"images": name, **{heading: values[key] for heading, key in COLUMNS.items()}}
+        for name, values in (
+            ("validation images", floor),
+            ("noise with as much ink", noise),
+        )
+    ],
     f"What the judge says of {n_eval:,} images, against {len(test_images):,} test images of {title}",
-)  # fmt: skip
+)
 record("judge_accuracy", n_right / len(test_images))
 record("floor", floor)
 say(
@@ -402,9 +510,7 @@ def discriminator_on_the_line(weight):
     )
     optimiser = torch.optim.Adam(network.parameters(), lr=1e-2)
     for step in range(settings.line_steps):
-        optimiser.param_groups[0]["lr"] = 1e-2 * (
-            1 - step / settings.line_steps
-        )
+        optimiser.param_groups[0]["lr"] = 1e-2 * (1 - step / settings.line_steps)
         on_real, on_fake = (
             network(p_line.sample((256, 1))),
             network(q_line.sample((256 * weight, 1))),
@@ -438,9 +544,7 @@ for colour, weight in (("C2", 1), ("C3", 3)):
                 network(p_line.sample((20_000, 1))),
                 network(q_line.sample((20_000, 1))),
             ).item()
-    right.plot(
-        grid, predicted, color=colour, lw=1, label=f"predicted, w = {weight}"
-    )
+    right.plot(grid, predicted, color=colour, lw=1, label=f"predicted, w = {weight}")
     right.plot(grid[::8], trained[::8], ".", color=colour, label="trained")
     record(
         f"best_discriminator/{weight}",
@@ -452,9 +556,7 @@ best_d = best_discriminator(log_p.double(), log_q.double(), 1.0)
 best_loss = -torch.trapezoid(
     log_p.exp() * best_d.log() + log_q.exp() * (1 - best_d).log(), grid
 ).item()
-off_by = [
-    report.recorded()[f"best_discriminator/{weight}"] for weight in (1, 3)
-]
+off_by = [report.recorded()[f"best_discriminator/{weight}"] for weight in (1, 3)]
 say(
     f"Averaged over data and fakes, the trained D is {off_by[0]:.3f} from your prediction for w = 1, and {off_by[1]:.3f} for w = 3. "
     f"Your D*, put into the loss and integrated, promises {best_loss:.3f} nats; the trained discriminator has {reached:.3f} on fresh numbers. "
@@ -470,10 +572,14 @@ logit = torch.linspace(-8, 8, 200, requires_grad=True)
 (minimax,) = torch.autograd.grad((-F.softplus(logit)).sum(), logit)
 (other,) = torch.autograd.grad(F.softplus(-logit).sum(), logit)
 curves(
-    {"log(1 − D), minimax": (logit.tolist(), minimax.tolist()), "−log D, non-saturating": (logit.tolist(), other.tolist())},
+    {
+        "log(1 − D), minimax": (logit.tolist(), minimax.tolist()),
+        "−log D, non-saturating": (logit.tolist(), other.tolist()),
+    },
     "Slope of the generator's loss",
-    xlabel="logit of a fake: left, it is seen through", ylabel="derivative",
-)  # fmt: skip
+    xlabel="logit of a fake: left, it is seen through",
+    ylabel="derivative",
+)
 at = torch.tensor(-6.0)
 say(
     f"At a logit of −6, a fake that is seen through, the minimax slope is {-torch.sigmoid(at):.4f} and the other {torch.sigmoid(at) - 1:.4f}. "
@@ -554,7 +660,9 @@ def play(game, steps, run_seed, keep_every):
         ToyGenerator(latent_dim=2, width=64),
         ToyCritic(width=64),
     )
-    optimise_g, optimise_c = (game.optimiser(n.parameters()) for n in (generator, critic))  # fmt: skip
+    optimise_g, optimise_c = (
+        game.optimiser(n.parameters()) for n in (generator, critic)
+    )
     z_shown = torch.randn(1000, 2)
     states = [generator(z_shown).detach()]
     for step in range(1, steps + 1):
@@ -566,7 +674,9 @@ def play(game, steps, run_seed, keep_every):
             loss.backward()
             optimise_c.step()
             game.after_critic_step(critic)
-        loss = game.generator_loss(critic, real, generator(generator.draw(settings.ring_batch)))  # fmt: skip
+        loss = game.generator_loss(
+            critic, real, generator(generator.draw(settings.ring_batch))
+        )
         optimise_g.zero_grad()
         loss.backward()
         optimise_g.step()
@@ -580,7 +690,9 @@ def islands(points):
     gap = torch.cdist(points.double(), ring.means)
     near, which = gap.min(1)
     on = near < 4 * 0.1
-    return int((which[on].bincount(minlength=8) >= 0.01 * len(points)).sum()), on.double().mean().item()  # fmt: skip
+    return int(
+        (which[on].bincount(minlength=8) >= 0.01 * len(points)).sum()
+    ), on.double().mean().item()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -638,7 +750,10 @@ def watch_rounds(one_round):
         ToyGenerator(latent_dim=2, width=64),
         ToyCritic(width=64),
     )
-    optimise_g, optimise_c = (torch.optim.Adam(n.parameters(), lr=1e-3, betas=(0.5, 0.999)) for n in (generator, critic))  # fmt: skip
+    optimise_g, optimise_c = (
+        torch.optim.Adam(n.parameters(), lr=1e-3, betas=(0.5, 0.999))
+        for n in (generator, critic)
+    )
     says = {"data": [], "fakes": []}
     for _ in range(settings.ring_steps):
         real, z = (
@@ -654,7 +769,16 @@ def watch_rounds(one_round):
 
 def draw_says(says, heading, ax):
     """What the discriminator says, round by round."""
-    curves({name: (list(range(1, len(values) + 1)), values) for name, values in says.items()}, heading, xlabel="round", ylabel="mean of D", ax=ax)  # fmt: skip
+    curves(
+        {
+            name: (list(range(1, len(values) + 1)), values)
+            for name, values in says.items()
+        },
+        heading,
+        xlabel="round",
+        ylabel="mean of D",
+        ax=ax,
+    )
     ax.axhline(0.5, color="black", lw=0.8, ls="--")
     ax.set_ylim(0, 1)
 
@@ -738,10 +862,14 @@ _ = fig.suptitle("What the discriminator says; dashed: ½")
 log_both = torch.zeros(
     1
 )  # the logarithm of p and of q where they agree, up to a constant that cancels
-tidy_aim = best_discriminator(
-    torch.logaddexp(log_both, log_both), log_both, 1.0
-).item()
-found = {name: (*islands(points), sum(says["fakes"][late:]) / len(says["fakes"][late:])) for name, points, says in (("tidy", tidy_fakes, tidy), ("yours", mended_fakes, mended))}  # fmt: skip
+tidy_aim = best_discriminator(torch.logaddexp(log_both, log_both), log_both, 1.0).item()
+found = {
+    name: (*islands(points), sum(says["fakes"][late:]) / len(says["fakes"][late:]))
+    for name, points, says in (
+        ("tidy", tidy_fakes, tidy),
+        ("yours", mended_fakes, mended),
+    )
+}
 say(
     f"Where $p = q$, your `best_discriminator` says {tidy_aim:.3f} for that mixture; the tidy round has {found['tidy'][2]:.2f} on fakes in its second half, "
     f"yours {found['yours'][2]:.2f}. On an island are {found['tidy'][1]:.0%} of the tidy round's fakes and {found['yours'][1]:.0%} of yours. "
@@ -766,7 +894,7 @@ RING_GAMES = {
     "GAN, less momentum": NonSaturating(lr=1e-3, betas=(0.5, 0.999)),
     "WGAN-GP": WassersteinGP(lr=1e-3, betas=(0.5, 0.9), critic_steps=3, weight=1.0),
     "R3GAN": Relativistic(lr=1e-3, betas=(0.0, 0.9), gamma=0.2),
-}  # fmt: skip
+}
 
 
 def ring_study(seed, game, steps):
@@ -774,25 +902,52 @@ def ring_study(seed, game, steps):
     states, _ = play(RING_GAMES[game], steps, seed, max(1, steps // 30))
     counts = [islands(points)[0] for points in states]
     found, share = islands(states[-1])
-    return {"islands": found, "share": 100 * share, "fewest": min(counts[-len(counts) // 3 :]), "average": sum(counts[1:]) / len(counts[1:]), "counts": counts, "path": states}  # fmt: skip
+    return {
+        "islands": found,
+        "share": 100 * share,
+        "fewest": min(counts[-len(counts) // 3 :]),
+        "average": sum(counts[1:]) / len(counts[1:]),
+        "counts": counts,
+        "path": states,
+    }
 
 
 if study("ring"):
-    ring_cells = sweep("gan_ring", ring_study, {name: dict(game=name) for name in RING_GAMES}, seeds=range(seed, seed + settings.ring_seeds),
-                       steps=settings.ring_steps)  # fmt: skip
-    ring_rows = summary(ring_cells, {"islands at the end, of 8": "islands", "average over the run": "average", "fewest in the last third": "fewest", "points on an island (%)": "share"}, first="game")  # fmt: skip
+    ring_cells = sweep(
+        "gan_ring",
+        ring_study,
+        {name: dict(game=name) for name in RING_GAMES},
+        seeds=range(seed, seed + settings.ring_seeds),
+        steps=settings.ring_steps,
+    )
+    ring_rows = summary(
+        ring_cells,
+        {
+            "islands at the end, of 8": "islands",
+            "average over the run": "average",
+            "fewest in the last third": "fewest",
+            "points on an island (%)": "share",
+        },
+        first="game",
+    )
     for row in ring_rows:
-        row["each seed"] = ", ".join(str(c.values["islands"]) for c in ring_cells if c.name == row["game"])  # fmt: skip
-    table(ring_rows, f"Eight Gaussians, {settings.ring_steps:,} generator steps, mean ± standard deviation over {settings.ring_seeds} seed(s)")  # fmt: skip
+        row["each seed"] = ", ".join(
+            str(c.values["islands"]) for c in ring_cells if c.name == row["game"]
+        )
+    table(
+        ring_rows,
+        f"Eight Gaussians, {settings.ring_steps:,} generator steps, mean ± standard deviation over {settings.ring_seeds} seed(s)",
+    )
     record("ring", ring_rows)
 
 # %% tags=["hide-input"]
 if study("ring-film"):
     # The seed shown is the one in which the plain game did worst.
-    worst = min((c for c in ring_cells if c.name == "GAN, no help"), key=lambda c: (c.values["fewest"], c.values["islands"]))  # fmt: skip
-    paths = {
-        c.name: c.tensors["path"] for c in ring_cells if c.seed == worst.seed
-    }
+    worst = min(
+        (c for c in ring_cells if c.name == "GAN, no help"),
+        key=lambda c: (c.values["fewest"], c.values["islands"]),
+    )
+    paths = {c.name: c.tensors["path"] for c in ring_cells if c.seed == worst.seed}
     keep = max(1, settings.ring_steps // 30)
     frames = [i * keep for i in range(len(paths["GAN, no help"]))]
     display_html(chain_film(ring, paths, frames, unit="generator steps"))
@@ -803,14 +958,14 @@ if study("ring-film"):
         3 * len(frames) // 4,
         len(frames) - 1,
     ]
-    fig, axes = plt.subplots(
-        len(paths), len(shown), figsize=(9, 2.1 * len(paths))
-    )
+    fig, axes = plt.subplots(len(paths), len(shown), figsize=(9, 2.1 * len(paths)))
     for row, (name, path) in zip(axes, paths.items(), strict=True):
         for ax, i in zip(row, shown, strict=True):
             draw_states(ring, path[i], ax, size=2)
             ax.set_title(f"{name}\nstep {frames[i]:,}", fontsize=8)
-    _ = fig.suptitle(f"Four games on eight Gaussians, seed {worst.seed}: orange are fakes, lines the exact density")  # fmt: skip
+    _ = fig.suptitle(
+        f"Four games on eight Gaussians, seed {worst.seed}: orange are fakes, lines the exact density"
+    )
 
 # %% tags=["hide-input"]
 if study("ring-in-words"):
@@ -819,20 +974,36 @@ if study("ring-in-words"):
         for row in ring_rows
     }
     third = len(frames) // 3
-    early = {n: [k for c in cells for k in c.values["counts"][1 : third + 1]] for n, cells in by_game.items()}  # fmt: skip
-    early_told = ", ".join(f"{n} {sum(k) / len(k):.1f}" for n, k in early.items())  # fmt: skip
+    early = {
+        n: [k for c in cells for k in c.values["counts"][1 : third + 1]]
+        for n, cells in by_game.items()
+    }
+    early_told = ", ".join(f"{n} {sum(k) / len(k):.1f}" for n, k in early.items())
     lost_any = [c for c in by_game["GAN, no help"] if c.values["fewest"] < 8]
-    covered = {name: sum(c.values["fewest"] == 8 for c in cells) for name, cells in by_game.items()}  # fmt: skip
+    covered = {
+        name: sum(c.values["fewest"] == 8 for c in cells)
+        for name, cells in by_game.items()
+    }
     say(
         "Games that hold all eight islands throughout the last third of the run: "
-        + ", ".join(f"{name} {n} of {settings.ring_seeds}" for name, n in covered.items())
+        + ", ".join(
+            f"{name} {n} of {settings.ring_seeds}" for name, n in covered.items()
+        )
         + ". "
-        + (f"Without help the plain game misses islands during the last third in {len(lost_any)} of {settings.ring_seeds} seed(s). Watch the film: where the fakes are together, "
-           "they move together, to where the discriminator is not looking, and it follows. " if lost_any else "In this run the game without help lost none: collapse is a risk, not a law. ")
+        + (
+            f"Without help the plain game misses islands during the last third in {len(lost_any)} of {settings.ring_seeds} seed(s). Watch the film: where the fakes are together, "
+            "they move together, to where the discriminator is not looking, and it follows. "
+            if lost_any
+            else "In this run the game without help lost none: collapse is a risk, not a law. "
+        )
         + f"Islands in the first third, on average over looks and seeds: {early_told}. "
         "The idea behind a penalty on the critic's slope: between the islands it leaves a gradient that pulls fakes apart. "
-        + ("On this ring less momentum is enough by itself." if covered["GAN, less momentum"] == settings.ring_seeds else "")
-    )  # fmt: skip
+        + (
+            "On this ring less momentum is enough by itself."
+            if covered["GAN, less momentum"] == settings.ring_seeds
+            else ""
+        )
+    )
 
 # %% [markdown]
 # ## A distance with a slope (F3)
@@ -916,7 +1087,11 @@ checks.wgan_critic_step(wgan_critic_step)
 def layer_slopes(critic, x):
     """Mean norm of the score's gradient at the output of each dense layer, first layer first."""
     kept = []
-    hooks = [m.register_forward_hook(lambda m, i, out: kept.append(out)) for m in critic.modules() if isinstance(m, nn.Linear)]  # fmt: skip
+    hooks = [
+        m.register_forward_hook(lambda m, i, out: kept.append(out))
+        for m in critic.modules()
+        if isinstance(m, nn.Linear)
+    ]
     score = critic(x)
     for hook in hooks:
         hook.remove()
@@ -928,7 +1103,11 @@ def train_critic(steps, clip=None):
     """A deep critic alone, against fakes that do not change: by your step, or with the library's penalty."""
     torch.manual_seed(seed)
     critic, cloud = ToyCritic(width=64, depth=8), torch.randn(20_000, 2)
-    game = WassersteinGP(lr=1e-3, betas=(0.0, 0.9)) if clip is None else Wasserstein(lr=1e-3)  # fmt: skip
+    game = (
+        WassersteinGP(lr=1e-3, betas=(0.0, 0.9))
+        if clip is None
+        else Wasserstein(lr=1e-3)
+    )
     optimiser = game.optimiser(critic.parameters())
     for _ in range(steps):
         real = ring.sample(settings.ring_batch).float()
@@ -945,7 +1124,7 @@ def train_critic(steps, clip=None):
     return critic
 
 
-deep = {f"clip {c:g}": train_critic(settings.slope_steps, c) for c in (0.3, 0.1, 0.01)}  # fmt: skip
+deep = {f"clip {c:g}": train_critic(settings.slope_steps, c) for c in (0.3, 0.1, 0.01)}
 deep["penalty"] = train_critic(settings.slope_steps)
 x_ring = ring.sample(500, torch.Generator().manual_seed(seed)).float()
 slopes = {name: layer_slopes(critic, x_ring) for name, critic in deep.items()}
@@ -955,32 +1134,63 @@ record("layer_slopes", slopes)
 fig, (left, right) = plt.subplots(1, 2, figsize=(9.4, 3.4))
 for name, values in slopes.items():
     left.plot(range(1, len(values) + 1), values, "o-", ms=3, label=name)
-left.set(yscale="log", xlabel="layer", ylabel="gradient norm of the score", title="The gradient on its way back to the input")  # fmt: skip
+left.set(
+    yscale="log",
+    xlabel="layer",
+    ylabel="gradient norm of the score",
+    title="The gradient on its way back to the input",
+)
 left.legend()
 for name in ("clip 0.1", "penalty"):
     weights = torch.cat([p.detach().flatten() for p in deep[name].parameters()])
-    right.hist(weights.clamp(-0.3, 0.3).numpy(), 61, density=True, alpha=0.5, label=name)  # fmt: skip
-right.set(yscale="log", xlabel="weight (outliers at ±0.3)", ylabel="density", title="Weights")  # fmt: skip
+    right.hist(
+        weights.clamp(-0.3, 0.3).numpy(), 61, density=True, alpha=0.5, label=name
+    )
+right.set(
+    yscale="log", xlabel="weight (outliers at ±0.3)", ylabel="density", title="Weights"
+)
 right.legend()
-_ = fig.suptitle(f"Critics of eight layers on eight Gaussians after {settings.slope_steps:,} steps")  # fmt: skip
-at_wall = {name: sum(int((p.abs() >= 0.999 * float(name.split()[1])).sum()) for p in critic.parameters()) / sum(p.numel() for p in critic.parameters())
-           for name, critic in deep.items() if name.startswith("clip")}  # fmt: skip
+_ = fig.suptitle(
+    f"Critics of eight layers on eight Gaussians after {settings.slope_steps:,} steps"
+)
+at_wall = {
+    name: sum(
+        int((p.abs() >= 0.999 * float(name.split()[1])).sum())
+        for p in critic.parameters()
+    )
+    / sum(p.numel() for p in critic.parameters())
+    for name, critic in deep.items()
+    if name.startswith("clip")
+}
 record("at_wall", at_wall)
 torch.manual_seed(seed)
-unborn = torch.cat([p.detach().flatten() for p in ToyCritic(width=64, depth=8).parameters()])  # fmt: skip
-at_first = {name: (unborn.abs() >= float(name.split()[1])).double().mean().item() for name in at_wall}  # fmt: skip
+unborn = torch.cat(
+    [p.detach().flatten() for p in ToyCritic(width=64, depth=8).parameters()]
+)
+at_first = {
+    name: (unborn.abs() >= float(name.split()[1])).double().mean().item()
+    for name in at_wall
+}
 record("at_wall_first", at_first)
-growth = {name: (values[-1] / values[0]) ** (1 / (len(values) - 1)) if values[0] > 0 else math.inf for name, values in slopes.items()}  # fmt: skip
+growth = {
+    name: (values[-1] / values[0]) ** (1 / (len(values) - 1))
+    if values[0] > 0
+    else math.inf
+    for name, values in slopes.items()
+}
 say(
     "From one layer to the one before it the gradient changes by a factor of "
-    + ", ".join(f"{1 / g if g else math.inf:.2g} ({name})" for name, g in growth.items())
+    + ", ".join(
+        f"{1 / g if g else math.inf:.2g} ({name})" for name, g in growth.items()
+    )
     + ". A factor below 1 over many layers leaves nothing for the generator, one above 1 explodes; clipping has to hit the place between by hand. "
-    "Share of weights that sit at the bound: " + ", ".join(f"{share:.0%} ({name})" for name, share in at_wall.items())
+    "Share of weights that sit at the bound: "
+    + ", ".join(f"{share:.0%} ({name})" for name, share in at_wall.items())
     + ". Before training it was "
     + ", ".join(f"{share:.0%} ({name})" for name, share in at_first.items())
     + ". Where the share has grown, the critic has pushed its weights against the wall: it spends its freedom on being steep. Where it has not, the bound froze the critic "
     "where the first clipping left it: its gradients are too small to move anything."
-)  # fmt: skip
+)
 
 # %% [markdown]
 # ### The penalty
@@ -1030,7 +1240,7 @@ def gradient_penalty(critic, real, fake, u):
     """Critic (B, C, H, W) -> (B,), images (B, C, H, W) twice, u (B,) -> a scalar with a graph."""
     u = u.view(-1, 1, 1, 1)
     between = (u * real + (1 - u) * fake).detach().requires_grad_()
-    (grad,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)  # fmt: skip
+    (grad,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
     return (grad.flatten(1).norm(dim=1) - 1).square().mean()
 
 
@@ -1067,9 +1277,7 @@ exact = ways[linear_sum_assignment(ways)].mean().item()
 torch.manual_seed(seed)
 penalty_rows, of = [], {}
 for name, critic in {"untrained": ToyCritic(width=64, depth=8), **deep}.items():
-    between = (
-        u[:, None] * on_ring + (1 - u[:, None]) * in_cloud
-    ).requires_grad_()
+    between = (u[:, None] * on_ring + (1 - u[:, None]) * in_cloud).requires_grad_()
     (grad,) = torch.autograd.grad(critic(between).sum(), between)
     steepest = grad.norm(dim=1).max().item()
     with torch.no_grad():
@@ -1077,18 +1285,32 @@ for name, critic in {"untrained": ToyCritic(width=64, depth=8), **deep}.items():
     penalty = gradient_penalty(
         of_pictures(critic), as_pictures(on_ring), as_pictures(in_cloud), u
     ).item()
-    penalty_rows.append({"critic": name, "your penalty": f"{penalty:.3g}", "gap of mean scores": f"{gap:.3g}", "steepest slope between": f"{steepest:.3g}",
-                         "gap ÷ slope": f"{gap / steepest:.2f}"})  # fmt: skip
+    penalty_rows.append(
+        {
+            "critic": name,
+            "your penalty": f"{penalty:.3g}",
+            "gap of mean scores": f"{gap:.3g}",
+            "steepest slope between": f"{steepest:.3g}",
+            "gap ÷ slope": f"{gap / steepest:.2f}",
+        }
+    )
     of[name] = {"penalty": penalty, "gap": gap, "steepest": steepest}
-table(penalty_rows, f"Critics after {settings.slope_steps:,} steps, on {settings.n_match} points of the ring and {settings.n_match} of the cloud; exact mean distance of the best matching {exact:.3f}")  # fmt: skip
+table(
+    penalty_rows,
+    f"Critics after {settings.slope_steps:,} steps, on {settings.n_match} points of the ring and {settings.n_match} of the cloud; exact mean distance of the best matching {exact:.3f}",
+)
 record("penalties", {"exact": exact, **of})
 say(
     f"The exact distance is **{exact:.2f}**. The critic with a penalty has a gap of {of['penalty']['gap']:.2f} in the same unit, for its slope "
     f"is near 1: your penalty says {of['penalty']['penalty']:.2g}. "
-    + ("It is still short of the distance: the slope is learnt first, the direction takes more steps. " if of["penalty"]["gap"] < 0.6 * exact else "")
+    + (
+        "It is still short of the distance: the slope is learnt first, the direction takes more steps. "
+        if of["penalty"]["gap"] < 0.6 * exact
+        else ""
+    )
     + f"A clipped critic's gap is in a unit of its own: {of['clip 0.3']['gap']:.2g} with c = 0.3, {of['clip 0.01']['gap']:.2g} with c = 0.01. "
     "A penalty of 1 is the sign of a critic that is flat everywhere: (0 − 1)² = 1."
-)  # fmt: skip
+)
 
 # %% [markdown]
 # ### Pairs, and two more penalties
@@ -1166,7 +1388,12 @@ class YourPairs(Relativistic):
     """R3GAN's game, its critic playing for the loss that you have written."""
 
     def critic_loss(self, critic, real, fake, generator=None):
-        return relativistic_critic_loss(of_pictures(critic), as_pictures(real), as_pictures(fake.detach()), self.gamma), {}  # fmt: skip
+        return relativistic_critic_loss(
+            of_pictures(critic),
+            as_pictures(real),
+            as_pictures(fake.detach()),
+            self.gamma,
+        ), {}
 
 
 gamma_rows, gamma_slopes = [], {}
@@ -1179,25 +1406,25 @@ for gamma in (0.0, 0.2, 20.0):
     )
     x = on_ring.clone().requires_grad_()
     gamma_slopes[gamma] = (
-        losses.squared_gradient(critic(x), x, create_graph=False)
-        .sqrt()
-        .mean()
-        .item()
+        losses.squared_gradient(critic(x), x, create_graph=False).sqrt().mean().item()
     )
     found, share = islands(states[-1])
-    gamma_rows.append({"γ": gamma, "critic's mean slope at data": f"{gamma_slopes[gamma]:.3g}", "islands, of 8": found, "fakes on an island": f"{share:.0%}"})  # fmt: skip
+    gamma_rows.append(
+        {
+            "γ": gamma,
+            "critic's mean slope at data": f"{gamma_slopes[gamma]:.3g}",
+            "islands, of 8": found,
+            "fakes on an island": f"{share:.0%}",
+        }
+    )
 table(
     gamma_rows,
     f"R3GAN by your loss, {settings.ring_steps:,} generator steps, one seed",
 )
-record(
-    "gamma_slopes", {str(gamma): slope for gamma, slope in gamma_slopes.items()}
-)
+record("gamma_slopes", {str(gamma): slope for gamma, slope in gamma_slopes.items()})
 pictures_of = as_pictures(on_ring), as_pictures(in_cloud)
 library = (
-    Relativistic(gamma=2.0)
-    .critic_loss(of_pictures(critic), *pictures_of)[0]
-    .item()
+    Relativistic(gamma=2.0).critic_loss(of_pictures(critic), *pictures_of)[0].item()
 )
 own = relativistic_critic_loss(of_pictures(critic), *pictures_of, 2.0).item()
 say(
@@ -1270,9 +1497,7 @@ def margin_run(margin):
     """An auto-encoder trained by your loss against averages of two digits; both mean energies at every step."""
     torch.manual_seed(seed)
     energy = AutoencoderEnergy(shape, settings.critic_width // 2)
-    optimiser = torch.optim.Adam(
-        energy.parameters(), lr=4e-3, betas=(0.5, 0.999)
-    )
+    optimiser = torch.optim.Adam(energy.parameters(), lr=4e-3, betas=(0.5, 0.999))
     found = {"data": [], "averages of two": []}
     for _ in range(settings.margin_steps):
         rows = torch.randint(len(train_images), (3, 16))
@@ -1290,18 +1515,37 @@ autoencoder, with_margin = margin_run(0.3)
 _, without_margin = margin_run(1e6)
 fig, axes = plt.subplots(1, 2, figsize=(9.2, 2.8), sharey=True)
 smooth = max(1, settings.margin_steps // 30)
-for ax, heading, found in ((axes[0], "m = 0.3 (dashed)", with_margin), (axes[1], "a margin that is never reached", without_margin)):  # fmt: skip
-    curves({name: (list(range(1, len(values) + 1)), values) for name, values in found.items()}, heading, smooth=smooth, xlabel="step", ylabel="energy a pixel", ax=ax)  # fmt: skip
+for ax, heading, found in (
+    (axes[0], "m = 0.3 (dashed)", with_margin),
+    (axes[1], "a margin that is never reached", without_margin),
+):
+    curves(
+        {
+            name: (list(range(1, len(values) + 1)), values)
+            for name, values in found.items()
+        },
+        heading,
+        smooth=smooth,
+        xlabel="step",
+        ylabel="energy a pixel",
+        ax=ax,
+    )
 axes[0].axhline(0.3, color="black", lw=0.8, ls="--")
 _ = fig.suptitle(f"Auto-encoders trained by your margin loss ({title})")
 last = max(1, settings.margin_steps // 10)
-ends = {name: {kind: sum(v[-last:]) / last for kind, v in found.items()} for name, found in (("with", with_margin), ("without", without_margin))}  # fmt: skip
+ends = {
+    name: {kind: sum(v[-last:]) / last for kind, v in found.items()}
+    for name, found in (("with", with_margin), ("without", without_margin))
+}
 say(
     f"At the end the energy of data is {ends['with']['data']:.2f} with the margin and {ends['without']['data']:.2f} without; the averages have {ends['with']['averages of two']:.2f} "
     f"and {ends['without']['averages of two']:.2f}. "
-    + ("Without an end to the push the auto-encoder gains more by spoiling its copies of fakes than by copying data." if ends["without"]["data"] > 1.5 * ends["with"]["data"]
-       else "In so few steps the two have not parted yet.")
-)  # fmt: skip
+    + (
+        "Without an end to the push the auto-encoder gains more by spoiling its copies of fakes than by copying data."
+        if ends["without"]["data"] > 1.5 * ends["with"]["data"]
+        else "In so few steps the two have not parted yet."
+    )
+)
 record("margin", ends)
 
 # %% [markdown]
@@ -1366,18 +1610,23 @@ batches = {
     "all classes": train_images.images[:n_batch],
     "one class": one_class,
     "one picture": train_images.images[:1].expand(n_batch, *shape),
-}  # fmt: skip
+}
 with torch.no_grad():
     codes_of = {
-        name: autoencoder.encode(to_float(images))
-        for name, images in batches.items()
+        name: autoencoder.encode(to_float(images)) for name, images in batches.items()
     }
 pulls = {name: pulling_away(codes).item() for name, codes in codes_of.items()}
 apart = max(
     abs(pulls[name] - losses.pulling_away(codes).item())
     for name, codes in codes_of.items()
 )
-table([{"batch": name, "your pulling-away term": f"{value:.3f}"} for name, value in pulls.items()], f"{title}: codes of an auto-encoder of {settings.margin_steps} steps")  # fmt: skip
+table(
+    [
+        {"batch": name, "your pulling-away term": f"{value:.3f}"}
+        for name, value in pulls.items()
+    ],
+    f"{title}: codes of an auto-encoder of {settings.margin_steps} steps",
+)
 record("pulls", pulls)
 say(
     f"One picture gives {pulls['one picture']:.2f}, the largest value there is; a varied batch {pulls['all classes']:.2f}, and codes in random directions would give about "
@@ -1425,17 +1674,25 @@ def new_networks(name, n_labels=0):
     # From DCGAN's N(0, 0.02) the games without batch norm in the critic first learn the mean, a grey that the threshold
     # shows as black. `quick` ends before they leave it, so there they begin with He's weights; long runs do better without.
     init = settings.penalised_init if name in ("WGAN-GP", "R3GAN") else "dcgan"
-    generator = Generator(shape, settings.latent_dim, settings.width, init=init, n_classes=n_labels)  # fmt: skip
+    generator = Generator(
+        shape, settings.latent_dim, settings.width, init=init, n_classes=n_labels
+    )
     if name == "EBGAN":
         return generator, AutoencoderEnergy(shape, settings.critic_width // 2)
     if name in ("GAN", "WGAN"):
-        return generator, Critic(shape, settings.critic_width, norm="batch", n_classes=n_labels)  # fmt: skip
-    return generator, Critic(shape, settings.critic_width, init="he", n_classes=n_labels)  # fmt: skip
+        return generator, Critic(
+            shape, settings.critic_width, norm="batch", n_classes=n_labels
+        )
+    return generator, Critic(
+        shape, settings.critic_width, init="he", n_classes=n_labels
+    )
 
 
 def watched_distance(images):
     """Fréchet distance to as many validation images, in the judge's features."""
-    return frechet_distance(val_features[: settings.look_n], extract_features(judge, images))  # fmt: skip
+    return frechet_distance(
+        val_features[: settings.look_n], extract_features(judge, images)
+    )
 
 
 def run_game(name, budget, run_seed, label, *, n_labels=0, **recipe):
@@ -1444,20 +1701,33 @@ def run_game(name, budget, run_seed, label, *, n_labels=0, **recipe):
     steps = budget // game.passes
     torch.manual_seed(run_seed)
     generator, critic = new_networks(name, n_labels)
-    looks = GeneratorWatch(max(1, steps // settings.looks), watched_distance, settings.look_n, finish=binarise)  # fmt: skip
+    looks = GeneratorWatch(
+        max(1, steps // settings.looks),
+        watched_distance,
+        settings.look_n,
+        finish=binarise,
+    )
     run = train_gan(
-        generator, critic, train_images,
+        generator,
+        critic,
+        train_images,
         recipe=GANConfig(game, ema=settings.ema, seed=run_seed, **recipe),
-        config=FitConfig(steps, batch_size=settings.batch_size, seed=run_seed, name=label,
-                         checkpoint_every=max(10, steps // 4), log_every=max(1, steps // 100)),
+        config=FitConfig(
+            steps,
+            batch_size=settings.batch_size,
+            seed=run_seed,
+            name=label,
+            checkpoint_every=max(10, steps // 4),
+            log_every=max(1, steps // 100),
+        ),
         callbacks=[looks],
-    )  # fmt: skip
+    )
     return run, looks
 
 
 def draw(sampler, n, stream_seed=seed + 7):
     """(n, 1, 28, 28) binary uint8 samples."""
-    return binarise(sampler.sample(n, torch.Generator().manual_seed(stream_seed)))  # fmt: skip
+    return binarise(sampler.sample(n, torch.Generator().manual_seed(stream_seed)))
 
 
 def gan_study(seed, variant, budget):
@@ -1476,8 +1746,10 @@ def gan_study(seed, variant, budget):
         "slope": [[s * passes for s in slope_steps], slope_values],
         "relapse": looks.values[-1] / min(looks.values),
         "images": images[:60],
-        "weights": torch.cat([p.detach().flatten() for p in run.module.critic.parameters()]),
-    }  # fmt: skip
+        "weights": torch.cat(
+            [p.detach().flatten() for p in run.module.critic.parameters()]
+        ),
+    }
 
 
 def finished(name):
@@ -1487,19 +1759,30 @@ def finished(name):
 
 def middle(name, key="frechet"):
     """Mean and standard deviation over the seeds that finished; NaN when none did, or for the spread of one."""
-    values = torch.tensor(
-        [c.values[key] for c in finished(name)], dtype=torch.float64
-    )
-    return values.mean().item() if len(values) else math.nan, values.std().item() if len(values) > 1 else math.nan  # fmt: skip
+    values = torch.tensor([c.values[key] for c in finished(name)], dtype=torch.float64)
+    return values.mean().item() if len(
+        values
+    ) else math.nan, values.std().item() if len(values) > 1 else math.nan
 
 
 if study("five-games"):
     outcome = sweep(
-        "gan_study", gan_study, {name: dict(variant=name) for name in GAMES}, seeds=range(seed, seed + settings.seeds), budget=settings.budget,
-    )  # fmt: skip
+        "gan_study",
+        gan_study,
+        {name: dict(variant=name) for name in GAMES},
+        seeds=range(seed, seed + settings.seeds),
+        budget=settings.budget,
+    )
     study_rows = summary(
-        outcome, {**COLUMNS, "last look ÷ best look": "relapse", "generator steps": "steps", "seconds": "seconds"}, first="game",
-    )  # fmt: skip
+        outcome,
+        {
+            **COLUMNS,
+            "last look ÷ best look": "relapse",
+            "generator steps": "steps",
+            "seconds": "seconds",
+        },
+        first="game",
+    )
     table(
         study_rows,
         f"{settings.budget:,} passes of {settings.batch_size} images on {title}; {n_eval:,} samples against {len(test_images):,} test images; "
@@ -1507,7 +1790,7 @@ if study("five-games"):
     )
     record("study", study_rows)
     record("budget", settings.budget)
-    ranked = sorted((n for n in GAMES if finished(n)), key=lambda n: middle(n)[0])  # fmt: skip
+    ranked = sorted((n for n in GAMES if finished(n)), key=lambda n: middle(n)[0])
     best = ranked[0]
     record("best", best)
     record("order", {n: middle(n)[0] for n in ranked})
@@ -1519,11 +1802,11 @@ if study("five-games-samples"):
         first = next(c for c in outcome if c.name == name)
         if first.tensors:
             image_grid(first.tensors["images"], columns=20, ax=ax)
-        ax.set_title(name + ("" if first.diverged is None else ": diverged"), fontsize=9)  # fmt: skip
+        ax.set_title(
+            name + ("" if first.diverged is None else ": diverged"), fontsize=9
+        )
         ax.axis("off")
-    _ = fig.suptitle(
-        f"Samples at equal cost, seed {seed}, not selected ({title})"
-    )
+    _ = fig.suptitle(f"Samples at equal cost, seed {seed}, not selected ({title})")
 
 
 # %% tags=["hide-input"]
@@ -1535,13 +1818,25 @@ if study("five-games-curves"):
             xs = cells_here[0].values["look_passes"]
             ys = torch.tensor([c.values["look_values"] for c in cells_here])
             (line,) = axes[0].plot(xs, ys.mean(0), "o-", ms=3, label=name)
-            axes[0].fill_between(xs, ys.amin(0), ys.amax(0), alpha=0.15, color=line.get_color(), lw=0)  # fmt: skip
-            axes[1].plot([c.values["recall"] for c in cells_here], [c.values["precision"] for c in cells_here], "o", label=name)  # fmt: skip
-    axes[0].set(yscale="log", xlabel="passes", ylabel="Fréchet distance (persian_classifier)", title="Convergence; bands: all seeds")  # fmt: skip
-    axes[1].plot(
-        floor["recall"], floor["precision"], "k+", ms=10, label="real images"
+            axes[0].fill_between(
+                xs, ys.amin(0), ys.amax(0), alpha=0.15, color=line.get_color(), lw=0
+            )
+            axes[1].plot(
+                [c.values["recall"] for c in cells_here],
+                [c.values["precision"] for c in cells_here],
+                "o",
+                label=name,
+            )
+    axes[0].set(
+        yscale="log",
+        xlabel="passes",
+        ylabel="Fréchet distance (persian_classifier)",
+        title="Convergence; bands: all seeds",
     )
-    axes[1].set(xlabel="recall", ylabel="precision", title="Realism and coverage; a dot a seed")  # fmt: skip
+    axes[1].plot(floor["recall"], floor["precision"], "k+", ms=10, label="real images")
+    axes[1].set(
+        xlabel="recall", ylabel="precision", title="Realism and coverage; a dot a seed"
+    )
     axes[0].legend(fontsize=8)
     axes[1].legend(fontsize=8)
     _ = fig.suptitle(f"Five games ({title})")
@@ -1561,39 +1856,61 @@ if study("five-games-in-words"):
         mean, spread = middle(name)
         gap = plain_mean - mean
         if math.isnan(spread) or math.isnan(plain_spread):
-            verdicts.append(
-                f"{name} {mean:.1f} (one seed, no spread: no verdict)"
-            )
+            verdicts.append(f"{name} {mean:.1f} (one seed, no spread: no verdict)")
         else:
             beyond = abs(gap) > spread + plain_spread
-            verdicts.append(f"{name} {mean:.1f} ± {spread:.1f}, {'better' if gap > 0 else 'worse'} than the plain GAN {'beyond' if beyond else 'within'} the spread of the seeds (Welch's p = {welch(name):.2f})")  # fmt: skip
+            verdicts.append(
+                f"{name} {mean:.1f} ± {spread:.1f}, {'better' if gap > 0 else 'worse'} than the plain GAN {'beyond' if beyond else 'within'} the spread of the seeds (Welch's p = {welch(name):.2f})"
+            )
     # Looks are compared with looks: they have other images, and fewer, than the table.
     last_looks = [c.values["look_values"][-1] for c in finished("GAN")]
     plain_look = sum(last_looks) / len(last_looks) if last_looks else math.nan
     quickest = {}
     for name in ranked:
-        reached = [next((p for p, v in zip(c.values["look_passes"], c.values["look_values"], strict=True) if v <= plain_look), None) for c in finished(name)]  # fmt: skip
+        reached = [
+            next(
+                (
+                    p
+                    for p, v in zip(
+                        c.values["look_passes"], c.values["look_values"], strict=True
+                    )
+                    if v <= plain_look
+                ),
+                None,
+            )
+            for c in finished(name)
+        ]
         quickest[name] = reached
     least_relapse = min(middle(n, "relapse")[0] for n in ranked)
-    steady = [
-        n for n in ranked if middle(n, "relapse")[0] <= least_relapse + 0.005
-    ]
-    by_spread = sorted((n for n in ranked if not math.isnan(middle(n)[1])), key=lambda n: middle(n)[1])  # fmt: skip
+    steady = [n for n in ranked if middle(n, "relapse")[0] <= least_relapse + 0.005]
+    by_spread = sorted(
+        (n for n in ranked if not math.isnan(middle(n)[1])), key=lambda n: middle(n)[1]
+    )
     widest = max(ranked, key=lambda n: middle(n, "recall")[0])
     say(
         f"**Realism.** By Fréchet distance the order is {', '.join(f'{n} {middle(n)[0]:.1f}' for n in ranked)}; real images have {floor['frechet']:.1f}. "
         f"The plain GAN has {plain_mean:.1f}; {'; '.join(verdicts)}. "
         f"Least low-confidence samples: {min(ranked, key=lambda n: middle(n, 'low')[0])} ({min(middle(n, 'low')[0] for n in ranked):.1f} %)."
-    )  # fmt: skip
+    )
     say(
         "**Coverage.** Classes missing, the worst seed of each: "
-        + ", ".join(f"{n} {max(c.values['missing'] for c in finished(n))}" for n in ranked)
+        + ", ".join(
+            f"{n} {max(c.values['missing'] for c in finished(n))}" for n in ranked
+        )
         + f". Best recall: {widest} ({middle(widest, 'recall')[0]:.2f}, at a precision of {middle(widest, 'precision')[0]:.2f}). **Stability.** Closest to its best look at the end "
         f"(last ÷ best {least_relapse:.2f}): {', '.join(steady)}. "
-        + (f"From seed to seed the distance varies by (standard deviation): {', '.join(f'{n} {middle(n)[1]:.1f}' for n in by_spread)}. " if by_spread else "")
+        + (
+            f"From seed to seed the distance varies by (standard deviation): {', '.join(f'{n} {middle(n)[1]:.1f}' for n in by_spread)}. "
+            if by_spread
+            else ""
+        )
         + f"**Convergence.** Passes until a look is as good as the plain GAN's last ({plain_look:.1f} on average), seed by seed: "
-        + "; ".join(f"{n} {', '.join('never' if r is None else f'{r:,}' for r in rs)}" for n, rs in quickest.items()) + "."
-    )  # fmt: skip
+        + "; ".join(
+            f"{n} {', '.join('never' if r is None else f'{r:,}' for r in rs)}"
+            for n, rs in quickest.items()
+        )
+        + "."
+    )
 
 # %% [markdown]
 # ### Does the critic's loss tell?
@@ -1614,14 +1931,19 @@ def told_by(cell):
     xs, ys = cell.values["w"]
     looks, distances = cell.values["look_passes"], cell.values["look_values"]
     width = looks[0] / 2
-    near = [[y for x, y in zip(xs, ys, strict=True) if abs(x - look) <= width] or [ys[-1]] for look in looks]  # fmt: skip
+    near = [
+        [y for x, y in zip(xs, ys, strict=True) if abs(x - look) <= width] or [ys[-1]]
+        for look in looks
+    ]
     estimates = [sum(v) / len(v) for v in near]
-    return torch.corrcoef(torch.stack((ranks(estimates), ranks(distances))))[0, 1].item(), estimates  # fmt: skip
+    return torch.corrcoef(torch.stack((ranks(estimates), ranks(distances))))[
+        0, 1
+    ].item(), estimates
 
 
 def last_slope(name):
     """Gradient norm at data at the end of the first finished run."""
-    return finished(name)[0].values["slope"][1][-1] if finished(name) else math.nan  # fmt: skip
+    return finished(name)[0].values["slope"][1][-1] if finished(name) else math.nan
 
 
 # %% tags=["hide-input"]
@@ -1633,15 +1955,33 @@ if study("estimates"):
         cell = finished(name)[0]
         colour = f"C{list(GAMES).index(name)}"
         scale = max(abs(v) for v in cell.values["w"][1]) or 1.0
-        axes[0].plot(cell.values["w"][0], [v / scale for v in cell.values["w"][1]], color=colour, label=name, lw=1)  # fmt: skip
-        axes[1].plot(told_by(cell)[1], cell.values["look_values"], "o-", ms=3, color=colour, label=name)  # fmt: skip
+        axes[0].plot(
+            cell.values["w"][0],
+            [v / scale for v in cell.values["w"][1]],
+            color=colour,
+            label=name,
+            lw=1,
+        )
+        axes[1].plot(
+            told_by(cell)[1],
+            cell.values["look_values"],
+            "o-",
+            ms=3,
+            color=colour,
+            label=name,
+        )
         axes[2].plot(*cell.values["slope"], color=colour, label=name, lw=1)
     axes[0].set(xlabel="passes", title="Estimate ÷ its largest value")
     # An untrained energy may put data above fakes, and the estimate below zero.
     axes[1].set_xscale("symlog", linthresh=1e-3)
     axes[1].set_xticks([-1, -0.01, 0.01, 1], ["−1", "−0.01", "0.01", "1"])
     axes[1].axvline(0, color="black", lw=0.5)
-    axes[1].set(yscale="log", xlabel="estimate at the look", ylabel="Fréchet distance", title="Does it fall with quality?")  # fmt: skip
+    axes[1].set(
+        yscale="log",
+        xlabel="estimate at the look",
+        ylabel="Fréchet distance",
+        title="Does it fall with quality?",
+    )
     axes[2].set(yscale="log", xlabel="passes", title="Gradient norm at data")
     axes[0].legend(fontsize=7)
     _ = fig.suptitle(f"The critic's estimate, seed {seed} ({title})")
@@ -1650,33 +1990,57 @@ if study("estimates"):
 if study("estimates-in-words"):
     fig, axes = plt.subplots(1, 2, figsize=(9, 2.8))
     for ax, name in zip(axes, ("WGAN", "WGAN-GP"), strict=True):
-        weights = next((c.tensors["weights"] for c in outcome if c.name == name and c.tensors), torch.zeros(1))  # fmt: skip
-        edge = 0.0102 if name == "WGAN" else weights.abs().quantile(0.995).item() if weights.numel() < 1_000_000 else 0.2  # fmt: skip
+        weights = next(
+            (c.tensors["weights"] for c in outcome if c.name == name and c.tensors),
+            torch.zeros(1),
+        )
+        edge = (
+            0.0102
+            if name == "WGAN"
+            else weights.abs().quantile(0.995).item()
+            if weights.numel() < 1_000_000
+            else 0.2
+        )
         ax.hist(
             weights.clamp(-edge, edge).numpy(),
             81,
             color=f"C{list(GAMES).index(name)}",
         )
-        ax.set(title=f"{name}: the critic's weights", xlabel="weight" if name == "WGAN" else f"weight (outliers at ±{edge:.2g})", ylabel="count", yscale="log")  # fmt: skip
+        ax.set(
+            title=f"{name}: the critic's weights",
+            xlabel="weight" if name == "WGAN" else f"weight (outliers at ±{edge:.2g})",
+            ylabel="count",
+            yscale="log",
+        )
     _ = fig.suptitle(f"After training, seed {seed} ({title})")
-    clipped = next((c.tensors["weights"] for c in outcome if c.name == "WGAN" and c.tensors), torch.zeros(1))  # fmt: skip
+    clipped = next(
+        (c.tensors["weights"] for c in outcome if c.name == "WGAN" and c.tensors),
+        torch.zeros(1),
+    )
     walled, close = (
         (clipped.abs() >= at).double().mean().item() for at in (0.00999, 0.009)
     )
     record("clipped_share", walled)
-    first_walled = sum(int((p.abs() > 0.01).sum()) for p in new_networks("WGAN")[1].parameters()) / clipped.numel() if clipped.numel() > 1 else 0.0  # fmt: skip
+    first_walled = (
+        sum(int((p.abs() > 0.01).sum()) for p in new_networks("WGAN")[1].parameters())
+        / clipped.numel()
+        if clipped.numel() > 1
+        else 0.0
+    )
     mean_told = {n: sum(v) / len(v) for n, v in correlation.items()}
     say(
         "Rank correlation between the critic's estimate and the Fréchet distance over a run (1: the curve could replace the measure; 0: it says nothing; −1: it rises while samples improve), mean over seeds: "
         + ", ".join(f"{n} {v:.2f}" for n, v in mean_told.items())
         + ". "
-        + (f"With {settings.looks} looks a run and {settings.seeds} seed(s), values between −{2 / math.sqrt(settings.seeds * (settings.looks - 1)):.1f} and {2 / math.sqrt(settings.seeds * (settings.looks - 1)):.1f} may be chance, and the looks of one run resemble each other. "
-           if settings.seeds * settings.looks > 5 else f"With {settings.looks} looks any of these may be chance. ")
-        +
-        f"Of WGAN's critic, {walled:.0%} of the weights sit at the bound at the end and {close:.0%} within a tenth of it (a step of RMSprop moves a weight by about 5·10⁻⁴, off the wall again); the first clipping put {first_walled:.0%} on it. Its gradient at data ends at "
+        + (
+            f"With {settings.looks} looks a run and {settings.seeds} seed(s), values between −{2 / math.sqrt(settings.seeds * (settings.looks - 1)):.1f} and {2 / math.sqrt(settings.seeds * (settings.looks - 1)):.1f} may be chance, and the looks of one run resemble each other. "
+            if settings.seeds * settings.looks > 5
+            else f"With {settings.looks} looks any of these may be chance. "
+        )
+        + f"Of WGAN's critic, {walled:.0%} of the weights sit at the bound at the end and {close:.0%} within a tenth of it (a step of RMSprop moves a weight by about 5·10⁻⁴, off the wall again); the first clipping put {first_walled:.0%} on it. Its gradient at data ends at "
         f"{last_slope('WGAN'):.2g} and WGAN-GP's at {last_slope('WGAN-GP'):.2g} (its penalty wants 1, between data and fakes). "
         "An estimate at an unknown slope is a distance in an unknown unit, and the unit changes as the critic learns."
-    )  # fmt: skip
+    )
 
 # %% [markdown]
 # ## The best of them, for longer
@@ -1689,17 +2053,21 @@ kept = report.kept("07_gan_wgan", profile)
 kept_records = {} if kept is None else kept["records"]
 if profile == "quick":  # the five games were not played here
     best = kept_records.get("best", "WGAN-GP")
-headline, looks = run_game(best, settings.headline_budget, seed, "gan_headline", decay="linear")  # fmt: skip
+headline, looks = run_game(
+    best, settings.headline_budget, seed, "gan_headline", decay="linear"
+)
 pictures = draw(headline.module.sampler, n_eval)
 quality = measure(pictures)
-image_grid(pictures[:100], f"This run ({profile}, {title}): {best}, {headline.steps:,} generator steps, not selected", columns=20)  # fmt: skip
+image_grid(
+    pictures[:100],
+    f"This run ({profile}, {title}): {best}, {headline.steps:,} generator steps, not selected",
+    columns=20,
+)
 n_low = round(quality["low"] / 100 * n_eval)
 top = logits_of(judge, pictures).softmax(1).topk(2, dim=1)
 unsure = top.values[:, 0] < 0.9
 between = (
-    (top.values[unsure].sum(1) >= 0.9).double().mean().item()
-    if unsure.any()
-    else 0.0
+    (top.values[unsure].sum(1) >= 0.9).double().mean().item() if unsure.any() else 0.0
 )
 mixed = Counter(
     tuple(sorted(pair)) for pair in top.indices[unsure].tolist()
@@ -1707,18 +2075,28 @@ mixed = Counter(
 pairs_told = ", ".join(f"{a} and {b} ({k})" for (a, b), k in mixed)
 low_ends = wilson(n_low, n_eval)
 table(
-    [{"images": name, **{heading: values[key] for heading, key in COLUMNS.items()}} for name, values in
-     (("validation images", floor), (f"{best}, this run", quality))],
+    [
+        {"images": name, **{heading: values[key] for heading, key in COLUMNS.items()}}
+        for name, values in (
+            ("validation images", floor),
+            (f"{best}, this run", quality),
+        )
+    ],
     f"{n_eval:,} images against {len(test_images):,} test images of {title}",
-)  # fmt: skip
+)
 say(
     f"**{best}** for {settings.headline_budget:,} passes, **{headline.seconds / 60:.1f} minutes**: Fréchet distance **{quality['frechet']:.1f}** "
     f"(real images {floor['frechet']:.1f}, persian_classifier), {quality['missing']} of {n_classes} classes missing, KL {quality['kl']:.3f} nats, "
     f"the judge unsure of **{quality['low']:.1f} %** (95 % interval {low_ends[0]:.1%}–{low_ends[1]:.1%}; real images {floor['low']:.1f} %). "
-    + ("That meets the 2 % we aimed at." if quality["low"] <= 2 else "We aimed at 2 %; this run does not reach it" + (", nor do real images here. " if floor["low"] > 2 else ". ")
-       + f"Of the {n_low} unsure samples {between:.0%} have nine tenths of the judge's probability on two classes: shapes between two digits, most often {pairs_told}. "
-       "One reason may be that a generator without labels has one connected set of inputs for ten separate classes, so that some inputs lie between two digits. We test that next.")
-)  # fmt: skip
+    + (
+        "That meets the 2 % we aimed at."
+        if quality["low"] <= 2
+        else "We aimed at 2 %; this run does not reach it"
+        + (", nor do real images here. " if floor["low"] > 2 else ". ")
+        + f"Of the {n_low} unsure samples {between:.0%} have nine tenths of the judge's probability on two classes: shapes between two digits, most often {pairs_told}. "
+        "One reason may be that a generator without labels has one connected set of inputs for ten separate classes, so that some inputs lie between two digits. We test that next."
+    )
+)
 record(
     "headline",
     {key: value for key, value in quality.items() if key != "histogram"},
@@ -1741,36 +2119,72 @@ if study("labels"):
     labelled = (
         best if best != "EBGAN" else "WGAN-GP"
     )  # an auto-encoder's energy has no place for a label here
-    told_run, told_looks = run_game(labelled, settings.headline_budget, seed, "gan_conditional", decay="linear", n_labels=n_classes)  # fmt: skip
+    told_run, told_looks = run_game(
+        labelled,
+        settings.headline_budget,
+        seed,
+        "gan_conditional",
+        decay="linear",
+        n_labels=n_classes,
+    )
     asked = torch.arange(n_eval) % n_classes
     teller = told_run.module.sampler
     with torch.no_grad():
-        z = teller.draw(n_eval, torch.Generator().manual_seed(seed + 6), labels=asked)  # fmt: skip
-        told_pictures = binarise(
-            torch.cat([teller(part) for part in z.split(500)])
-        )
+        z = teller.draw(n_eval, torch.Generator().manual_seed(seed + 6), labels=asked)
+        told_pictures = binarise(torch.cat([teller(part) for part in z.split(500)]))
     told_quality = measure(told_pictures)
     obeyed = int((logits_of(judge, told_pictures).argmax(1) == asked).sum())
-    by_class = torch.cat([told_pictures[asked == k][:10] for k in range(n_classes)]).unflatten(0, (n_classes, 10)).transpose(0, 1).flatten(0, 1)  # fmt: skip
-    image_grid(by_class, f"{labelled} with labels ({title}): column k was asked for class k, not selected", columns=n_classes, width=5)  # fmt: skip
+    by_class = (
+        torch.cat([told_pictures[asked == k][:10] for k in range(n_classes)])
+        .unflatten(0, (n_classes, 10))
+        .transpose(0, 1)
+        .flatten(0, 1)
+    )
+    image_grid(
+        by_class,
+        f"{labelled} with labels ({title}): column k was asked for class k, not selected",
+        columns=n_classes,
+        width=5,
+    )
     table(
-        [{"images": name, **{heading: values[key] for heading, key in COLUMNS.items()}} for name, values in
-         (("validation images", floor), (f"{best}", quality), (f"{labelled}, with labels", told_quality))],
+        [
+            {
+                "images": name,
+                **{heading: values[key] for heading, key in COLUMNS.items()},
+            }
+            for name, values in (
+                ("validation images", floor),
+                (f"{best}", quality),
+                (f"{labelled}, with labels", told_quality),
+            )
+        ],
         f"{n_eval:,} images against {len(test_images):,} test images of {title}; both games had {settings.headline_budget:,} passes",
-    )  # fmt: skip
+    )
     low_told = wilson(round(told_quality["low"] / 100 * n_eval), n_eval)
     say(
         f"With labels the judge is unsure of **{told_quality['low']:.1f} %** ({low_told[0]:.1%}–{low_told[1]:.1%}) in place of {quality['low']:.1f} %, and sees {obeyed / n_eval:.1%} as asked. "
         f"Fréchet distance {quality['frechet']:.1f} → {told_quality['frechet']:.1f}, precision {quality['precision']:.2f} → {told_quality['precision']:.2f}, recall {quality['recall']:.2f} → {told_quality['recall']:.2f}. "
         + "Its classes are even because we asked for each equally often: its KL says nothing, and its distance is a little flattered. "
-        + ("Fewer are unsure, as the supposition predicts. Labels also teach the critic, so this does not prove it; and it is one training each, the intervals cover other draws only. "
-           + ("What is left is about what real images have. " if low_told[0] * 100 <= floor["low"] else "")
-           if low_told[1] < low_ends[0] else "The intervals touch: the supposition is not confirmed. ")
-    )  # fmt: skip
-    record("told", {key: value for key, value in told_quality.items() if key != "histogram"})  # fmt: skip
+        + (
+            "Fewer are unsure, as the supposition predicts. Labels also teach the critic, so this does not prove it; and it is one training each, the intervals cover other draws only. "
+            + (
+                "What is left is about what real images have. "
+                if low_told[0] * 100 <= floor["low"]
+                else ""
+            )
+            if low_told[1] < low_ends[0]
+            else "The intervals touch: the supposition is not confirmed. "
+        )
+    )
+    record(
+        "told",
+        {key: value for key, value in told_quality.items() if key != "histogram"},
+    )
     record("told_obeyed", obeyed / n_eval)
     record("told_seconds", told_run.seconds)
-    candidates.append((told_run, told_quality, round(told_quality["low"] / 100 * n_eval), labelled))  # fmt: skip
+    candidates.append(
+        (told_run, told_quality, round(told_quality["low"] / 100 * n_eval), labelled)
+    )
 
 # %% [markdown]
 # **Can one have fewer bad samples from the same generator?** Multiply all inputs by a factor ψ below 1. They keep their
@@ -1783,39 +2197,77 @@ for psi in (1.0, 0.8, 0.6, 0.4):
     stream = torch.Generator().manual_seed(seed + 7)
     z = psi * headline.module.sampler.draw(n_eval, stream)
     with torch.no_grad():
-        truncated[psi] = measure(binarise(torch.cat([headline.module.sampler(part) for part in z.split(500)])))  # fmt: skip
+        truncated[psi] = measure(
+            binarise(
+                torch.cat([headline.module.sampler(part) for part in z.split(500)])
+            )
+        )
 table(
-    [{"ψ": psi, **{heading: values[key] for heading, key in COLUMNS.items()}} for psi, values in truncated.items()],
+    [
+        {"ψ": psi, **{heading: values[key] for heading, key in COLUMNS.items()}}
+        for psi, values in truncated.items()
+    ],
     f"{best}, the same generator with shortened inputs; {n_eval:,} images against {len(test_images):,} test images of {title}",
-)  # fmt: skip
-record("truncation", {str(psi): {k: v for k, v in values.items() if k != "histogram"} for psi, values in truncated.items()})  # fmt: skip
+)
+record(
+    "truncation",
+    {
+        str(psi): {k: v for k, v in values.items() if k != "histogram"}
+        for psi, values in truncated.items()
+    },
+)
 whole, short = truncated[1.0], truncated[0.6]
 say(
     f"From ψ = 1 to ψ = 0.6 the share of low confidence goes from {whole['low']:.1f} to {short['low']:.1f} %, precision from "
     f"{whole['precision']:.2f} to {short['precision']:.2f}, and recall from {whole['recall']:.2f} to {short['recall']:.2f}. "
-    + ("The knob trades coverage for realism; a grid of the shortened samples alone would hide the price." if short["recall"] < whole["recall"] and short["low"] < whole["low"] and short["precision"] >= whole["precision"]
-       else "Here even realism falls: the generator has hardly seen inputs this short. " if short["low"] > whole["low"]
-       else "That is no clean trade of coverage for realism: read the three together before you use such a knob.")
-)  # fmt: skip
+    + (
+        "The knob trades coverage for realism; a grid of the shortened samples alone would hide the price."
+        if short["recall"] < whole["recall"]
+        and short["low"] < whole["low"]
+        and short["precision"] >= whole["precision"]
+        else "Here even realism falls: the generator has hardly seen inputs this short. "
+        if short["low"] > whole["low"]
+        else "That is no clean trade of coverage for realism: read the three together before you use such a knob."
+    )
+)
 
 # %% tags=["hide-input"]
 fig, axes = plt.subplots(1, 3, figsize=(9.8, 3))
 smooth = max(1, len(headline.curve("critic_loss")[0]) // 30)
-curves({"critic": headline.curve("critic_loss"), "generator": headline.curve("generator_loss")}, "Losses", smooth=smooth, xlabel="generator step", ax=axes[0])  # fmt: skip
-curves({best: (looks.steps, looks.values)}, "Quality", xlabel="generator step", ylabel="Fréchet distance", ax=axes[1])  # fmt: skip
-axes[1].set_yscale("log")
-axes[2].bar(
-    range(n_classes), [v / n_eval for v in quality["histogram"]], color="C0"
+curves(
+    {
+        "critic": headline.curve("critic_loss"),
+        "generator": headline.curve("generator_loss"),
+    },
+    "Losses",
+    smooth=smooth,
+    xlabel="generator step",
+    ax=axes[0],
 )
+curves(
+    {best: (looks.steps, looks.values)},
+    "Quality",
+    xlabel="generator step",
+    ylabel="Fréchet distance",
+    ax=axes[1],
+)
+axes[1].set_yscale("log")
+axes[2].bar(range(n_classes), [v / n_eval for v in quality["histogram"]], color="C0")
 axes[2].axhline(1 / n_classes, color="black", lw=0.8, ls="--")
-axes[2].set(xticks=range(n_classes), xlabel="class as the judge sees it", title="Share of the samples")  # fmt: skip
+axes[2].set(
+    xticks=range(n_classes),
+    xlabel="class as the judge sees it",
+    title="Share of the samples",
+)
 _ = fig.suptitle(f"{best}, the longer run ({title})")
 
 # %% tags=["hide-input"]
 chain_strip(
-    torch.stack([p[:5] for p in looks.pictures]), looks.steps,
-    f"Five inputs while the generator learns ({title})", xlabel="generator step",
-)  # fmt: skip
+    torch.stack([p[:5] for p in looks.pictures]),
+    looks.steps,
+    f"Five inputs while the generator learns ({title})",
+    xlabel="generator step",
+)
 
 # %% [markdown]
 # **Is the generator a memory of the data?** Walk in a straight line from one input to another. A generator that had
@@ -1828,26 +2280,41 @@ ends = headline.module.sampler.draw(8, stream)
 weights = torch.linspace(0, 1, 11).view(-1, 1, 1)
 line = (1 - weights) * ends[:4] + weights * ends[4:]
 # Between two independent normal inputs the middle is shorter than a draw ever is: bring it back to its length.
-line = line * (((1 - weights) * ends[:4].norm(dim=1)[:, None] + weights * ends[4:].norm(dim=1)[:, None]) / line.norm(dim=2, keepdim=True))  # fmt: skip
+line = line * (
+    (
+        (1 - weights) * ends[:4].norm(dim=1)[:, None]
+        + weights * ends[4:].norm(dim=1)[:, None]
+    )
+    / line.norm(dim=2, keepdim=True)
+)
 with torch.no_grad():
     walk = headline.module.sampler.eval()(line.transpose(0, 1).flatten(0, 1))
 image_grid(binarise(walk), f"From one input to another ({title})", columns=11)
 flat = to_float(train_images.images).flatten(1)
 n_near = min(300, n_eval, len(test_images))
 gap, nearest = torch.cdist(to_float(pictures[:n_near]).flatten(1), flat).min(1)
-real_gap = torch.cdist(
-    to_float(test_images.images[:n_near]).flatten(1), flat
-).amin(1)
-image_grid(torch.cat((pictures[:10], train_images.images[nearest[:10]])), f"Samples, and under each the nearest training image ({title})", columns=10)  # fmt: skip
+real_gap = torch.cdist(to_float(test_images.images[:n_near]).flatten(1), flat).amin(1)
+image_grid(
+    torch.cat((pictures[:10], train_images.images[nearest[:10]])),
+    f"Samples, and under each the nearest training image ({title})",
+    columns=10,
+)
 apart = {
     name: (g.square() / 4).mean().item()
     for name, g in (("samples", gap), ("real", real_gap))
 }
-error = {name: (g.square() / 4).std().item() / math.sqrt(n_near) for name, g in (("samples", gap), ("real", real_gap))}  # fmt: skip
+error = {
+    name: (g.square() / 4).std().item() / math.sqrt(n_near)
+    for name, g in (("samples", gap), ("real", real_gap))
+}
 say(
     f"A sample differs from its nearest training image in {apart['samples']:.1f} ± {error['samples']:.1f} pixels on average, a real test image in {apart['real']:.1f} ± {error['real']:.1f} ({n_near} of each). "
-    + ("Samples are not closer to the training set than real images are, by this measure." if apart["samples"] >= apart["real"] - 2 * error["real"] else "Samples are closer to the training set than real images are: look for copies above, and mind that plain strokes are close to everything.")
-)  # fmt: skip
+    + (
+        "Samples are not closer to the training set than real images are, by this measure."
+        if apart["samples"] >= apart["real"] - 2 * error["real"]
+        else "Samples are closer to the training set than real images are: look for copies above, and mind that plain strokes are close to everything."
+    )
+)
 record("nearest", apart)
 
 # %% tags=["hide-input"]
@@ -1855,19 +2322,39 @@ if ship:
     # With labels or without: whichever the judge is surer of.
     chosen, quality, made, game = min(candidates, key=lambda found: found[2])
     low_ends = wilson(made, n_eval)
-    checkpoints.save("gan_persian_digits", chosen.module.sampler.cpu(), {
-        "part": "07_gan_wgan", "profile": profile, "seed": seed, "game": game, "labels": chosen is not headline, **card_facts(chosen),
-        "metrics": {
-            "frechet_distance": {"value": round(quality["frechet"], 2), "features": "persian_classifier", "images": n_eval,
-                                 "real_against_real": round(floor["frechet"], 2)},
-            "low_confidence": {"value": round(quality["low"] / 100, 4), "images": n_eval, "judge": "persian_classifier", "threshold": 0.9,
-                               "interval_95": [round(v, 4) for v in low_ends]},
-            "classes_missing": {"value": quality["missing"], "of": n_classes},
-            "kl_to_uniform": {"value": round(quality["kl"], 4), "unit": "nats"},
-            "precision": {"value": round(quality["precision"], 3)}, "recall": {"value": round(quality["recall"], 3)},
+    checkpoints.save(
+        "gan_persian_digits",
+        chosen.module.sampler.cpu(),
+        {
+            "part": "07_gan_wgan",
+            "profile": profile,
+            "seed": seed,
+            "game": game,
+            "labels": chosen is not headline,
+            **card_facts(chosen),
+            "metrics": {
+                "frechet_distance": {
+                    "value": round(quality["frechet"], 2),
+                    "features": "persian_classifier",
+                    "images": n_eval,
+                    "real_against_real": round(floor["frechet"], 2),
+                },
+                "low_confidence": {
+                    "value": round(quality["low"] / 100, 4),
+                    "images": n_eval,
+                    "judge": "persian_classifier",
+                    "threshold": 0.9,
+                    "interval_95": [round(v, 4) for v in low_ends],
+                },
+                "classes_missing": {"value": quality["missing"], "of": n_classes},
+                "kl_to_uniform": {"value": round(quality["kl"], 4), "unit": "nats"},
+                "precision": {"value": round(quality["precision"], 3)},
+                "recall": {"value": round(quality["recall"], 3)},
+            },
+            "known_faults": "the judge is unsure of some samples (low confidence, above); outputs are greys that want a threshold at 0",
         },
-        "known_faults": "the judge is unsure of some samples (low confidence, above); outputs are greys that want a threshold at 0",
-    }, dtype=torch.float16)  # fmt: skip
+        dtype=torch.float16,
+    )
 
 # %% [markdown]
 # ## Reported, long run, this run
@@ -1878,7 +2365,10 @@ table(
     [
         three("data", lambda r: r["data"], "various", "{}"),
         three("Fréchet distance, real images", lambda r: r["floor"]["frechet"]),
-        *[three(f"… {name}, equal budget", lambda r, name=name: r["order"][name]) for name in GAMES],
+        *[
+            three(f"… {name}, equal budget", lambda r, name=name: r["order"][name])
+            for name in GAMES
+        ],
         three("… the longer run", lambda r: r["headline"]["frechet"]),
         three("… the longer run, with labels", lambda r: r["told"]["frechet"]),
         three("its game", lambda r: r["headline_game"], form="{}"),
@@ -1886,10 +2376,14 @@ table(
         three("low confidence (%)", lambda r: r["headline"]["low"]),
         three("… with labels", lambda r: r["told"]["low"]),
         three("… real images the judge has not seen", lambda r: r["floor"]["low"]),
-        three("training of the longer run (s)", lambda r: r["headline_seconds"], form="{:.0f}"),
+        three(
+            "training of the longer run (s)",
+            lambda r: r["headline_seconds"],
+            form="{:.0f}",
+        ),
     ],
     "Fréchet distances here are in persian_classifier's features: comparable inside this chapter, with nothing outside it.",
-)  # fmt: skip
+)
 record("notebook_seconds", time.perf_counter() - started)
 
 # %% [markdown]

@@ -108,23 +108,78 @@ ship = False  # True writes the trained model to checkpoints/
 settings = choose(
     profile,
     quick=dict(
-        limit=640, width=12, batch_size=32, lr=1e-3, ema=0.98, epochs=18, looks=9, n_eval=160, resamples=20, precision="32-true",
-        study_epochs=None, study_n=None, seeds=None,  # of a study, which quick does not run
-        resume_steps=6, film=13, n_damage=90, bug_steps=15,
+        limit=640,
+        width=12,
+        batch_size=32,
+        lr=1e-3,
+        ema=0.98,
+        epochs=18,
+        looks=9,
+        n_eval=160,
+        resamples=20,
+        precision="32-true",
+        study_epochs=None,
+        study_n=None,
+        seeds=None,  # of a study, which quick does not run
+        resume_steps=6,
+        film=13,
+        n_damage=90,
+        bug_steps=15,
     ),
     laptop=dict(
-        limit=None, width=32, batch_size=32, lr=6e-4, ema=0.995, epochs=40, looks=8, n_eval=1000, resamples=200, precision="bf16-mixed",
-        study_epochs=6, study_n=1000, seeds=3, resume_steps=25, film=31, n_damage=350, bug_steps=40,
+        limit=None,
+        width=32,
+        batch_size=32,
+        lr=6e-4,
+        ema=0.995,
+        epochs=40,
+        looks=8,
+        n_eval=1000,
+        resamples=200,
+        precision="bf16-mixed",
+        study_epochs=6,
+        study_n=1000,
+        seeds=3,
+        resume_steps=25,
+        film=31,
+        n_damage=350,
+        bug_steps=40,
     ),
     full=dict(
-        limit=None, width=64, batch_size=64, lr=2e-4, ema=0.995, epochs=400, looks=20, n_eval=1000, resamples=200, precision="bf16-mixed",
-        study_epochs=25, study_n=1000, seeds=3, resume_steps=25, film=31, n_damage=350, bug_steps=40,
+        limit=None,
+        width=64,
+        batch_size=64,
+        lr=2e-4,
+        ema=0.995,
+        epochs=400,
+        looks=20,
+        n_eval=1000,
+        resamples=200,
+        precision="bf16-mixed",
+        study_epochs=25,
+        study_n=1000,
+        seeds=3,
+        resume_steps=25,
+        film=31,
+        n_damage=350,
+        bug_steps=40,
     ),
     smoke=dict(  # in tests: every line runs, nothing is learnt
-        limit=160, width=4, epochs=2, looks=2, n_eval=66, resamples=5, study_epochs=1, study_n=20, seeds=1,
-        resume_steps=2, film=5, n_damage=20, bug_steps=3,
+        limit=160,
+        width=4,
+        epochs=2,
+        looks=2,
+        n_eval=66,
+        resamples=5,
+        study_epochs=1,
+        study_n=20,
+        seeds=1,
+        resume_steps=2,
+        film=5,
+        n_damage=20,
+        bug_steps=3,
     ),
-)  # fmt: skip
+)
 use_style()
 study = report.studies("08_dcgan_bitmoji", profile)
 torch.manual_seed(seed)
@@ -135,14 +190,23 @@ latent_dim = 128
 # ## Where we are going
 
 # %%
-shipped = checkpoints.load("dcgan_bitmoji") if "dcgan_bitmoji" in checkpoints.names() else None  # fmt: skip
+shipped = (
+    checkpoints.load("dcgan_bitmoji")
+    if "dcgan_bitmoji" in checkpoints.names()
+    else None
+)
 if shipped is None:
     say(
         "*No trained generator is here yet: run this notebook with `ship = True` to make one. The chapter goes on without it.*"
     )
 else:
     stream = torch.Generator().manual_seed(seed)
-    image_grid(shipped.sample(40, stream), f"The shipped generator, trained on {shipped.card['data']}: 40 samples, not selected", columns=10, width=7)  # fmt: skip
+    image_grid(
+        shipped.sample(40, stream),
+        f"The shipped generator, trained on {shipped.card['data']}: 40 samples, not selected",
+        columns=10,
+        width=7,
+    )
     say(
         f"{shipped.card['parameters']:,} weights, trained for {shipped.card['seconds'] / 60:.0f} minutes (profile `{shipped.card['profile']}`)."
     )
@@ -151,10 +215,17 @@ else:
 # ## The data
 
 # %%
-train_images = load_images("bitmoji", "train", size=64, limit=settings.limit, root=data_root)  # fmt: skip
+train_images = load_images(
+    "bitmoji", "train", size=64, limit=settings.limit, root=data_root
+)
 test_images = load_images("bitmoji", "test", size=64, root=data_root)
 steps_per_epoch = len(train_images) // settings.batch_size
-image_grid(train_images.images[:40], f"{train_images.title}: training images", columns=10, width=7)  # fmt: skip
+image_grid(
+    train_images.images[:40],
+    f"{train_images.title}: training images",
+    columns=10,
+    width=7,
+)
 record("data", train_images.title)
 say(
     f"{len(train_images):,} training images of **{train_images.title}**, {len(test_images):,} held out. "
@@ -223,17 +294,27 @@ checks.painted_sizes(painted_sizes)
 # the layers alone. Then a vector goes through the networks.
 
 # %%
-untried = nn.Sequential(nn.ConvTranspose2d(1, 1, 5, 3, 1, 2), nn.ConvTranspose2d(1, 1, 3, 1), nn.ConvTranspose2d(1, 1, 4, 2, 0, 1))  # fmt: skip
+untried = nn.Sequential(
+    nn.ConvTranspose2d(1, 1, 5, 3, 1, 2),
+    nn.ConvTranspose2d(1, 1, 3, 1),
+    nn.ConvTranspose2d(1, 1, 4, 2, 0, 1),
+)
 paintings = {
-    "this chapter's generator": (4, Generator((3, 64, 64), latent_dim, settings.width).net, torch.zeros(2, latent_dim)),
-    "Part F's generator": (7, Generator((1, 28, 28), 64, settings.width).net, torch.zeros(2, 64)),
+    "this chapter's generator": (
+        4,
+        Generator((3, 64, 64), latent_dim, settings.width).net,
+        torch.zeros(2, latent_dim),
+    ),
+    "Part F's generator": (
+        7,
+        Generator((1, 28, 28), 64, settings.width).net,
+        torch.zeros(2, 64),
+    ),
     "untried": (6, untried, torch.zeros(2, 1, 6, 6)),
-}  # fmt: skip
+}
 size_rows = []
 for name, (side, network, x) in paintings.items():
-    painters = [
-        layer for layer in network if isinstance(layer, nn.ConvTranspose2d)
-    ]
+    painters = [layer for layer in network if isinstance(layer, nn.ConvTranspose2d)]
     numbers = [
         (m.kernel_size[0], m.stride[0], m.padding[0], m.output_padding[0])
         for m in painters
@@ -244,7 +325,14 @@ for name, (side, network, x) in paintings.items():
             x = layer(x)
             if isinstance(layer, nn.ConvTranspose2d):
                 measured.append(x.shape[-1])
-    size_rows.append({"network": name, "first map": side, "your prediction": ", ".join(f"{n:.0f}" for n in predicted), "measured": ", ".join(map(str, measured))})  # fmt: skip
+    size_rows.append(
+        {
+            "network": name,
+            "first map": side,
+            "your prediction": ", ".join(f"{n:.0f}" for n in predicted),
+            "measured": ", ".join(map(str, measured)),
+        }
+    )
 table(size_rows, "Sides after each transposed convolution")
 
 # %% [markdown]
@@ -273,10 +361,14 @@ say(
 
 
 # %%
-def new_networks(norm_g="batch", norm_d="batch", init="dcgan", width=settings.width, seed=seed):  # fmt: skip
+def new_networks(
+    norm_g="batch", norm_d="batch", init="dcgan", width=settings.width, seed=seed
+):
     """A generator and a discriminator with first weights from a seed."""
     torch.manual_seed(seed)
-    generator = Generator((3, 64, 64), latent_dim, width, norm=norm_g, init=init, latent="uniform")  # fmt: skip
+    generator = Generator(
+        (3, 64, 64), latent_dim, width, norm=norm_g, init=init, latent="uniform"
+    )
     critic = Critic((3, 64, 64), width, layers=3, norm=norm_d, init=init)
     return generator, critic
 
@@ -285,16 +377,21 @@ generator, critic = new_networks()
 drawn = {
     "generator": (trace_layers(generator, torch.zeros(1, latent_dim)), (latent_dim,)),
     "discriminator": (trace_layers(critic, torch.zeros(1, 3, 64, 64)), (3, 64, 64)),
-}  # fmt: skip
+}
 fig, axes = plt.subplots(2, 1, figsize=(9.4, 7))
 for ax, (name, (layers, source)) in zip(axes, drawn.items(), strict=True):
-    draw_network(layers, f"The {name}: {sum(n.parameters for n in layers):,} weights", source=source, ax=ax)  # fmt: skip
+    draw_network(
+        layers,
+        f"The {name}: {sum(n.parameters for n in layers):,} weights",
+        source=source,
+        ax=ax,
+    )
 record("generator_weights", sum(p.numel() for p in generator.parameters()))
 record("critic_weights", sum(p.numel() for p in critic.parameters()))
 
 # %% tags=["hide-input"]
 for name, (layers, _) in drawn.items():
-    table(layer_rows(layers), f"The {name}, layer by layer (channels × height × width)")  # fmt: skip
+    table(layer_rows(layers), f"The {name}, layer by layer (channels × height × width)")
 
 # %% [markdown]
 # ## First weights
@@ -357,14 +454,27 @@ spread_rows = []
 for norm in ("batch", "none"):
     for init in ("dcgan", "he"):
         torch.manual_seed(seed)
-        fresh = Generator((3, 64, 64), latent_dim, settings.width, norm=norm, init="he", latent="uniform")  # fmt: skip
+        fresh = Generator(
+            (3, 64, 64),
+            latent_dim,
+            settings.width,
+            norm=norm,
+            init="he",
+            latent="uniform",
+        )
         if init == "dcgan":
             dcgan_init(fresh)
         with torch.no_grad():
             pixels = fresh(fresh.draw(64, torch.Generator().manual_seed(seed)))
         between = pixels.std(0).mean().item()
-        spread_rows.append({"norm": norm, "first weights": {"dcgan": "N(0, 0.02)", "he": "He"}[init],
-                            "standard deviation of a pixel": f"{pixels.std().item():.2g}", "… over different z": f"{between:.2g}"})  # fmt: skip
+        spread_rows.append(
+            {
+                "norm": norm,
+                "first weights": {"dcgan": "N(0, 0.02)", "he": "He"}[init],
+                "standard deviation of a pixel": f"{pixels.std().item():.2g}",
+                "… over different z": f"{between:.2g}",
+            }
+        )
         record(f"first_spread/{norm}/{init}", between)
 table(spread_rows, "64 outputs of untrained generators, in training mode")
 faded = report.recorded()["first_spread/none/dcgan"]
@@ -469,7 +579,15 @@ def watch_steps(one_step):
                 torch.randint(len(train_images), (16,), generator=stream)
             ]
         )
-        loss_d, _ = one_step(generator, critic, optimise_g, optimise_c, real, generator.draw(16, stream), generator.draw(16, stream))  # fmt: skip
+        loss_d, _ = one_step(
+            generator,
+            critic,
+            optimise_g,
+            optimise_c,
+            real,
+            generator.draw(16, stream),
+            generator.draw(16, stream),
+        )
         with torch.no_grad():
             spread = copy.deepcopy(generator)(shown).std(0).mean().item()
         for values, value in zip(
@@ -485,7 +603,15 @@ def draw_steps(runs):
     """The three things, a panel each, a line for each run."""
     fig, axes = plt.subplots(1, 3, figsize=(9.6, 2.7))
     for ax, what in zip(axes, next(iter(runs.values())), strict=True):
-        curves({name: (list(range(1, settings.bug_steps + 1)), found[what]) for name, found in runs.items()}, what, xlabel="step", ax=ax)  # fmt: skip
+        curves(
+            {
+                name: (list(range(1, settings.bug_steps + 1)), found[what])
+                for name, found in runs.items()
+            },
+            what,
+            xlabel="step",
+            ax=ax,
+        )
     axes[1].set_yscale("log")
     return fig
 
@@ -562,7 +688,10 @@ careful = watch_steps(dcgan_step)
 _ = draw_steps({"careless": careless, "yours": careful}).suptitle(
     f"The careless step and yours ({train_images.title})"
 )
-ends = {name: (found["spread of a pixel over z"][0], found["running variance"][-1]) for name, found in (("careless", careless), ("yours", careful))}  # fmt: skip
+ends = {
+    name: (found["spread of a pixel over z"][0], found["running variance"][-1])
+    for name, found in (("careless", careless), ("yours", careful))
+}
 say(
     f"After your first step another $z$ changes a pixel by {ends['yours'][0]:.2g}, in place of {ends['careless'][0]:.1g}. The running variance comes to {ends['yours'][1]:.2g}; in the careless "
     f"run it is still {ends['careless'][1]:.3g}. A network that is to be used in evaluation mode one day has to have seen batches in training mode. "
@@ -649,8 +778,10 @@ checks.frechet(frechet)
 # %%
 judge = feature_network("face_features")
 n_eval = settings.n_eval
-order = torch.randperm(len(train_images), generator=torch.Generator().manual_seed(seed))  # fmt: skip
-real, other_real = (train_images.images[order[i * n_eval : (i + 1) * n_eval]] for i in (0, 1))  # fmt: skip
+order = torch.randperm(len(train_images), generator=torch.Generator().manual_seed(seed))
+real, other_real = (
+    train_images.images[order[i * n_eval : (i + 1) * n_eval]] for i in (0, 1)
+)
 real_features = extract_features(judge, real)
 
 
@@ -669,28 +800,50 @@ rival_features = extract_features(rival, small(real))
 strengths = (0.0, 0.2, 0.4, 0.7, 1.0)
 victims = test_images.images[: settings.n_damage]
 damage = {
-    "face_features": distances_under_damage(distance, victims, strengths=strengths, seed=seed),
+    "face_features": distances_under_damage(
+        distance, victims, strengths=strengths, seed=seed
+    ),
     "cifar_classifier, 32×32": distances_under_damage(
-        lambda x: frechet_distance(rival_features, extract_features(rival, small(x))), victims, strengths=strengths, seed=seed),
-}  # fmt: skip
+        lambda x: frechet_distance(rival_features, extract_features(rival, small(x))),
+        victims,
+        strengths=strengths,
+        seed=seed,
+    ),
+}
 learnt = ("blur", "noise", "averages of two", "patchwork of two")
 damage_rows = [
-    {"damage": kind + (" (in its training)" if kind in learnt else ""),
-     **{f"{name}: × at {s}": f"{found[kind][i] / found[kind][0]:.1f}" for name, found in damage.items() for i, s in ((1, "0.2"), (4, "1.0"))}}
+    {
+        "damage": kind + (" (in its training)" if kind in learnt else ""),
+        **{
+            f"{name}: × at {s}": f"{found[kind][i] / found[kind][0]:.1f}"
+            for name, found in damage.items()
+            for i, s in ((1, "0.2"), (4, "1.0"))
+        },
+    }
     for kind in damage["face_features"]
-]  # fmt: skip
-table(damage_rows, f"How many times the distance of undamaged faces ({len(victims)} held-out of {test_images.title} against {n_eval:,})")  # fmt: skip
+]
+table(
+    damage_rows,
+    f"How many times the distance of undamaged faces ({len(victims)} held-out of {test_images.title} against {n_eval:,})",
+)
 record("damage", damage)
 
 # %% tags=["hide-input"]
 fig, axes = plt.subplots(1, 2, figsize=(9.4, 3.4))
 for ax, (name, found) in zip(axes, damage.items(), strict=True):
     for kind, values in found.items():
-        ax.plot(strengths, [v / values[0] for v in values], marker="o", ms=3, label=kind, ls="-" if kind in learnt else "--")  # fmt: skip
+        ax.plot(
+            strengths,
+            [v / values[0] for v in values],
+            marker="o",
+            ms=3,
+            label=kind,
+            ls="-" if kind in learnt else "--",
+        )
     ax.set(title=name, xlabel="strength of the damage", yscale="log")
 axes[0].set_ylabel("× the distance of undamaged faces")
 axes[1].legend(fontsize=7)
-_ = fig.suptitle(f"Two judges ({test_images.title}); dashed: never seen in training")  # fmt: skip
+_ = fig.suptitle(f"Two judges ({test_images.title}); dashed: never seen in training")
 
 
 def in_order(values):
@@ -698,12 +851,23 @@ def in_order(values):
     return all(a < b for a, b in itertools.pairwise(values))
 
 
-ordered = {name: sum(in_order(v) for v in found.values()) for name, found in damage.items()}  # fmt: skip
-slight = {name: {k: v[1] / v[0] for k, v in found.items()} for name, found in damage.items()}  # fmt: skip
-weaker = [k for k, v in slight["face_features"].items() if v <= slight["cifar_classifier, 32×32"][k]]  # fmt: skip
+ordered = {
+    name: sum(in_order(v) for v in found.values()) for name, found in damage.items()
+}
+slight = {
+    name: {k: v[1] / v[0] for k, v in found.items()} for name, found in damage.items()
+}
+weaker = [
+    k
+    for k, v in slight["face_features"].items()
+    if v <= slight["cifar_classifier, 32×32"][k]
+]
 sharper = len(damage_rows) - len(weaker)
 full = {k: v[-1] / v[0] for k, v in damage["face_features"].items()}
-heaviest, lightest = max(full.items(), key=lambda p: p[1]), min(full.items(), key=lambda p: p[1])  # fmt: skip
+heaviest, lightest = (
+    max(full.items(), key=lambda p: p[1]),
+    min(full.items(), key=lambda p: p[1]),
+)
 say(
     f"Of {len(damage_rows)} kinds of damage, `face_features` puts **{ordered['face_features']}** in order and the CIFAR-10 classifier **{ordered['cifar_classifier, 32×32']}**. "
     f"At the slightest strength the new judge reacts more strongly in **{sharper}** of {len(damage_rows)}. It also has a quarter of the features, 64 against 256, "
@@ -722,9 +886,9 @@ record("damage_in_order", ordered)
 
 # %%
 pool = extract_features(judge, train_images.images[order])
-sizes = [
-    n for n in (70, 100, 150, 250, 500, 1000, 1500) if 2 * n <= len(pool)
-] or [len(pool) // 2]
+sizes = [n for n in (70, 100, 150, 250, 500, 1000, 1500) if 2 * n <= len(pool)] or [
+    len(pool) // 2
+]
 floor = [float(frechet(pool[:n], pool[n : 2 * n])) for n in sizes]
 off_by = max(
     abs(f - frechet_distance(pool[:n], pool[n : 2 * n])) / f
@@ -732,9 +896,15 @@ off_by = max(
 )
 fig, ax = plt.subplots(figsize=(6, 3))
 ax.plot([1 / n for n in sizes], floor, "o")
-slope = sum(f / n for f, n in zip(floor, sizes, strict=True)) / sum(n**-2 for n in sizes)  # fmt: skip
+slope = sum(f / n for f, n in zip(floor, sizes, strict=True)) / sum(
+    n**-2 for n in sizes
+)
 ax.plot([0, 1 / sizes[0]], [0, slope / sizes[0]], color="black", lw=0.8)
-ax.set(xlabel="1 / N", ylabel="Fréchet distance", title=f"Real against real ({train_images.title}, {judge.label})\nline: {slope:.0f} / N")  # fmt: skip
+ax.set(
+    xlabel="1 / N",
+    ylabel="Fréchet distance",
+    title=f"Real against real ({train_images.title}, {judge.label})\nline: {slope:.0f} / N",
+)
 record("bias_times_n", slope)
 say(
     f"The points lie near {slope:.0f} / N. So with N = {n_eval:,} about {slope / n_eval:.2f} of a distance between two sets of real faces is bias; for other sets it differs. Two figures with different N "
@@ -746,22 +916,41 @@ say(
 
 # %%
 total_steps = settings.epochs * steps_per_epoch
-FIVE, TWENTYFIVE = (min(e, settings.epochs) * steps_per_epoch for e in ((5, 25) if settings.epochs > 25 else (1, 5)))  # fmt: skip
+FIVE, TWENTYFIVE = (
+    min(e, settings.epochs) * steps_per_epoch
+    for e in ((5, 25) if settings.epochs > 25 else (1, 5))
+)
 
 
 def recipe(run_seed=seed, decay="linear"):
     """DCGAN's game and optimisers, at this profile's rate."""
-    return GANConfig(NonSaturating(lr=settings.lr), ema=settings.ema, decay=decay, seed=run_seed)  # fmt: skip
+    return GANConfig(
+        NonSaturating(lr=settings.lr), ema=settings.ema, decay=decay, seed=run_seed
+    )
 
 
-def train(steps, name, *, run_seed=seed, resume=True, watchers=(), every=None, **networks):  # fmt: skip
+def train(
+    steps, name, *, run_seed=seed, resume=True, watchers=(), every=None, **networks
+):
     """Adversarial training; a finished run is loaded, an unfinished one goes on."""
     pair = new_networks(seed=run_seed, **networks)
     return train_gan(
-        *pair, train_images, recipe=recipe(run_seed), callbacks=list(watchers), resume=resume,
-        config=FitConfig(steps, batch_size=settings.batch_size, seed=run_seed, name=name, flip=True, precision=settings.precision,
-                         checkpoint_every=every or max(10, steps // 10), log_every=1 if steps <= 400 else 10),
-    )  # fmt: skip
+        *pair,
+        train_images,
+        recipe=recipe(run_seed),
+        callbacks=list(watchers),
+        resume=resume,
+        config=FitConfig(
+            steps,
+            batch_size=settings.batch_size,
+            seed=run_seed,
+            name=name,
+            flip=True,
+            precision=settings.precision,
+            checkpoint_every=every or max(10, steps // 10),
+            log_every=1 if steps <= 400 else 10,
+        ),
+    )
 
 
 watch = GeneratorWatch(
@@ -782,11 +971,23 @@ record("epochs", settings.epochs)
 # %% tags=["hide-input"]
 fig, axes = plt.subplots(1, 2, figsize=(9.4, 3.2))
 smooth = max(1, len(run.curve("critic_loss")[0]) // 60)
-curves({"discriminator": run.curve("critic_loss"), "generator": run.curve("generator_loss")},
-       f"The two losses ({train_images.title})", smooth=smooth, ylabel="nats", ax=axes[0])  # fmt: skip
+curves(
+    {
+        "discriminator": run.curve("critic_loss"),
+        "generator": run.curve("generator_loss"),
+    },
+    f"The two losses ({train_images.title})",
+    smooth=smooth,
+    ylabel="nats",
+    ax=axes[0],
+)
 axes[0].axhline(2 * math.log(2), color="black", lw=0.8, ls="--")
 axes[0].axhline(math.log(2), color="black", lw=0.8, ls=":")
-curves({"moving average": (watch.steps, watch.values)}, f"Fréchet distance, {n_eval:,} samples\n{judge.label}", ax=axes[1])  # fmt: skip
+curves(
+    {"moving average": (watch.steps, watch.values)},
+    f"Fréchet distance, {n_eval:,} samples\n{judge.label}",
+    ax=axes[1],
+)
 axes[1].set_yscale("log")
 _ = fig.suptitle(
     "Left: dashed and dotted, the losses of a discriminator that knows nothing"
@@ -810,21 +1011,28 @@ def loss_near(name, step):
 agreement = {
     name: spearmanr(watch.values, [loss_near(name, s) for s in watch.steps]).statistic
     for name in ("critic_loss", "generator_loss")
-}  # fmt: skip
+}
 chance = 2 / math.sqrt(max(1, len(watch.steps) - 1))
 best_look = min(range(len(watch.steps)), key=watch.values.__getitem__)
-losses_there = (loss_near("critic_loss", watch.steps[best_look]), loss_near("generator_loss", watch.steps[best_look]))  # fmt: skip
+losses_there = (
+    loss_near("critic_loss", watch.steps[best_look]),
+    loss_near("generator_loss", watch.steps[best_look]),
+)
 say(
     f"Spearman's rank correlation with the Fréchet distance over {len(watch.steps)} looks: discriminator's loss {agreement['critic_loss']:+.2f}, generator's loss "
     f"{agreement['generator_loss']:+.2f}. A loss that measured quality would have +1: the lower the loss, the lower the distance. "
     f"(By chance alone {len(watch.steps)} looks give up to about ±{chance:.2f}.) "
-    + ("In this run both losses fall with the distance. But the learning rate falls too, and the discriminator trains on at the same time, so one run cannot tell a cause from a common trend. "
-       if min(agreement.values()) > chance
-       else "Here the generator's loss *rises* while its images improve. " if agreement["generator_loss"] < -chance
-       else "Here the generator's loss falls with the distance. But the learning rate falls too, and the discriminator trains on, so one run cannot tell a cause from a common trend. " if agreement["generator_loss"] > chance
-       else "Here the generator's loss says no more about its images than chance would. ")
+    + (
+        "In this run both losses fall with the distance. But the learning rate falls too, and the discriminator trains on at the same time, so one run cannot tell a cause from a common trend. "
+        if min(agreement.values()) > chance
+        else "Here the generator's loss *rises* while its images improve. "
+        if agreement["generator_loss"] < -chance
+        else "Here the generator's loss falls with the distance. But the learning rate falls too, and the discriminator trains on, so one run cannot tell a cause from a common trend. "
+        if agreement["generator_loss"] > chance
+        else "Here the generator's loss says no more about its images than chance would. "
+    )
     + f"At the best look the losses are {losses_there[0]:.2f} and {losses_there[1]:.2f} nats: numbers that mean nothing by themselves, since another opponent would give others."
-)  # fmt: skip
+)
 record("loss_agreement", agreement)
 
 # %% [markdown]
@@ -834,21 +1042,32 @@ record("loss_agreement", agreement)
 # %% tags=["hide-input"]
 def near(step):
     """The look nearest to a step."""
-    return min(range(len(watch.steps)), key=lambda i: abs(watch.steps[i] - step))  # fmt: skip
+    return min(range(len(watch.steps)), key=lambda i: abs(watch.steps[i] - step))
 
 
-shown = sorted({0, near(FIVE), near(TWENTYFIVE), len(watch.steps) // 2, len(watch.steps) - 1})  # fmt: skip
+shown = sorted(
+    {0, near(FIVE), near(TWENTYFIVE), len(watch.steps) // 2, len(watch.steps) - 1}
+)
 image_grid(
     torch.cat([watch.pictures[i][:12] for i in shown]),
     f"Twelve vectors z after {', '.join(f'{watch.steps[i] / steps_per_epoch:.0f}' for i in shown)} epochs, top to bottom\n({train_images.title})",
-    columns=12, width=7,
-)  # fmt: skip
+    columns=12,
+    width=7,
+)
 epoch_rows = [
-    {"epochs": f"{watch.steps[i] / steps_per_epoch:.0f}", "steps": watch.steps[i], "Fréchet distance": f"{watch.values[i]:.1f}",
-     "discriminator's loss": f"{loss_near('critic_loss', watch.steps[i]):.2f}", "generator's loss": f"{loss_near('generator_loss', watch.steps[i]):.2f}"}
+    {
+        "epochs": f"{watch.steps[i] / steps_per_epoch:.0f}",
+        "steps": watch.steps[i],
+        "Fréchet distance": f"{watch.values[i]:.1f}",
+        "discriminator's loss": f"{loss_near('critic_loss', watch.steps[i]):.2f}",
+        "generator's loss": f"{loss_near('generator_loss', watch.steps[i]):.2f}",
+    }
     for i in shown
-]  # fmt: skip
-table(epoch_rows, f"{train_images.title}, {judge.label}, {n_eval:,} samples of the moving average; looks inside one run of {settings.epochs} epochs, whose rate falls in its second half")  # fmt: skip
+]
+table(
+    epoch_rows,
+    f"{train_images.title}, {judge.label}, {n_eval:,} samples of the moving average; looks inside one run of {settings.epochs} epochs, whose rate falls in its second half",
+)
 record("by_epochs", epoch_rows)
 
 # %% [markdown]
@@ -857,46 +1076,90 @@ record("by_epochs", epoch_rows)
 # %%
 stream = torch.Generator().manual_seed(seed + 1)
 samples = to_uint8(sampler.sample(n_eval, stream))
-image_grid(samples[:100], f"This run ({profile}, {train_images.title}): 100 samples, not selected", columns=10, width=7)  # fmt: skip
+image_grid(
+    samples[:100],
+    f"This run ({profile}, {train_images.title}): 100 samples, not selected",
+    columns=10,
+    width=7,
+)
 
 # %%
-blends = torch.stack(
-    [train_images.images[torch.randint(len(train_images), (8,), generator=stream)].float().mean(0) for _ in range(n_eval)]
-).round().to(torch.uint8)  # fmt: skip
+blends = (
+    torch.stack(
+        [
+            train_images.images[
+                torch.randint(len(train_images), (8,), generator=stream)
+            ]
+            .float()
+            .mean(0)
+            for _ in range(n_eval)
+        ]
+    )
+    .round()
+    .to(torch.uint8)
+)
 untrained = to_uint8(new_networks()[0].sample(n_eval, stream))
 noise = torch.randint(0, 256, real.shape, generator=stream, dtype=torch.uint8)
 n_held = min(len(test_images), n_eval)
 measured = {
-    "other real faces": image_distances(judge, real, other_real, resamples=settings.resamples, seed=seed),
-    "this run": image_distances(judge, real, samples, resamples=settings.resamples, seed=seed),
-    f"held-out faces ({n_held}, against {n_held})": image_distances(judge, real[:n_held], test_images.images[:n_held], resamples=0),
-    f"this run ({n_held}), against held-out faces": image_distances(judge, test_images.images[:n_held], samples[:n_held], resamples=0),
-    "blurred means: averages of eight faces": image_distances(judge, real, blends, resamples=0),
+    "other real faces": image_distances(
+        judge, real, other_real, resamples=settings.resamples, seed=seed
+    ),
+    "this run": image_distances(
+        judge, real, samples, resamples=settings.resamples, seed=seed
+    ),
+    f"held-out faces ({n_held}, against {n_held})": image_distances(
+        judge, real[:n_held], test_images.images[:n_held], resamples=0
+    ),
+    f"this run ({n_held}), against held-out faces": image_distances(
+        judge, test_images.images[:n_held], samples[:n_held], resamples=0
+    ),
+    "blurred means: averages of eight faces": image_distances(
+        judge, real, blends, resamples=0
+    ),
     "the generator, untrained": image_distances(judge, real, untrained, resamples=0),
     "uniform noise": image_distances(judge, real, noise, resamples=0),
-}  # fmt: skip
+}
 
 
 def spread(interval, form="{:.2f}"):
     """'1.2–3.4', or a dash."""
-    return "–" if interval is None else "–".join(form.format(v) for v in interval)  # fmt: skip
+    return "–" if interval is None else "–".join(form.format(v) for v in interval)
 
 
 table(
-    [{"images": name, "Fréchet distance": f"{m.frechet:.2f}", "95 % interval, bias taken out": spread(m.frechet_interval),
-      "kernel distance": f"{m.kernel:.3f}", "95 % interval": spread(m.kernel_interval, "{:.3f}")} for name, m in measured.items()],
+    [
+        {
+            "images": name,
+            "Fréchet distance": f"{m.frechet:.2f}",
+            "95 % interval, bias taken out": spread(m.frechet_interval),
+            "kernel distance": f"{m.kernel:.3f}",
+            "95 % interval": spread(m.kernel_interval, "{:.3f}"),
+        }
+        for name, m in measured.items()
+    ],
     f"Against {n_eval:,} faces of {train_images.title}: {measured['this run'].label}",
-)  # fmt: skip
+)
 this = measured["this run"]
-off = {name: (extract_features(judge, x).double().mean(0) - real_features.double().mean(0)).square().sum().item() for name, x in (("untrained", untrained), ("noise", noise))}  # fmt: skip
+off = {
+    name: (extract_features(judge, x).double().mean(0) - real_features.double().mean(0))
+    .square()
+    .sum()
+    .item()
+    for name, x in (("untrained", untrained), ("noise", noise))
+}
 blurred = measured["blurred means: averages of eight faces"].frechet
 say(
     f"The Fréchet distance of this run is **{this.frechet:.1f}** ({judge.label}, N = {n_eval:,}), {this.frechet / blurred:.2f} times that of the blurred means. "
     "The intervals cover other images from the same data and the same generator. They do not cover another training run. The kernel "
     "distance has no bias: for two sets of real faces it is near 0 and may be negative. "
-    + (f"(The untrained generator is further away than noise. Neither set has variety in these features: outside training batch norm uses running averages, which are 0 and 1 at first and rescale nothing, so these images are all grey, unlike those of the table of first weights. What differs is how far the mean is off, squared: {off['untrained']:.0f} against {off['noise']:.0f}.)"
-       if measured["the generator, untrained"].frechet > measured["uniform noise"].frechet else "")
-)  # fmt: skip
+    + (
+        f"(The untrained generator is further away than noise. Neither set has variety in these features: outside training batch norm uses running averages, which are 0 and 1 at first and rescale nothing, so these images are all grey, unlike those of the table of first weights. What differs is how far the mean is off, squared: {off['untrained']:.0f} against {off['noise']:.0f}.)"
+        if measured["the generator, untrained"].frechet
+        > measured["uniform noise"].frechet
+        else ""
+    )
+)
 for name, m in measured.items():
     record(f"frechet/{name}", m.frechet)
     record(f"kernel/{name}", m.kernel)
@@ -910,9 +1173,7 @@ record("frechet_n", n_eval)
 
 # %%
 if has_inception():
-    told = image_distances(
-        "inception", real, samples, resamples=0, strict=False
-    )
+    told = image_distances("inception", real, samples, resamples=0, strict=False)
     say(f"Inception's weights are here: **{told.frechet:.1f}**, {told.label}.")
     record("inception_frechet", told.frechet)
 else:
@@ -925,21 +1186,42 @@ else:
 
 # %% tags=["hide-input"]
 few = samples[:8]
-gaps = torch.cdist(extract_features(judge, few), extract_features(judge, train_images.images))  # fmt: skip
-pixel_gaps = torch.cdist(to_float(few).flatten(1), train_images.scaled().flatten(1))  # fmt: skip
-held_gaps = torch.cdist(extract_features(judge, test_images), extract_features(judge, train_images.images)).amin(1)  # fmt: skip
+gaps = torch.cdist(
+    extract_features(judge, few), extract_features(judge, train_images.images)
+)
+pixel_gaps = torch.cdist(to_float(few).flatten(1), train_images.scaled().flatten(1))
+held_gaps = torch.cdist(
+    extract_features(judge, test_images), extract_features(judge, train_images.images)
+).amin(1)
 image_grid(
-    torch.cat((few, train_images.images[gaps.argmin(1)], train_images.images[pixel_gaps.argmin(1)])),
-    f"Samples; nearest training face in features; in pixels ({train_images.title})", columns=8, width=7,
-)  # fmt: skip
-sample_gap = torch.cdist(extract_features(judge, samples[:300]), extract_features(judge, train_images.images)).amin(1)  # fmt: skip
+    torch.cat(
+        (
+            few,
+            train_images.images[gaps.argmin(1)],
+            train_images.images[pixel_gaps.argmin(1)],
+        )
+    ),
+    f"Samples; nearest training face in features; in pixels ({train_images.title})",
+    columns=8,
+    width=7,
+)
+sample_gap = torch.cdist(
+    extract_features(judge, samples[:300]), extract_features(judge, train_images.images)
+).amin(1)
 say(
     f"Median distance to the nearest training face: samples {sample_gap.median():.2f}, held-out faces {held_gaps.median():.2f}. "
-    + ("Samples are far from every training face: no copies, and also further than new faces are, so they still differ from faces in something that the judge sees." if sample_gap.median() > 2 * held_gaps.median()
-       else "Samples are no nearer to training faces than new faces are, so nothing speaks for copying." if sample_gap.median() >= 0.9 * held_gaps.median()
-       else "Samples are nearer to training faces than new faces are: look at the rows above for copies.")
-)  # fmt: skip
-record("nearest", {"samples": sample_gap.median().item(), "held out": held_gaps.median().item()})  # fmt: skip
+    + (
+        "Samples are far from every training face: no copies, and also further than new faces are, so they still differ from faces in something that the judge sees."
+        if sample_gap.median() > 2 * held_gaps.median()
+        else "Samples are no nearer to training faces than new faces are, so nothing speaks for copying."
+        if sample_gap.median() >= 0.9 * held_gaps.median()
+        else "Samples are nearer to training faces than new faces are: look at the rows above for copies."
+    )
+)
+record(
+    "nearest",
+    {"samples": sample_gap.median().item(), "held out": held_gaps.median().item()},
+)
 
 # %% [markdown]
 # ## Which rules matter? (H2)
@@ -952,14 +1234,19 @@ record("nearest", {"samples": sample_gap.median().item(), "held out": held_gaps.
 # %%
 def variation(seed, norm_g, norm_d, init, steps):
     """One short training with one choice of rules: quality, variety, and who is winning."""
-    trained = train(steps, "dcgan_study", run_seed=seed, norm_g=norm_g, norm_d=norm_d, init=init)  # fmt: skip
-    images = to_uint8(trained.module.sampler.sample(settings.study_n, torch.Generator().manual_seed(seed)))  # fmt: skip
+    trained = train(
+        steps, "dcgan_study", run_seed=seed, norm_g=norm_g, norm_d=norm_d, init=init
+    )
+    images = to_uint8(
+        trained.module.sampler.sample(
+            settings.study_n, torch.Generator().manual_seed(seed)
+        )
+    )
     features = extract_features(judge, images)
     tail = lambda name: sum(trained.curve(name)[1][-20:]) / 20  # noqa: E731
     return {
         "frechet": frechet_distance(real_features, features),
-        "variety": features.var(0).sum().item()
-        / real_features.var(0).sum().item(),
+        "variety": features.var(0).sum().item() / real_features.var(0).sum().item(),
         "critic": tail("critic_loss"),
         "generator": tail("generator_loss"),
         "ms": 1000 * trained.seconds / trained.steps,
@@ -968,7 +1255,12 @@ def variation(seed, norm_g, norm_d, init, steps):
 
 
 if study("rules"):
-    both = dict(norm_g="batch", norm_d="batch", init="dcgan", steps=settings.study_epochs * steps_per_epoch)  # fmt: skip
+    both = dict(
+        norm_g="batch",
+        norm_d="batch",
+        init="dcgan",
+        steps=settings.study_epochs * steps_per_epoch,
+    )
     cells = {
         "as DCGAN: batch norm on both": both,
         "batch norm on D alone": {**both, "norm_g": "none"},
@@ -977,16 +1269,28 @@ if study("rules"):
         "instance norm on both": {**both, "norm_g": "instance", "norm_d": "instance"},
         "batch norm on both, He": {**both, "init": "he"},
         "no norm, He": {**both, "norm_g": "none", "norm_d": "none", "init": "he"},
-    }  # fmt: skip
+    }
     outcome = sweep(
-        "dcgan_study", variation, cells, seeds=range(seed, seed + settings.seeds),
-    )  # fmt: skip
+        "dcgan_study",
+        variation,
+        cells,
+        seeds=range(seed, seed + settings.seeds),
+    )
     study_rows = summary(
         outcome,
-        {"Fréchet distance": "frechet", "variety (1 = data)": "variety", "D's loss (nats)": "critic", "G's loss (nats)": "generator", "ms a step": "ms"},
+        {
+            "Fréchet distance": "frechet",
+            "variety (1 = data)": "variety",
+            "D's loss (nats)": "critic",
+            "G's loss (nats)": "generator",
+            "ms a step": "ms",
+        },
         first="rules",
-    )  # fmt: skip
-    table(study_rows, f"{settings.study_epochs} epochs each on {train_images.title}, {settings.seeds} seed(s), {settings.study_n} samples, {judge.label}")  # fmt: skip
+    )
+    table(
+        study_rows,
+        f"{settings.study_epochs} epochs each on {train_images.title}, {settings.seeds} seed(s), {settings.study_n} samples, {judge.label}",
+    )
     record("variations", study_rows)
 
 # %% tags=["hide-input"]
@@ -996,15 +1300,23 @@ if study("rules-pictures"):
         first = next(c for c in outcome if c.name == name)
         if first.tensors:
             image_grid(first.tensors["images"], columns=16, ax=ax)
-        ax.set_title(name + ("" if first.diverged is None else ": diverged"), fontsize=8)  # fmt: skip
+        ax.set_title(
+            name + ("" if first.diverged is None else ": diverged"), fontsize=8
+        )
         ax.axis("off")
-    _ = fig.suptitle(f"Sixteen samples of each, seed {seed} ({train_images.title})", fontsize=10)  # fmt: skip
+    _ = fig.suptitle(
+        f"Sixteen samples of each, seed {seed} ({train_images.title})", fontsize=10
+    )
 
 
 # %% tags=["hide-input"]
 def mean_of(name, key="frechet"):
     """Mean over the seeds that finished, or NaN."""
-    found = [c.values[key] for c in outcome if c.name == name and c.diverged is None and c.values.get(key) is not None]  # fmt: skip
+    found = [
+        c.values[key]
+        for c in outcome
+        if c.name == name and c.diverged is None and c.values.get(key) is not None
+    ]
     return sum(found) / len(found) if found else math.nan
 
 
@@ -1030,18 +1342,33 @@ if study("rules-in-words"):
         "no norm, He",
     )
     say(
-        f"After {settings.study_epochs} epochs, of those that draw more than one face in every seed the order is: " + (", ".join(f"*{n}* ({mean_of(n):.0f})" for n in varied) or "there is none") + ". "
-        + (f"Hardly more than one face in some seeds (variety below a fifth of the data's; collapsed, or not begun): {', '.join(f'{n} ({flat_seeds[n]} of {settings.seeds})' for n in flat)}; a mean distance over such seeds says little. " if flat else "No run has lost its variety. ")
-        +
-        f"Norm on the generator alone has distance {mean_of('batch norm on G alone'):.0f} and variety {mean_of('batch norm on G alone', 'variety'):.2f}, on the discriminator alone "
+        f"After {settings.study_epochs} epochs, of those that draw more than one face in every seed the order is: "
+        + (", ".join(f"*{n}* ({mean_of(n):.0f})" for n in varied) or "there is none")
+        + ". "
+        + (
+            f"Hardly more than one face in some seeds (variety below a fifth of the data's; collapsed, or not begun): {', '.join(f'{n} ({flat_seeds[n]} of {settings.seeds})' for n in flat)}; a mean distance over such seeds says little. "
+            if flat
+            else "No run has lost its variety. "
+        )
+        + f"Norm on the generator alone has distance {mean_of('batch norm on G alone'):.0f} and variety {mean_of('batch norm on G alone', 'variety'):.2f}, on the discriminator alone "
         f"{mean_of('batch norm on D alone'):.0f} and {mean_of('batch norm on D alone', 'variety'):.2f}. "
         f"Instance norm in place of batch norm: {mean_of(first_weights[0]):.0f} → {mean_of('instance norm on both'):.0f}. "
         "He's first weights, distance (variety): "
-        + "; ".join(f"{mean_of(a):.0f} ({mean_of(a, 'variety'):.2f}) → {mean_of(b):.0f} ({mean_of(b, 'variety'):.2f}) {how}" for a, b, how in ((*first_weights[:2], "with batch norm"), (*first_weights[2:], "without")))
+        + "; ".join(
+            f"{mean_of(a):.0f} ({mean_of(a, 'variety'):.2f}) → {mean_of(b):.0f} ({mean_of(b, 'variety'):.2f}) {how}"
+            for a, b, how in (
+                (*first_weights[:2], "with batch norm"),
+                (*first_weights[2:], "without"),
+            )
+        )
         + ". "
-        + ("So at the start He's rule keeps the signal alive without batch norm, but training does not follow. " if not mean_of("no norm, He", "variety") >= 0.2 else "")
+        + (
+            "So at the start He's rule keeps the signal alive without batch norm, but training does not follow. "
+            if not mean_of("no norm, He", "variety") >= 0.2
+            else ""
+        )
         + f"Over {settings.seeds} seed(s): hold the differences against the ± of the table."
-    )  # fmt: skip
+    )
 
 # %% [markdown]
 # ## Stop, and go on (H5)
@@ -1105,8 +1432,14 @@ def new_game():
     """A narrow DCGAN, and everything that its next step reads."""
     generator, critic = new_networks(width=4)
     optimise_g, optimise_c = new_optimisers(generator, critic)
-    return SimpleNamespace(generator=generator, critic=critic, generator_optimiser=optimise_g, critic_optimiser=optimise_c,
-                           step=0, noise=torch.Generator().manual_seed(seed))  # fmt: skip
+    return SimpleNamespace(
+        generator=generator,
+        critic=critic,
+        generator_optimiser=optimise_g,
+        critic_optimiser=optimise_c,
+        step=0,
+        noise=torch.Generator().manual_seed(seed),
+    )
 
 
 def play(game, steps):
@@ -1120,8 +1453,15 @@ def play(game, steps):
                 torch.randint(len(train_images), (8,), generator=game.noise)
             ]
         )
-        dcgan_step(game.generator, game.critic, game.generator_optimiser, game.critic_optimiser, real,
-                   game.generator.draw(8, game.noise), game.generator.draw(8, game.noise))  # fmt: skip
+        dcgan_step(
+            game.generator,
+            game.critic,
+            game.generator_optimiser,
+            game.critic_optimiser,
+            real,
+            game.generator.draw(8, game.noise),
+            game.generator.draw(8, game.noise),
+        )
     return game
 
 
@@ -1194,18 +1534,36 @@ n = settings.resume_steps
 
 def sitting(steps, resume, name="dcgan_resume"):
     """Train to a number of steps, from fresh objects; the number is part of what a run is, so each has its folder."""
-    config = FitConfig(steps, batch_size=settings.batch_size, seed=seed, name=name, flip=True, checkpoint_every=n, log_every=1)  # fmt: skip
+    config = FitConfig(
+        steps,
+        batch_size=settings.batch_size,
+        seed=seed,
+        name=name,
+        flip=True,
+        checkpoint_every=n,
+        log_every=1,
+    )
     # A falling rate depends on the planned end, and the first sitting is planned to end early: keep it constant here.
-    return train_gan(*new_networks(), train_images, recipe=recipe(decay="constant"), config=config, resume=resume)  # fmt: skip
+    return train_gan(
+        *new_networks(),
+        train_images,
+        recipe=recipe(decay="constant"),
+        config=config,
+        resume=resume,
+    )
 
 
 def furthest(a, b, statistics=True):
     """The largest difference of any entry of the networks and their moving average; batch norm's statistics or not."""
-    pairs = zip(a.module.state_dict().items(), b.module.state_dict().values(), strict=True)  # fmt: skip
+    pairs = zip(
+        a.module.state_dict().items(), b.module.state_dict().values(), strict=True
+    )
     return max(
-        (x.double() - y.double()).abs().max().item() for (key, x), y in pairs
-        if statistics or not key.endswith(("running_mean", "running_var", "num_batches_tracked"))
-    )  # fmt: skip
+        (x.double() - y.double()).abs().max().item()
+        for (key, x), y in pairs
+        if statistics
+        or not key.endswith(("running_mean", "running_var", "num_batches_tracked"))
+    )
 
 
 whole = sitting(2 * n, resume=None)
@@ -1219,19 +1577,32 @@ torch.save(lost, forgetful)
 forgot = sitting(2 * n, resume=forgetful, name="dcgan_forgot")
 resume_rows = [
     {"run": "in one go", "furthest weight": "–", "random state": "–"},
-    {"run": f"stopped after {n}, resumed", "furthest weight": f"{furthest(whole, resumed):.1g}",
-     "random state": "equal" if torch.equal(whole.module.noise.get_state(), resumed.module.noise.get_state()) else "differs"},
-    {"run": "resumed without the discriminator's optimiser", "furthest weight": f"{furthest(whole, forgot, statistics=False):.1g}",
-     "random state": "equal" if torch.equal(whole.module.noise.get_state(), forgot.module.noise.get_state()) else "differs"},
-]  # fmt: skip
-table(resume_rows, f"{2 * n} steps on {train_images.title}, compared with the run in one go")  # fmt: skip
+    {
+        "run": f"stopped after {n}, resumed",
+        "furthest weight": f"{furthest(whole, resumed):.1g}",
+        "random state": "equal"
+        if torch.equal(whole.module.noise.get_state(), resumed.module.noise.get_state())
+        else "differs",
+    },
+    {
+        "run": "resumed without the discriminator's optimiser",
+        "furthest weight": f"{furthest(whole, forgot, statistics=False):.1g}",
+        "random state": "equal"
+        if torch.equal(whole.module.noise.get_state(), forgot.module.noise.get_state())
+        else "differs",
+    },
+]
+table(
+    resume_rows,
+    f"{2 * n} steps on {train_images.title}, compared with the run in one go",
+)
 record("resume_gap", furthest(whole, resumed))
 record("lost_gap", furthest(whole, forgot, statistics=False))
 say(
     f"The resumed run {'equals the uninterrupted one **bit for bit**' if furthest(whole, resumed) == 0 else 'differs from the uninterrupted one'}. "
     f"In the checkpoint: {len(halfway['optimizer_states'])} optimisers, step {halfway['global_step']}, the random streams, the moving average, the place in the "
     f"epoch. Without Adam's memory of the discriminator the weights are up to {furthest(whole, forgot, statistics=False):.1g} off after {n} steps: training goes on, but another one."
-)  # fmt: skip
+)
 
 # %% [markdown]
 # ## Between two faces
@@ -1251,7 +1622,7 @@ def straight(z0, z1, t):
 def typical(z0, z1, t):
     """The point at t of a path on which every coordinate stays uniform, for independent ends."""
     normal = torch.distributions.Normal(0.0, 1.0)
-    g0, g1 = (normal.icdf(((z + 1) / 2).clamp(1e-6, 1 - 1e-6)) for z in (z0, z1))  # fmt: skip
+    g0, g1 = (normal.icdf(((z + 1) / 2).clamp(1e-6, 1 - 1e-6)) for z in (z0, z1))
     angle = t * math.pi / 2
     return 2 * normal.cdf(math.cos(angle) * g0 + math.sin(angle) * g1) - 1
 
@@ -1260,41 +1631,96 @@ ends = sampler.draw(10, torch.Generator().manual_seed(seed + 2)).chunk(2)
 places = torch.linspace(0, 1, 9).tolist()
 with torch.no_grad():
     strip = torch.stack([sampler(typical(*ends, t)) for t in places])
-    film = torch.stack([sampler(typical(*ends, t)) for t in torch.linspace(0, 1, settings.film).tolist()])  # fmt: skip
-chain_strip(strip, [f"{t:.2g}" for t in places], f"From one face to another, this run ({train_images.title})", xlabel="place on the path")  # fmt: skip
-display_html(animate_chain(film, list(range(settings.film)), "Five paths between faces", columns=5))  # fmt: skip
+    film = torch.stack(
+        [
+            sampler(typical(*ends, t))
+            for t in torch.linspace(0, 1, settings.film).tolist()
+        ]
+    )
+chain_strip(
+    strip,
+    [f"{t:.2g}" for t in places],
+    f"From one face to another, this run ({train_images.title})",
+    xlabel="place on the path",
+)
+display_html(
+    animate_chain(
+        film, list(range(settings.film)), "Five paths between faces", columns=5
+    )
+)
 
 # %%
-z0, z1 = (sampler.draw(n_eval, torch.Generator().manual_seed(seed + i)) for i in (3, 4))  # fmt: skip
+z0, z1 = (sampler.draw(n_eval, torch.Generator().manual_seed(seed + i)) for i in (3, 4))
 path_rows = []
 for name, path in (("straight", straight), ("typical", typical)):
     middle = path(z0, z1, 0.5)
     with torch.no_grad():
         between = to_uint8(torch.cat([sampler(z) for z in middle.split(250)]))
     value = distance(between)
-    path_rows.append({"path": name, "mean square of a coordinate": f"{middle.square().mean():.3f}", "Fréchet distance of the middles": f"{value:.2f}"})  # fmt: skip
+    path_rows.append(
+        {
+            "path": name,
+            "mean square of a coordinate": f"{middle.square().mean():.3f}",
+            "Fréchet distance of the middles": f"{value:.2f}",
+        }
+    )
     record(f"middle/{name}", value)
-path_rows.append({"path": "fresh vectors", "mean square of a coordinate": f"{z0.square().mean():.3f}", "Fréchet distance of the middles": f"{this.frechet:.2f}"})  # fmt: skip
-table(path_rows, f"{n_eval:,} middles of paths, {judge.label}, {train_images.title}")  # fmt: skip
-middles = {name: report.recorded()[f"middle/{name}"] for name in ("straight", "typical")}  # fmt: skip
+path_rows.append(
+    {
+        "path": "fresh vectors",
+        "mean square of a coordinate": f"{z0.square().mean():.3f}",
+        "Fréchet distance of the middles": f"{this.frechet:.2f}",
+    }
+)
+table(path_rows, f"{n_eval:,} middles of paths, {judge.label}, {train_images.title}")
+middles = {
+    name: report.recorded()[f"middle/{name}"] for name in ("straight", "typical")
+}
 say(
     f"The middles of straight lines are at {middles['straight']:.1f}, those of typical paths at {middles['typical']:.1f}, fresh samples at {this.frechet:.1f}. "
-    + ("So the straight line leaves the region where the generator is good." if middles["straight"] > 1.1 * middles["typical"]
-       else "Here the straight line costs little.")
-)  # fmt: skip
+    + (
+        "So the straight line leaves the region where the generator is good."
+        if middles["straight"] > 1.1 * middles["typical"]
+        else "Here the straight line costs little."
+    )
+)
 
 # %% tags=["hide-input"]
 if ship:
-    checkpoints.save("dcgan_bitmoji", sampler, {
-        "part": "08_dcgan_bitmoji", "profile": profile, "seed": seed, "epochs": settings.epochs, "critic": critic.config, **card_facts(run),
-        "metrics": {
-            "frechet_distance": {"value": round(this.frechet, 2), "features": judge.name, "images": n_eval,
-                                 "interval_95_without_bias": [round(v, 2) for v in this.frechet_interval]},
-            "kernel_distance": {"value": round(this.kernel, 4), "features": judge.name, "images": n_eval},
-            "frechet_of_blurred_means": {"value": round(blurred, 2), "features": judge.name, "images": n_eval},
+    checkpoints.save(
+        "dcgan_bitmoji",
+        sampler,
+        {
+            "part": "08_dcgan_bitmoji",
+            "profile": profile,
+            "seed": seed,
+            "epochs": settings.epochs,
+            "critic": critic.config,
+            **card_facts(run),
+            "metrics": {
+                "frechet_distance": {
+                    "value": round(this.frechet, 2),
+                    "features": judge.name,
+                    "images": n_eval,
+                    "interval_95_without_bias": [
+                        round(v, 2) for v in this.frechet_interval
+                    ],
+                },
+                "kernel_distance": {
+                    "value": round(this.kernel, 4),
+                    "features": judge.name,
+                    "images": n_eval,
+                },
+                "frechet_of_blurred_means": {
+                    "value": round(blurred, 2),
+                    "features": judge.name,
+                    "images": n_eval,
+                },
+            },
+            "known_faults": "one training run, one seed; the distance is to training faces",
         },
-        "known_faults": "one training run, one seed; the distance is to training faces",
-    }, dtype=torch.float16)  # fmt: skip
+        dtype=torch.float16,
+    )
 
 # %% [markdown]
 # ## Reported, long run, this run
@@ -1310,28 +1736,47 @@ table(
         three("optimiser steps", "train_steps", form="{:,}"),
         three("training time (s)", "train_seconds", form="{:.0f}"),
         three("images in each distance", "frechet_n", "1,000", "{:,}"),
-        three("Fréchet distance, face_features", "frechet_fresh", "155.14 in Inception: not comparable"),
+        three(
+            "Fréchet distance, face_features",
+            "frechet_fresh",
+            "155.14 in Inception: not comparable",
+        ),
         three("… other real faces", "frechet/other real faces"),
         three("… blurred means", "frechet/blurred means: averages of eight faces"),
         three("… untrained generator", "frechet/the generator, untrained"),
         three("Fréchet distance, Inception", "inception_frechet", "155.14"),
         three("kernel distance, face_features", "kernel/this run", form="{:.3f}"),
-        three("resumed against in one go, furthest weight", "resume_gap", "could not be resumed", "{:.1g}"),
+        three(
+            "resumed against in one go, furthest weight",
+            "resume_gap",
+            "could not be resumed",
+            "{:.1g}",
+        ),
     ],
     "Distances are in the features of the named network; different networks are not comparable.",
-)  # fmt: skip
+)
 if shipped is not None and kept is not None:
-    there, here = shipped.card["metrics"]["frechet_distance"]["value"], kept_records["frechet_fresh"]  # fmt: skip
+    there, here = (
+        shipped.card["metrics"]["frechet_distance"]["value"],
+        kept_records["frechet_fresh"],
+    )
     same_run = shipped.card["commit"] == kept["commit"]
-    same_recipe = all(shipped.card[k] == kept[k] for k in ("profile", "seed"))  # fmt: skip
+    same_recipe = all(shipped.card[k] == kept[k] for k in ("profile", "seed"))
     say(
         f"The shipped generator's card says **{there:.1f}**, measured from its weights; the kept run ended at **{here:.1f}**. "
-        + ("They are one run." if same_run
-           else ("They are two runs of one profile from one seed" if same_recipe else "They are two runs")
-                + f" (on {shipped.card['machine']['cpu']}, {shipped.card['date']}; on {kept['machine']['cpu']}, {kept['date']}), and {shipped.card['steps']:,} steps of this game carry rounding far. "
-                + ("The better one ships. " if there < here else "")
-                + "So do not read a difference of this size between *single* runs as the effect of a setting.")
-    )  # fmt: skip
+        + (
+            "They are one run."
+            if same_run
+            else (
+                "They are two runs of one profile from one seed"
+                if same_recipe
+                else "They are two runs"
+            )
+            + f" (on {shipped.card['machine']['cpu']}, {shipped.card['date']}; on {kept['machine']['cpu']}, {kept['date']}), and {shipped.card['steps']:,} steps of this game carry rounding far. "
+            + ("The better one ships. " if there < here else "")
+            + "So do not read a difference of this size between *single* runs as the effect of a setting."
+        )
+    )
 record("notebook_seconds", time.perf_counter() - started)
 
 # %% [markdown]

@@ -110,32 +110,156 @@ ship = False  # True writes the trained models to checkpoints/
 settings = choose(
     profile,
     quick=dict(
-        faces="avatars", sprites="sprites", digits="digits", limit=None, side=32, batch_size=32,
-        main_latent=32, main_steps=100, draw_steps=160, n_draws=200, digit_steps=300, looks=4, n_held=100,
-        n_digits=8, k=500, draws=100, warmup=10, leapfrog=3, chains=4, temperatures=15,
-        anneal_all=False, oracle_draws=200, harmonic_draws=152, harmonic_leapfrog=8, tiny_steps=800, gradients=2000, walkers=100,
+        faces="avatars",
+        sprites="sprites",
+        digits="digits",
+        limit=None,
+        side=32,
+        batch_size=32,
+        main_latent=32,
+        main_steps=100,
+        draw_steps=160,
+        n_draws=200,
+        digit_steps=300,
+        looks=4,
+        n_held=100,
+        n_digits=8,
+        k=500,
+        draws=100,
+        warmup=10,
+        leapfrog=3,
+        chains=4,
+        temperatures=15,
+        anneal_all=False,
+        oracle_draws=200,
+        harmonic_draws=152,
+        harmonic_leapfrog=8,
+        tiny_steps=800,
+        gradients=2000,
+        walkers=100,
         # of studies, which quick does not run
-        study_steps=None, n_bound=None, n_images=None, face_temperatures=None, long_steps=None, n_long=None, k_long=None, sprite_steps=None, n_factors=None, trees=None,
+        study_steps=None,
+        n_bound=None,
+        n_images=None,
+        face_temperatures=None,
+        long_steps=None,
+        n_long=None,
+        k_long=None,
+        sprite_steps=None,
+        n_factors=None,
+        trees=None,
     ),
     laptop=dict(
-        faces="celeba", sprites="dsprites", digits="mnist", limit=None, side=64, batch_size=64,
-        study_steps=500, main_latent=128, main_steps=2500, draw_steps=4000, n_draws=1000, sprite_steps=1500, digit_steps=8000, long_steps=40_000, looks=8, n_held=500, n_bound=50,
-        n_images=8, n_digits=80, n_long=500, k=2000, k_long=5000, draws=200, warmup=80, leapfrog=6, chains=8, face_temperatures=50, temperatures=300,
-        anneal_all=False, n_factors=2000, trees=30, oracle_draws=4000, harmonic_draws=1000, harmonic_leapfrog=8, tiny_steps=4000, gradients=20_000, walkers=400,
+        faces="celeba",
+        sprites="dsprites",
+        digits="mnist",
+        limit=None,
+        side=64,
+        batch_size=64,
+        study_steps=500,
+        main_latent=128,
+        main_steps=2500,
+        draw_steps=4000,
+        n_draws=1000,
+        sprite_steps=1500,
+        digit_steps=8000,
+        long_steps=40_000,
+        looks=8,
+        n_held=500,
+        n_bound=50,
+        n_images=8,
+        n_digits=80,
+        n_long=500,
+        k=2000,
+        k_long=5000,
+        draws=200,
+        warmup=80,
+        leapfrog=6,
+        chains=8,
+        face_temperatures=50,
+        temperatures=300,
+        anneal_all=False,
+        n_factors=2000,
+        trees=30,
+        oracle_draws=4000,
+        harmonic_draws=1000,
+        harmonic_leapfrog=8,
+        tiny_steps=4000,
+        gradients=20_000,
+        walkers=400,
     ),
     full=dict(
-        faces="celeba", sprites="dsprites", digits="mnist", limit=None, side=64, batch_size=128,
-        study_steps=12_000, main_latent=512, main_steps=60_000, draw_steps=60_000, n_draws=1000, sprite_steps=40_000, digit_steps=100_000, long_steps=500_000, looks=8, n_held=500, n_bound=200,
-        n_images=64, n_digits=500, n_long=10_000, k=20_000, k_long=5000, draws=2000, warmup=300, leapfrog=10, chains=16, face_temperatures=3000,
-        temperatures=5000, anneal_all=True, n_factors=10_000, trees=50, oracle_draws=20_000, harmonic_draws=5000, harmonic_leapfrog=8, tiny_steps=20_000, gradients=50_000, walkers=1000,
+        faces="celeba",
+        sprites="dsprites",
+        digits="mnist",
+        limit=None,
+        side=64,
+        batch_size=128,
+        study_steps=12_000,
+        main_latent=512,
+        main_steps=60_000,
+        draw_steps=60_000,
+        n_draws=1000,
+        sprite_steps=40_000,
+        digit_steps=100_000,
+        long_steps=500_000,
+        looks=8,
+        n_held=500,
+        n_bound=200,
+        n_images=64,
+        n_digits=500,
+        n_long=10_000,
+        k=20_000,
+        k_long=5000,
+        draws=2000,
+        warmup=300,
+        leapfrog=10,
+        chains=16,
+        face_temperatures=3000,
+        temperatures=5000,
+        anneal_all=True,
+        n_factors=10_000,
+        trees=50,
+        oracle_draws=20_000,
+        harmonic_draws=5000,
+        harmonic_leapfrog=8,
+        tiny_steps=20_000,
+        gradients=50_000,
+        walkers=1000,
     ),
     smoke=dict(  # in tests: every line runs, nothing is learnt
-        limit=100, study_steps=1, main_steps=2, draw_steps=1, n_draws=40, sprite_steps=1, digit_steps=3, long_steps=2,
-        looks=1, n_held=16, n_bound=4, n_images=2, n_digits=4, n_long=6, k=8, k_long=12, draws=24, warmup=2, leapfrog=1,
-        chains=2, face_temperatures=2, temperatures=3, n_factors=100, trees=2, oracle_draws=50, harmonic_draws=56,
-        harmonic_leapfrog=1, tiny_steps=3, gradients=100, walkers=4,
+        limit=100,
+        study_steps=1,
+        main_steps=2,
+        draw_steps=1,
+        n_draws=40,
+        sprite_steps=1,
+        digit_steps=3,
+        long_steps=2,
+        looks=1,
+        n_held=16,
+        n_bound=4,
+        n_images=2,
+        n_digits=4,
+        n_long=6,
+        k=8,
+        k_long=12,
+        draws=24,
+        warmup=2,
+        leapfrog=1,
+        chains=2,
+        face_temperatures=2,
+        temperatures=3,
+        n_factors=100,
+        trees=2,
+        oracle_draws=50,
+        harmonic_draws=56,
+        harmonic_leapfrog=1,
+        tiny_steps=3,
+        gradients=100,
+        walkers=4,
     ),
-)  # fmt: skip
+)
 betas = (0.25, 0.025, 0.0025, 0.00025)
 latents = (4, 16, 128, 512)
 use_style()
@@ -147,7 +271,9 @@ started = time.perf_counter()
 # ## Where we are going
 
 # %%
-shipped = checkpoints.load("vae_celeba") if "vae_celeba" in checkpoints.names() else None  # fmt: skip
+shipped = (
+    checkpoints.load("vae_celeba") if "vae_celeba" in checkpoints.names() else None
+)
 if shipped is None:
     say(
         "*No trained model is here yet: run this notebook with `ship = True` to make one. The chapter goes on without it.*"
@@ -169,15 +295,19 @@ else:
 # %%
 def load_faces(split):
     """The faces; the drawn avatars stand in for CelebA here, not for Bitmoji."""
-    found = load_images(settings.faces, split, size=settings.side, limit=settings.limit, root=data_root)  # fmt: skip
+    found = load_images(
+        settings.faces, split, size=settings.side, limit=settings.limit, root=data_root
+    )
     return replace(found, title=found.title.replace("Bitmoji", "CelebA"))
 
 
 faces, faces_test = load_faces("train"), load_faces("test")
-sprites = load_images(settings.sprites, "train", limit=settings.limit, root=data_root)  # fmt: skip
-sprites_test = load_images(settings.sprites, "test", limit=settings.limit, root=data_root)  # fmt: skip
-digits = load_images(settings.digits, "train", limit=settings.limit, root=data_root)  # fmt: skip
-digits_test = load_images(settings.digits, "test", limit=settings.limit, root=data_root)  # fmt: skip
+sprites = load_images(settings.sprites, "train", limit=settings.limit, root=data_root)
+sprites_test = load_images(
+    settings.sprites, "test", limit=settings.limit, root=data_root
+)
+digits = load_images(settings.digits, "train", limit=settings.limit, root=data_root)
+digits_test = load_images(settings.digits, "test", limit=settings.limit, root=data_root)
 n_dims = math.prod(faces.shape)
 image_grid(faces.images[:45], f"{faces.title}: training images", columns=15)
 image_grid(sprites.images[:30], f"{sprites.title}: training images", columns=15)
@@ -322,9 +452,11 @@ def black_or_white(images, stream):
 
 spent = {"reconstruction": [], "code (your KL)": []}
 for _ in range(settings.tiny_steps):
-    x = black_or_white(digits.images[torch.randint(len(digits), (64,), generator=stream)], stream)  # fmt: skip
+    x = black_or_white(
+        digits.images[torch.randint(len(digits), (64,), generator=stream)], stream
+    )
     mean, log_variance = tiny.encoder(x).chunk(2, dim=1)
-    z = reparameterise(mean, log_variance, torch.randn(mean.shape, generator=stream))  # fmt: skip
+    z = reparameterise(mean, log_variance, torch.randn(mean.shape, generator=stream))
     price = gaussian_kl(mean, log_variance)
     miss = -tiny.likelihood(z.to(mean)).log_prob(x)
     adam.zero_grad()
@@ -338,20 +470,32 @@ with torch.no_grad():
 price_gap = (price - own).abs().max().item()
 record("price_gap", price_gap)
 
-fig, (left, right) = plt.subplots(1, 2, figsize=(9, 4.2), gridspec_kw={"width_ratios": (1, 1.3)})  # fmt: skip
+fig, (left, right) = plt.subplots(
+    1, 2, figsize=(9, 4.2), gridspec_kw={"width_ratios": (1, 1.3)}
+)
 for label, values in spent.items():
     left.plot(values, label=f"{label}: {values[-1]:.1f} at the end")
 left.set(xlabel="optimiser step", ylabel="nats an image", yscale="log")
 left.legend(fontsize=8)
 shares = Normal(0.0, 1.0).icdf(torch.linspace(0.03, 0.97, 12))
 plane = torch.cartesian_prod(shares.flip(0), shares).flip(1)
-image_grid(tiny.likelihood(plane).mean.detach(), "The plane of codes, decoded", columns=12, ax=right)  # fmt: skip
-_ = fig.suptitle(f"Trained with your two functions: {settings.tiny_steps} steps on {digits.title}, two latent dimensions")  # fmt: skip
+image_grid(
+    tiny.likelihood(plane).mean.detach(),
+    "The plane of codes, decoded",
+    columns=12,
+    ax=right,
+)
+_ = fig.suptitle(
+    f"Trained with your two functions: {settings.tiny_steps} steps on {digits.title}, two latent dimensions"
+)
 say(
     f"PyTorch's own divergence differs from your price by at most {price_gap:.1g} nats. "
-    + ("The code starts free and useless; then the decoder finds that a few nats of it save many nats of pixels."
-       if spent["code (your KL)"][-1] > 1 else "After so few steps the code still says nothing.")
-)  # fmt: skip
+    + (
+        "The code starts free and useless; then the decoder finds that a few nats of it save many nats of pixels."
+        if spent["code (your KL)"][-1] > 1
+        else "After so few steps the code still says nothing."
+    )
+)
 
 # %% [markdown]
 # ## Two networks (G1)
@@ -467,19 +611,22 @@ table(
 # %%
 some = to_float(faces.images[:1000]).flatten(1)
 variances = torch.linalg.svdvals(some - some.mean(0)).square() / (len(some) - 1)
-predicted = {
-    b: int((variances > implied_sigma(b, n_dims) ** 2).sum()) for b in betas
-}
+predicted = {b: int((variances > implied_sigma(b, n_dims) ** 2).sum()) for b in betas}
 # In the same theory a component of variance λ that survives costs ½ log(λ/σ²) nats.
 predicted_kl = {
     b: 0.5 * (variances / implied_sigma(b, n_dims) ** 2).clamp_min(1).log().sum().item()
     for b in betas
-}  # fmt: skip
+}
 fig, ax = plt.subplots(figsize=(7, 3.2))
 ax.plot(range(1, len(variances)), variances[:-1])
 for b in betas:
     ax.axhline(implied_sigma(b, n_dims) ** 2, color="gray", lw=0.8)
-    ax.text(1, 1.1 * implied_sigma(b, n_dims) ** 2, f"σ² of β = {b:g}: {predicted[b]} above", fontsize=9)  # fmt: skip
+    ax.text(
+        1,
+        1.1 * implied_sigma(b, n_dims) ** 2,
+        f"σ² of β = {b:g}: {predicted[b]} above",
+        fontsize=9,
+    )
 largest_variance = implied_sigma(betas[0], n_dims) ** 2
 ax.set(
     xscale="log",
@@ -501,21 +648,39 @@ say(
 
 
 # %%
-def train_faces(steps, *, name, run_seed=seed, latent=128, beta=1.0, objective="elbo", likelihood="gaussian", sigma=1.0):  # fmt: skip
+def train_faces(
+    steps,
+    *,
+    name,
+    run_seed=seed,
+    latent=128,
+    beta=1.0,
+    objective="elbo",
+    likelihood="gaussian",
+    sigma=1.0,
+):
     """Train a convolutional VAE on the faces; a finished run is loaded, an unfinished one goes on."""
     dequantised = likelihood == "gaussian"
     torch.manual_seed(run_seed)
     model = ConvVAE(faces.shape, latent, likelihood=likelihood, sigma=sigma)
     return fit(
-        VAETraining(model, beta=beta, objective=objective, dequantised=dequantised, lr=1e-3),
+        VAETraining(
+            model, beta=beta, objective=objective, dequantised=dequantised, lr=1e-3
+        ),
         faces,
         faces_test.take(torch.arange(min(settings.n_held, len(faces_test)))),
         config=FitConfig(
-            steps, batch_size=settings.batch_size, seed=run_seed, name=name, flip=True,
-            checkpoint_every=max(25, steps // 4), validate_every=max(1, steps // settings.looks), log_every=max(1, steps // 50),
+            steps,
+            batch_size=settings.batch_size,
+            seed=run_seed,
+            name=name,
+            flip=True,
+            checkpoint_every=max(25, steps // 4),
+            validate_every=max(1, steps // settings.looks),
+            log_every=max(1, steps // 50),
         ),
         resume=True,
-    )  # fmt: skip
+    )
 
 
 @torch.no_grad()
@@ -533,29 +698,55 @@ def look_at(model, images, stream_seed=seed + 5):
         means.append(q.mean)
     kl, square, means = torch.cat(kl), torch.cat(square), torch.cat(means)
     # A dimension is active when its mean moves with the image (Burda et al. 2016, section 5.2).
-    return kl.mean().item(), square.mean().item(), int((means.var(0) > 0.01).sum())  # fmt: skip
+    return kl.mean().item(), square.mean().item(), int((means.var(0) > 0.01).sum())
 
 
 def face_cell(seed, beta, latent, steps):
     """Train one model of the study; its curves, samples and reconstructions."""
-    run = train_faces(steps, name="vae_faces_study", run_seed=seed, beta=beta, latent=latent, objective="mse")  # fmt: skip
+    run = train_faces(
+        steps,
+        name="vae_faces_study",
+        run_seed=seed,
+        beta=beta,
+        latent=latent,
+        objective="mse",
+    )
     model = run.module.model
     kl, square, active = look_at(model, faces_test.images[:500])
     stream = torch.Generator().manual_seed(seed)
     return {
-        "kl": kl, "square": square, "active": active, "seconds": run.seconds,
-        "curves": {k: run.curve(k) for k in ("loss", "reconstruction", "kl", "val_loss", "val_reconstruction", "val_kl")},
+        "kl": kl,
+        "square": square,
+        "active": active,
+        "seconds": run.seconds,
+        "curves": {
+            k: run.curve(k)
+            for k in (
+                "loss",
+                "reconstruction",
+                "kl",
+                "val_loss",
+                "val_reconstruction",
+                "val_kl",
+            )
+        },
         "samples": to_uint8(model.sample(100, generator=stream)),
         "reconstructions": to_uint8(model(to_float(faces_test.images[:10])).detach()),
-    }  # fmt: skip
+    }
 
 
 if study("beta-and-latent"):
     cells = {f"β = {b:g}": dict(beta=b, latent=128) for b in betas}
-    cells |= {f"{n} latent": dict(beta=betas[-1], latent=n) for n in latents if n != 128}  # fmt: skip
+    cells |= {
+        f"{n} latent": dict(beta=betas[-1], latent=n) for n in latents if n != 128
+    }
     found = sweep(
-        "vae_faces", face_cell, cells, seeds=(seed,), steps=settings.study_steps,
-    )  # fmt: skip
+        "vae_faces",
+        face_cell,
+        cells,
+        seeds=(seed,),
+        steps=settings.study_steps,
+    )
     trained = {cell.name: cell for cell in found}
     by_beta = [f"β = {b:g}" for b in betas]
     by_latent = [by_beta[-1] if n == 128 else f"{n} latent" for n in latents]
@@ -578,7 +769,10 @@ if study("beta-and-latent"):
             "seconds": f"{v['seconds']:.0f}",
         }
 
-    face_rows = [study_row(name) for name in [*by_beta, *(f"{n} latent" for n in latents if n != 128)]]  # fmt: skip
+    face_rows = [
+        study_row(name)
+        for name in [*by_beta, *(f"{n} latent" for n in latents if n != 128)]
+    ]
     table(
         face_rows,
         f"{settings.study_steps} steps each on {faces.title}; KL and error on held-out images, pixels in [−1, 1]",
@@ -598,15 +792,23 @@ if study("beta-and-latent"):
 # %% tags=["hide-input"]
 if study("beta-and-latent-curves"):
     fig, axes = plt.subplots(2, 3, figsize=(9, 6))
-    for row, names, by in zip(
-        axes, (by_beta, by_latent), ("β", "latent"), strict=True
-    ):
-        for ax, (key, label) in zip(row, (("loss", "total"), ("reconstruction", "mean squared error"), ("kl", "KL (nats)")), strict=True):  # fmt: skip
+    for row, names, by in zip(axes, (by_beta, by_latent), ("β", "latent"), strict=True):
+        for ax, (key, label) in zip(
+            row,
+            (
+                ("loss", "total"),
+                ("reconstruction", "mean squared error"),
+                ("kl", "KL (nats)"),
+            ),
+            strict=True,
+        ):
             for i, name in enumerate(names):
                 kept_curves = trained[name].values["curves"]
                 what = name if by == "β" else f"{cells[name]['latent']} latent"
                 ax.plot(*kept_curves[key], alpha=0.5, color=f"C{i}")
-                ax.plot(*kept_curves[f"val_{key}"], "o-", ms=3, color=f"C{i}", label=what)  # fmt: skip
+                ax.plot(
+                    *kept_curves[f"val_{key}"], "o-", ms=3, color=f"C{i}", label=what
+                )
             ax.set(title=label, xlabel="optimiser step")
             if key != "reconstruction":
                 ax.set_yscale("symlog", linthresh=0.1 if key == "loss" else 1)
@@ -621,9 +823,7 @@ if study("beta-and-latent-draws"):
         fig, axes = plt.subplots(2, 2, figsize=(9, 9.4))
         for ax, name in zip(axes.flat, names, strict=True):
             label = f"β = {cells[name]['beta']:g}, {cells[name]['latent']} latent dimensions"
-            image_grid(
-                trained[name].tensors["samples"], label, columns=10, ax=ax
-            )
+            image_grid(trained[name].tensors["samples"], label, columns=10, ax=ax)
         _ = fig.suptitle(
             f"100 draws of the prior after {settings.study_steps} steps ({faces.title}), varying {what}"
         )
@@ -631,7 +831,12 @@ if study("beta-and-latent-draws"):
 # %% tags=["hide-input"]
 if study("beta-and-latent-reconstructions"):
     rows_of = [*by_beta, *(n for n in by_latent if n not in by_beta)]
-    pictures = torch.cat([faces_test.images[:10], *(trained[n].tensors["reconstructions"] for n in rows_of)])  # fmt: skip
+    pictures = torch.cat(
+        [
+            faces_test.images[:10],
+            *(trained[n].tensors["reconstructions"] for n in rows_of),
+        ]
+    )
     image_grid(
         pictures,
         f"Held-out images ({faces_test.title}) and reconstructions; rows below the first: {', '.join(rows_of)}",
@@ -651,11 +856,9 @@ if study("beta-and-latent-reconstructions"):
 # tells: of draws of the prior, and of reconstructions of held-out faces.
 
 # %%
-judge = feature_network("face_features" if settings.side == 64 else "cifar_classifier")  # fmt: skip
-shuffled = torch.randperm(len(faces), generator=torch.Generator().manual_seed(seed))  # fmt: skip
-reference = extract_features(
-    judge, faces.images[shuffled[: 2 * settings.n_draws]]
-)
+judge = feature_network("face_features" if settings.side == 64 else "cifar_classifier")
+shuffled = torch.randperm(len(faces), generator=torch.Generator().manual_seed(seed))
+reference = extract_features(judge, faces.images[shuffled[: 2 * settings.n_draws]])
 n_rebuilt = min(settings.n_draws, len(faces_test))
 
 
@@ -669,57 +872,113 @@ def distance(images):
 def kl_by_dimension(model, images):
     """(latent,) mean KL of each dimension in nats."""
     q = model.posterior(to_float(images)).base_dist
-    return (0.5 * (q.mean.square() + q.variance - q.variance.log() - 1)).mean(0)  # fmt: skip
+    return (0.5 * (q.mean.square() + q.variance - q.variance.log() - 1)).mean(0)
 
 
 @torch.no_grad()
 def draw_row(label, model):
     """Distances of draws of the prior and of reconstructions, and how long the code is."""
-    rebuilt = torch.cat([model(to_float(x)) for x in faces_test.images[:n_rebuilt].split(250)])  # fmt: skip
-    shares = kl_by_dimension(model, faces_test.images[:500]).sort(descending=True).values  # fmt: skip
+    rebuilt = torch.cat(
+        [model(to_float(x)) for x in faces_test.images[:n_rebuilt].split(250)]
+    )
+    shares = (
+        kl_by_dimension(model, faces_test.images[:500]).sort(descending=True).values
+    )
     return {
         "model": label,
-        "draws of the prior": distance(model.sample(settings.n_draws, generator=torch.Generator().manual_seed(seed))),
+        "draws of the prior": distance(
+            model.sample(
+                settings.n_draws, generator=torch.Generator().manual_seed(seed)
+            )
+        ),
         "reconstructions": distance(rebuilt),
         "KL (nats)": f"{shares.sum():.1f}",
-        "dimensions with nine tenths of it": int((shares.cumsum(0) < 0.9 * shares.sum()).sum()) + 1 if shares.sum() > 0.5 else 0,
-    }  # fmt: skip
+        "dimensions with nine tenths of it": int(
+            (shares.cumsum(0) < 0.9 * shares.sum()).sum()
+        )
+        + 1
+        if shares.sum() > 0.5
+        else 0,
+    }
 
 
 if study("draw-quality"):
     draw_rows = []
     for name in [*by_beta, *(n for n in by_latent if n not in by_beta)]:
         chosen = cells[name]
-        model = train_faces(settings.study_steps, name="vae_faces_study", latent=chosen["latent"], beta=chosen["beta"], objective="mse").module.model  # fmt: skip
-        draw_rows.append(draw_row(f"β = {chosen['beta']:g}, {chosen['latent']} latent", model))  # fmt: skip
-    draw_rows.append({"model": "held-out faces themselves", "draws of the prior": None, "reconstructions": distance(faces_test.images[:n_rebuilt]), "KL (nats)": None, "dimensions with nine tenths of it": None})  # fmt: skip
-    table(draw_rows, f"Fréchet distance to {len(reference):,} training faces of {faces.title} ({judge.label}); {settings.n_draws:,} draws, {n_rebuilt:,} reconstructions")  # fmt: skip
+        model = train_faces(
+            settings.study_steps,
+            name="vae_faces_study",
+            latent=chosen["latent"],
+            beta=chosen["beta"],
+            objective="mse",
+        ).module.model
+        draw_rows.append(
+            draw_row(f"β = {chosen['beta']:g}, {chosen['latent']} latent", model)
+        )
+    draw_rows.append(
+        {
+            "model": "held-out faces themselves",
+            "draws of the prior": None,
+            "reconstructions": distance(faces_test.images[:n_rebuilt]),
+            "KL (nats)": None,
+            "dimensions with nine tenths of it": None,
+        }
+    )
+    table(
+        draw_rows,
+        f"Fréchet distance to {len(reference):,} training faces of {faces.title} ({judge.label}); {settings.n_draws:,} draws, {n_rebuilt:,} reconstructions",
+    )
     record("draw_quality", draw_rows)
     of_beta = draw_rows[: len(by_beta)]
     best_draws = min(of_beta, key=lambda r: r["draws of the prior"])
     best_rebuilt = min(of_beta, key=lambda r: r["reconstructions"])
     chosen = min(draw_rows[:-1], key=lambda r: r["draws of the prior"])
     # The study's second question: do surplus dimensions cost nothing?
-    by_size = [(cells[n]["latent"], draw_rows[[*by_beta, *(m for m in by_latent if m not in by_beta)].index(n)]) for n in by_latent]  # fmt: skip
-    (few_n, few), (many_n, many) = min(by_size, key=lambda s: s[1]["draws of the prior"]), max(by_size, key=lambda s: s[0])  # fmt: skip
+    by_size = [
+        (
+            cells[n]["latent"],
+            draw_rows[[*by_beta, *(m for m in by_latent if m not in by_beta)].index(n)],
+        )
+        for n in by_latent
+    ]
+    (few_n, few), (many_n, many) = (
+        min(by_size, key=lambda s: s[1]["draws of the prior"]),
+        max(by_size, key=lambda s: s[0]),
+    )
     surplus = (
         f" Nor do surplus dimensions sit on the prior for nothing: from {few_n} to {many_n} of them the code goes from {few['KL (nats)']} to {many['KL (nats)']} nats, the reconstructions' distance "
         f"from {few['reconstructions']:.0f} to {many['reconstructions']:.0f} and the draws' from {few['draws of the prior']:.0f} to {many['draws of the prior']:.0f}. This network has not learnt to switch them off."
-        if many_n > few_n and float(many["KL (nats)"]) > float(few["KL (nats)"]) and many["draws of the prior"] > few["draws of the prior"] else ""
-    )  # fmt: skip
-    draw_cell = cells[[*by_beta, *(n for n in by_latent if n not in by_beta)][draw_rows.index(chosen)]]  # fmt: skip
+        if many_n > few_n
+        and float(many["KL (nats)"]) > float(few["KL (nats)"])
+        and many["draws of the prior"] > few["draws of the prior"]
+        else ""
+    )
+    draw_cell = cells[
+        [*by_beta, *(n for n in by_latent if n not in by_beta)][draw_rows.index(chosen)]
+    ]
     say(
         f"Of the four β, the best draws come from {best_draws['model'].split(',')[0]} ({best_draws['draws of the prior']:.0f}), the best reconstructions from "
         f"{best_rebuilt['model'].split(',')[0]} ({best_rebuilt['reconstructions']:.0f}). "
-        + ("So there is a trade: a model that rebuilds faces best is not the one to draw new ones from. " if best_draws is not best_rebuilt else "Here one β is best for both. ")
+        + (
+            "So there is a trade: a model that rebuilds faces best is not the one to draw new ones from. "
+            if best_draws is not best_rebuilt
+            else "Here one β is best for both. "
+        )
         + f"Of all, {chosen['model']} draws best ({chosen['draws of the prior']:.0f}). "
         f"The last column is the count to hold against the prediction for the four β ({', '.join(str(predicted[b]) for b in betas)}): "
         f"{', '.join(str(r['dimensions with nine tenths of it']) for r in of_beta)}. (A dimension is called active above as soon as its mean moves by a tenth, however little it says.) "
         f"The same theory has the code cost {', '.join(f'{predicted_kl[b]:.0f}' for b in betas)} nats; it costs {', '.join(r['KL (nats)'] for r in of_beta)}. "
-        + ("The cost rises as predicted, in direction at least; how many dimensions share it does not follow. The theory is about the optimum of a linear model, and this network has made few steps."
-           if abs(of_beta[1]["dimensions with nine tenths of it"] - predicted[betas[1]]) > 10 else "")
+        + (
+            "The cost rises as predicted, in direction at least; how many dimensions share it does not follow. The theory is about the optimum of a linear model, and this network has made few steps."
+            if abs(
+                of_beta[1]["dimensions with nine tenths of it"] - predicted[betas[1]]
+            )
+            > 10
+            else ""
+        )
         + surplus
-    )  # fmt: skip
+    )
 
 # %% [markdown]
 # The best of them at drawing, trained for longer, is the model which this chapter ships. Its decoder's σ is set afterwards to what its reconstructions need, as the next
@@ -729,9 +988,17 @@ if study("draw-quality"):
 if profile == "quick":  # without the study: what draws best in the long run
     draw_cell = {"beta": betas[-1], "latent": latents[1]}
 draw_beta, draw_latent = draw_cell["beta"], draw_cell["latent"]
-draw_run = train_faces(settings.draw_steps, name="vae_celeba_draws", latent=draw_latent, beta=draw_beta, objective="mse")  # fmt: skip
+draw_run = train_faces(
+    settings.draw_steps,
+    name="vae_celeba_draws",
+    latent=draw_latent,
+    beta=draw_beta,
+    objective="mse",
+)
 drawer = draw_run.module.model
-drawer.pixels.log_sigma.fill_(0.5 * math.log(look_at(drawer, faces.images[:500])[1] / n_dims))  # fmt: skip
+drawer.pixels.log_sigma.fill_(
+    0.5 * math.log(look_at(drawer, faces.images[:500])[1] / n_dims)
+)
 drawer_row = draw_row(f"β = {draw_beta:g}, {draw_run.steps:,} steps", drawer)
 image_grid(
     drawer.sample(100, generator=torch.Generator().manual_seed(seed)),
@@ -865,25 +1132,38 @@ checks.bound_gradient(bound_gradient)
 
 # %%
 stream = torch.Generator().manual_seed(seed)
-x_one, theta, phi, q_scale = torch.ones(2), torch.zeros(2), torch.ones(2), math.sqrt(2 / 3)  # fmt: skip
+x_one, theta, phi, q_scale = (
+    torch.ones(2),
+    torch.zeros(2),
+    torch.ones(2),
+    math.sqrt(2 / 3),
+)
 exact_one = Normal(theta, math.sqrt(2)).log_prob(x_one).sum().item()
 sizes = (1, 2, 4, 8, 16, 32, 64)
 bound_rows, autograd_gap = [], 0.0
 for k in sizes:
     noise = torch.randn(k, settings.gradients, 2, generator=stream)
     # One copy of θ and φ for each draw, so that autograd gives each log weight its own gradient.
-    own_theta, own_phi = (p.expand(noise.shape).clone().requires_grad_() for p in (theta, phi))  # fmt: skip
+    own_theta, own_phi = (
+        p.expand(noise.shape).clone().requires_grad_() for p in (theta, phi)
+    )
     z = own_phi + q_scale * noise
-    log_p = Normal(own_theta, 1.0).log_prob(z).sum(-1) + Normal(z, 1.0).log_prob(x_one).sum(-1)  # fmt: skip
+    log_p = Normal(own_theta, 1.0).log_prob(z).sum(-1) + Normal(z, 1.0).log_prob(
+        x_one
+    ).sum(-1)
     log_q = Normal(own_phi, q_scale).log_prob(z).sum(-1)
     bound = iwae_bound(log_p.detach(), log_q.detach())
     bound = torch.as_tensor(bound).double()
     row = {"K": k, "bound": bound.mean().item()}
-    whole = torch.autograd.grad(log_mean_exp(log_p - log_q).sum(), (own_theta, own_phi), retain_graph=True)  # fmt: skip
+    whole = torch.autograd.grad(
+        log_mean_exp(log_p - log_q).sum(), (own_theta, own_phi), retain_graph=True
+    )
     single = torch.autograd.grad((log_p - log_q).sum(), (own_theta, own_phi))
-    for name, each, right in zip(("decoder θ", "encoder φ"), single, whole, strict=True):  # fmt: skip
+    for name, each, right in zip(
+        ("decoder θ", "encoder φ"), single, whole, strict=True
+    ):
         mine = torch.as_tensor(bound_gradient((log_p - log_q).detach(), each))
-        autograd_gap = max(autograd_gap, (mine - right.sum(0)).abs().max().item())  # fmt: skip
+        autograd_gap = max(autograd_gap, (mine - right.sum(0)).abs().max().item())
         row[name] = (mine.mean(0).abs() / mine.std(0)).mean().item()
     bound_rows.append(row)
 record("bound_gradient", bound_rows)
@@ -891,31 +1171,50 @@ record("bound_gradient_gap", autograd_gap)
 
 # %% tags=["hide-input"]
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4))
-left.plot(
-    sizes, [r["bound"] for r in bound_rows], "o-", label="your bound, mean"
-)
+left.plot(sizes, [r["bound"] for r in bound_rows], "o-", label="your bound, mean")
 left.axhline(exact_one, color="black", lw=0.8, ls="--", label="log p(x), exact")
-left.set(
-    xscale="log", xlabel="draws K", ylabel="nats", title="The bound tightens"
-)
+left.set(xscale="log", xlabel="draws K", ylabel="nats", title="The bound tightens")
 left.legend(fontsize=9)
 for i, (name, power) in enumerate((("decoder θ", 0.5), ("encoder φ", -0.5))):
     values = [r[name] for r in bound_rows]
     right.plot(sizes, values, "o-", color=f"C{i}", label=name)
-    right.plot(sizes, [values[2] * (k / sizes[2]) ** power for k in sizes], ":", color=f"C{i}", label="∝ √K" if power > 0 else "∝ 1/√K")  # fmt: skip
+    right.plot(
+        sizes,
+        [values[2] * (k / sizes[2]) ** power for k in sizes],
+        ":",
+        color=f"C{i}",
+        label="∝ √K" if power > 0 else "∝ 1/√K",
+    )
 floor_of_noise = math.sqrt(2 / math.pi / settings.gradients)
 right.axhline(floor_of_noise, color="gray", lw=0.8)
-right.text(sizes[-1], 1.1 * floor_of_noise, "what pure noise would show", fontsize=8, ha="right")  # fmt: skip
-right.set(xscale="log", yscale="log", ylim=(0.5 * floor_of_noise, 20), xlabel="draws K", title="Signal over noise of one gradient")  # fmt: skip
+right.text(
+    sizes[-1],
+    1.1 * floor_of_noise,
+    "what pure noise would show",
+    fontsize=8,
+    ha="right",
+)
+right.set(
+    xscale="log",
+    yscale="log",
+    ylim=(0.5 * floor_of_noise, 20),
+    xlabel="draws K",
+    title="Signal over noise of one gradient",
+)
 right.legend(fontsize=8, ncols=2, loc="upper left")
-_ = fig.suptitle(f"Bound and gradient against K: {settings.gradients:,} repetitions, two latent dimensions")  # fmt: skip
+_ = fig.suptitle(
+    f"Bound and gradient against K: {settings.gradients:,} repetitions, two latent dimensions"
+)
 best_k = max(bound_rows, key=lambda r: r["encoder φ"])["K"]
 say(
     f"Autograd through the whole bound agrees with your formula to {autograd_gap:.1g}. From K = 1 to {sizes[-1]} the decoder's signal-to-noise ratio goes from {bound_rows[0]['decoder θ']:.2f} to {bound_rows[-1]['decoder θ']:.2f}, "
     f"the encoder's from {bound_rows[0]['encoder φ']:.2f} to {bound_rows[-1]['encoder φ']:.2f}; it is best at K = {best_k}. "
-    + ("The tighter the bound, the less it depends on the encoder. Its gradient there falls as 1/K, its noise only as 1/√K. So this chapter *trains* on the ELBO and *measures* with many draws."
-       if bound_rows[-1]["encoder φ"] < bound_rows[0]["encoder φ"] else "")
-)  # fmt: skip
+    + (
+        "The tighter the bound, the less it depends on the encoder. Its gradient there falls as 1/K, its noise only as 1/√K. So this chapter *trains* on the ELBO and *measures* with many draws."
+        if bound_rows[-1]["encoder φ"] < bound_rows[0]["encoder φ"]
+        else ""
+    )
+)
 
 # %% [markdown]
 # (There is a way out: an estimate of the encoder's gradient whose draws count with $\tilde w_k^2$ {cite}`tucker2019dreg`.)
@@ -1002,11 +1301,13 @@ def oracle(d, stream):
     ) / math.sqrt(d)
     model = LinearGaussianVAE(weight, sigma=0.5)
     x = model.sample(8, generator=stream)
-    return model, x, model.log_prob(x)  # fmt: skip
+    return model, x, model.log_prob(x)
 
 
 model, x, exact = oracle(10, torch.Generator().manual_seed(seed))
-sizes = [n for n in (10, 30, 100, 300, 1000, 3000, 10_000) if n <= 5 * settings.oracle_draws]  # fmt: skip
+sizes = [
+    n for n in (10, 30, 100, 300, 1000, 3000, 10_000) if n <= 5 * settings.oracle_draws
+]
 truth = model.posterior(x)
 pinched = {}
 
@@ -1019,24 +1320,43 @@ def spoilt_logs(draws_of, density, number):
     return latent_posterior.log_joint(model, x, z), density.log_prob(z)
 
 
-wide, narrow = (MultivariateNormal(truth.mean, f**2 * truth.covariance_matrix) for f in (1.5, 0.7))  # fmt: skip
+wide, narrow = (
+    MultivariateNormal(truth.mean, f**2 * truth.covariance_matrix) for f in (1.5, 0.7)
+)
 for label, estimate, draws_of, density in (
     ("your bound, z from q × 1.5", iwae_bound, wide, wide),
-    ("your appendix D, q × 0.7, z from the posterior", harmonic_estimate, truth, narrow),
-):  # fmt: skip
+    (
+        "your appendix D, q × 0.7, z from the posterior",
+        harmonic_estimate,
+        truth,
+        narrow,
+    ),
+):
     runs = [spoilt_logs(draws_of, density, seed + i) for i in range(20)]
-    pinched[label] = torch.stack([
-        torch.stack([torch.as_tensor(estimate(p[:n], q[:n])) - exact for p, q in runs]).mean((0, 1)) for n in sizes
-    ])  # fmt: skip
+    pinched[label] = torch.stack(
+        [
+            torch.stack(
+                [torch.as_tensor(estimate(p[:n], q[:n])) - exact for p, q in runs]
+            ).mean((0, 1))
+            for n in sizes
+        ]
+    )
 log_p, log_q = runs[0]
-beside = (torch.as_tensor(harmonic_estimate(log_p, log_q)) + log_mean_exp(log_q - log_p)).abs().max().item()  # fmt: skip
+beside = (
+    (torch.as_tensor(harmonic_estimate(log_p, log_q)) + log_mean_exp(log_q - log_p))
+    .abs()
+    .max()
+    .item()
+)
 fig, ax = plt.subplots(figsize=(7, 3))
 for label, values in pinched.items():
     ax.plot(sizes, values, "o-", label=label)
 ax.axhline(0, color="black", lw=0.8, ls="--")
 ax.set(xscale="log", xlabel="draws", ylabel="estimate − exact log p(x), nats")
 ax.legend(fontsize=9)
-_ = ax.set_title("Your two estimates close in (linear-Gaussian VAE, 10 latent dimensions, means of 20)")  # fmt: skip
+_ = ax.set_title(
+    "Your two estimates close in (linear-Gaussian VAE, 10 latent dimensions, means of 20)"
+)
 record("pinched", {label: values.tolist() for label, values in pinched.items()})
 record("harmonic_gap", beside)
 say(
@@ -1047,7 +1367,9 @@ say(
 
 def summarise(estimate, error, exact=0.0):
     """Mean over the images of estimate − exact, and its Monte-Carlo standard error."""
-    return (estimate - exact).mean().item(), (error.square().sum().sqrt() / len(error)).item()  # fmt: skip
+    return (estimate - exact).mean().item(), (
+        error.square().sum().sqrt() / len(error)
+    ).item()
 
 
 def weighted(log_w, exact=0.0):
@@ -1057,9 +1379,7 @@ def weighted(log_w, exact=0.0):
 
 def harmonic(log_r, exact=0.0):
     """Summary of appendix D from its log ratios (L, B). Draws of a chain resemble each other: the error is that of the four chains' means."""
-    return summarise(
-        -log_mean_exp(log_r), log_mean_exp_error(log_r, n_chains=4), exact
-    )
+    return summarise(-log_mean_exp(log_r), log_mean_exp_error(log_r, n_chains=4), exact)
 
 
 oracle_rows = []
@@ -1070,11 +1390,17 @@ for d in (2, 10, 50):
     rows = {}
     for factor in (0.9, 1.2):
         spoilt = MultivariateNormal(q.mean, factor**2 * q.covariance_matrix)
-        log_w = importance_log_weights(model, x, settings.oracle_draws, proposal=spoilt, generator=stream)  # fmt: skip
+        log_w = importance_log_weights(
+            model, x, settings.oracle_draws, proposal=spoilt, generator=stream
+        )
         rows[f"importance-weighted, q × {factor}"] = weighted(log_w, exact)
         if factor == 0.9:
-            rows["ELBO, q × 0.9"] = summarise(log_w.mean(0), log_w.std(0) / len(log_w) ** 0.5, exact)  # fmt: skip
-    log_w = annealed_log_weights(model, x, settings.chains, 2 * settings.temperatures, generator=stream)  # fmt: skip
+            rows["ELBO, q × 0.9"] = summarise(
+                log_w.mean(0), log_w.std(0) / len(log_w) ** 0.5, exact
+            )
+    log_w = annealed_log_weights(
+        model, x, settings.chains, 2 * settings.temperatures, generator=stream
+    )
     rows["annealed, from the prior"] = weighted(log_w, exact)
     for label, options in {
         "appendix D, q × 0.9": dict(shrink=0.9),
@@ -1082,10 +1408,19 @@ for d in (2, 10, 50):
         "appendix D, fitted draws reused": dict(fresh=False),
     }.items():
         log_r = posterior_log_ratios(
-            model, x, settings.harmonic_draws, n_warmup=2 * settings.warmup, n_leapfrog=settings.harmonic_leapfrog, generator=stream, **options,
-        )  # fmt: skip
+            model,
+            x,
+            settings.harmonic_draws,
+            n_warmup=2 * settings.warmup,
+            n_leapfrog=settings.harmonic_leapfrog,
+            generator=stream,
+            **options,
+        )
         rows[label] = harmonic(log_r, exact)
-    oracle_rows += [{"latent": d, "estimate": k, "error": e, "standard error": s} for k, (e, s) in rows.items()]  # fmt: skip
+    oracle_rows += [
+        {"latent": d, "estimate": k, "error": e, "standard error": s}
+        for k, (e, s) in rows.items()
+    ]
 record("oracle", oracle_rows)
 
 # %% tags=["hide-input"]
@@ -1094,9 +1429,13 @@ names = list(dict.fromkeys(row["estimate"] for row in oracle_rows))
 for i, d in enumerate((2, 10, 50)):
     here = [row for row in oracle_rows if row["latent"] == d]
     ax.errorbar(
-        [r["error"] for r in here], [names.index(r["estimate"]) + 0.2 * (i - 1) for r in here],
-        xerr=[2 * r["standard error"] for r in here], fmt="o", ms=4, label=f"{d} latent dimensions",
-    )  # fmt: skip
+        [r["error"] for r in here],
+        [names.index(r["estimate"]) + 0.2 * (i - 1) for r in here],
+        xerr=[2 * r["standard error"] for r in here],
+        fmt="o",
+        ms=4,
+        label=f"{d} latent dimensions",
+    )
 ax.axvline(0, color="black", lw=0.8)
 ax.set_yticks(range(len(names)), names)
 ax.invert_yaxis()
@@ -1111,13 +1450,24 @@ reuse = [
     for r in oracle_rows
     if r["estimate"] == "appendix D, fitted draws reused"
 ]
-broken = [d for d, row in zip((2, 10, 50), (r for r in oracle_rows if r["estimate"] == "appendix D, fitted draws reused"), strict=True)
-          if row["error"] < -2 * row["standard error"]]  # fmt: skip
+broken = [
+    d
+    for d, row in zip(
+        (2, 10, 50),
+        (r for r in oracle_rows if r["estimate"] == "appendix D, fitted draws reused"),
+        strict=True,
+    )
+    if row["error"] < -2 * row["standard error"]
+]
 say(
     f"Reusing the fitted draws for the estimate, which step 3 forbids, leaves it **{reuse[0]:+.2f}, {reuse[1]:+.2f} and {reuse[2]:+.2f} nats** "
     f"from the answer at 2, 10 and 50 latent dimensions with {settings.harmonic_draws} draws: $q$ is too high exactly where it was fitted. "
-    + (f"Below the answer by more than two errors, and so no upper bound any more: {', '.join(map(str, broken))} dimensions." if broken else "With so few draws that is within the errors.")
-)  # fmt: skip
+    + (
+        f"Below the answer by more than two errors, and so no upper bound any more: {', '.join(map(str, broken))} dimensions."
+        if broken
+        else "With so few draws that is within the errors."
+    )
+)
 
 # %% [markdown]
 # Two rules of thumb follow from the variances. Importance sampling needs a $q$ that is **wide** enough, with more than half
@@ -1143,11 +1493,14 @@ say(
 # **First clue: how was it computed?**
 
 # %%
-claims = {"CelebA, 512": -11_821, "CelebA, 128": -12_038, "dSprites": -11_572, "dSprites, second": -11_619}  # fmt: skip
+claims = {
+    "CelebA, 512": -11_821,
+    "CelebA, 128": -12_038,
+    "dSprites": -11_572,
+    "dSprites, second": -11_619,
+}
 for name, log_p in claims.items():
-    print(
-        f"{name:17} -log p / (D ln 2) = {-log_p / (12_288 * math.log(2)):.3f}"
-    )
+    print(f"{name:17} -log p / (D ln 2) = {-log_p / (12_288 * math.log(2)):.3f}")
 
 # %% [markdown]
 # So far the arithmetic is right (one figure, 1.358, was cut where this table rounds to 1.359). But of *what* is this the logarithm? The decoder is a Gaussian, so $p(x)$ is a **density**:
@@ -1271,7 +1624,9 @@ checks.gaussian_floor(gaussian_floor)
 
 # %%
 floor = gaussian_floor(1.0, 1)
-above = {name: -log_p / (12_288 * math.log(2)) - floor for name, log_p in claims.items()}  # fmt: skip
+above = {
+    name: -log_p / (12_288 * math.log(2)) - floor for name, log_p in claims.items()
+}
 best = -claims["CelebA, 512"] / (12_288 * math.log(2))
 say(
     f"The claim forgot the levels (they count as 1): then a unit-variance Gaussian cannot go below **{floor:.3f}**, whatever it has learnt. "
@@ -1289,13 +1644,15 @@ record("floor_unit_gaussian", gaussian_floor(1.0, 256))
 # $\log p$ is 0 for every image.
 
 # %%
-x_test = dequantise(faces_test.images[:500], torch.Generator().manual_seed(seed))  # fmt: skip
+x_test = dequantise(faces_test.images[:500], torch.Generator().manual_seed(seed))
 unit = 2.0  # the standard deviation 1 of pixels in [0, 1] is 2 of pixels in [−1, 1]
 
 
 def under_gaussian(square, sigma, kl=0.0):
     """bits/dim in [−1, 1], from the mean squared distance per image and the code's nats."""
-    log_p = -square / (2 * sigma**2) - n_dims / 2 * math.log(2 * math.pi * sigma**2) - kl  # fmt: skip
+    log_p = (
+        -square / (2 * sigma**2) - n_dims / 2 * math.log(2 * math.pi * sigma**2) - kl
+    )
     return bits_per_dim(log_p, n_dims, 128)
 
 
@@ -1317,10 +1674,20 @@ if study("contestants"):
     fake_rows = []
     for name, (square, kl) in contestants.items():
         honest = under_gaussian(square, unit, kl)
-        fake_rows.append({
-            "decoder": name, "as the claim counts": f"{honest - 8:.3f}", "bits for a grey level": f"{honest:.3f}",
-        })  # fmt: skip
-    fake_rows.append({"decoder": "none: the uniform density", "as the claim counts": "0.000", "bits for a grey level": "8.000"})  # fmt: skip
+        fake_rows.append(
+            {
+                "decoder": name,
+                "as the claim counts": f"{honest - 8:.3f}",
+                "bits for a grey level": f"{honest:.3f}",
+            }
+        )
+    fake_rows.append(
+        {
+            "decoder": "none: the uniform density",
+            "as the claim counts": "0.000",
+            "bits for a grey level": "8.000",
+        }
+    )
     table(
         fake_rows,
         f"Held-out {faces_test.title}, unit variance in [0, 1]; the VAE's row is its ELBO",
@@ -1353,9 +1720,20 @@ if study("other-sigmas"):
         v = trained[name].values
         rmse = math.sqrt(v["square"] / n_dims)
         calibrated[name] = under_gaussian(v["square"], rmse, v["kl"])
-        ax.plot(grid, [under_gaussian(v["square"], s, v["kl"]) for s in grid.tolist()], color=f"C{i}", label=name)  # fmt: skip
+        ax.plot(
+            grid,
+            [under_gaussian(v["square"], s, v["kl"]) for s in grid.tolist()],
+            color=f"C{i}",
+            label=name,
+        )
         ax.plot(rmse, calibrated[name], "o", color=f"C{i}")
-    ax.plot(grid, [float(gaussian_floor(s, 128)) for s in grid.tolist()], color="black", ls=":", label="your floor")  # fmt: skip
+    ax.plot(
+        grid,
+        [float(gaussian_floor(s, 128)) for s in grid.tolist()],
+        color="black",
+        ls=":",
+        label="your floor",
+    )
     ax.axhline(8, color="black", lw=0.8, ls="--")
     ax.axvline(unit, color="gray", lw=0.8, ls=":")
     ax.text(unit, 5.2, " unit variance\n in [0, 1]", fontsize=9)
@@ -1388,9 +1766,7 @@ choices = {
     "Gaussian, unit variance": dict(likelihood="gaussian", sigma=unit),
     "Gaussian, σ learnt": dict(likelihood="gaussian", sigma="learnt"),
     "Gaussian, σ calibrated": dict(likelihood="gaussian", sigma="calibrated"),
-    "discretised logistic": dict(
-        likelihood="discretised_logistic", sigma="learnt"
-    ),
+    "discretised logistic": dict(likelihood="discretised_logistic", sigma="learnt"),
 }
 
 
@@ -1403,10 +1779,19 @@ def prepared(images, likelihood, stream_seed=seed + 3):
 
 def likelihood_cell(seed, likelihood, sigma, steps, latent, k):
     """Train with one likelihood; held-out ELBO and importance-weighted bound in bits/dim."""
-    run = train_faces(steps, name="vae_faces_likelihood", run_seed=seed, latent=latent, likelihood=likelihood, sigma=sigma)  # fmt: skip
+    run = train_faces(
+        steps,
+        name="vae_faces_likelihood",
+        run_seed=seed,
+        latent=latent,
+        likelihood=likelihood,
+        sigma=sigma,
+    )
     model = run.module.model
     x = prepared(faces_test.images[: settings.n_bound], likelihood)
-    log_w = importance_log_weights(model, x, k, generator=torch.Generator().manual_seed(seed))  # fmt: skip
+    log_w = importance_log_weights(
+        model, x, k, generator=torch.Generator().manual_seed(seed)
+    )
     levels = 128 if likelihood == "gaussian" else 1
     return {
         "elbo": bits_per_dim(log_w.mean().item(), n_dims, levels),
@@ -1414,34 +1799,45 @@ def likelihood_cell(seed, likelihood, sigma, steps, latent, k):
         "sigma": model.pixels.sigma.item(),
         "kl": run.curve("val_kl")[1][-1],
         "seconds": run.seconds,
-    }  # fmt: skip
+    }
 
 
 if study("likelihoods"):
     by_likelihood = sweep(
-        "vae_faces_likelihood", likelihood_cell, choices, seeds=(seed,), steps=settings.study_steps, latent=128,
+        "vae_faces_likelihood",
+        likelihood_cell,
+        choices,
+        seeds=(seed,),
+        steps=settings.study_steps,
+        latent=128,
         k=min(100, settings.k),
-    )  # fmt: skip
+    )
     likelihood_rows = [
         {
-            "decoder": c.name, "σ or scale": f"{c.values['sigma']:.3f}", "KL (nats)": f"{c.values['kl']:.0f}",
-            "bits/dim, ELBO": f"{c.values['elbo']:.3f}", "bits/dim, importance-weighted": f"{c.values['iwae']:.3f}",
+            "decoder": c.name,
+            "σ or scale": f"{c.values['sigma']:.3f}",
+            "KL (nats)": f"{c.values['kl']:.0f}",
+            "bits/dim, ELBO": f"{c.values['elbo']:.3f}",
+            "bits/dim, importance-weighted": f"{c.values['iwae']:.3f}",
             "seconds": f"{c.values['seconds']:.0f}",
         }
         for c in by_likelihood
-    ]  # fmt: skip
+    ]
     table(
         likelihood_rows,
         f"{settings.study_steps} steps each, 128 latent dimensions, {settings.n_bound} held-out images of {faces_test.title}",
     )
     record("likelihoods", likelihood_rows)
     scales = {c.name: c.values["sigma"] for c in by_likelihood}
-    learnt, set_by_errors = (next((scales[name] for name in scales if word in name), None) for word in ("learnt", "calibrated"))  # fmt: skip
+    learnt, set_by_errors = (
+        next((scales[name] for name in scales if word in name), None)
+        for word in ("learnt", "calibrated")
+    )
     if learnt and set_by_errors and learnt > 1.1 * set_by_errors:
         say(
             f"The learnt σ began at 0.5 and has reached {learnt:.2f}; the calibrated one is at {set_by_errors:.2f}. Both have the same optimum, so the difference between their bits is "
             f"the way still to go after {settings.study_steps} steps, not one of the models."
-        )  # fmt: skip
+        )
 
 # %% [markdown]
 # ### With what can that be compared?
@@ -1456,7 +1852,7 @@ def png_bits(images):
     total = 0
     for image in images:
         file = io.BytesIO()
-        Image.fromarray(image.permute(1, 2, 0).numpy()).save(file, "PNG", optimize=True)  # fmt: skip
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(file, "PNG", optimize=True)
         total += len(file.getvalue())
     return 8 * total / images.numel()
 
@@ -1465,8 +1861,10 @@ def histogram_bits(train, test):
     """Bits a dimension when every pixel is drawn from its channel's histogram of grey levels in the training set."""
     cost = 0.0
     for c in range(train.shape[1]):
-        counts = torch.bincount(train[:, c].flatten().long(), minlength=256).double() + 1  # fmt: skip
-        cost -= (counts / counts.sum()).log2()[test[:, c].flatten().long()].sum().item()  # fmt: skip
+        counts = (
+            torch.bincount(train[:, c].flatten().long(), minlength=256).double() + 1
+        )
+        cost -= (counts / counts.sum()).log2()[test[:, c].flatten().long()].sum().item()
     return cost / test.numel()
 
 
@@ -1476,13 +1874,14 @@ if study("scale"):
     ]  # those that the VAEs were measured on
     scale = {
         "eight bits, no model": 8.0,
-        "histogram of each channel": histogram_bits(
-            faces.images[:2000], held_out
-        ),
+        "histogram of each channel": histogram_bits(faces.images[:2000], held_out),
         "PNG": png_bits(held_out),
         **{f"VAE, {c.name}": c.values["iwae"] for c in by_likelihood},
     }
-    scale_rows = [{"what writes the images down": k, "bits/dim": f"{v:.2f}"} for k, v in sorted(scale.items(), key=lambda p: -p[1])]  # fmt: skip
+    scale_rows = [
+        {"what writes the images down": k, "bits/dim": f"{v:.2f}"}
+        for k, v in sorted(scale.items(), key=lambda p: -p[1])
+    ]
     table(
         scale_rows,
         f"{settings.n_bound} held-out images of {faces_test.title} at {settings.side}×{settings.side}; published, on the original CelebA at 64×64: about 3.0 (a flow)",
@@ -1505,7 +1904,12 @@ if study("scale"):
 # One longer training with the calibrated σ, and then all estimates on it.
 
 # %%
-main = train_faces(settings.main_steps, name="vae_celeba", latent=settings.main_latent, sigma="calibrated")  # fmt: skip
+main = train_faces(
+    settings.main_steps,
+    name="vae_celeba",
+    latent=settings.main_latent,
+    sigma="calibrated",
+)
 vae = main.module.model
 kl, square, active = look_at(vae, faces_test.images[:500])
 record("main_seconds", main.seconds)
@@ -1520,7 +1924,12 @@ say(
 
 # %% tags=["hide-input"]
 fig, axes = plt.subplots(1, 3, figsize=(9, 3))
-for ax, key, label in zip(axes, ("loss", "reconstruction", "kl"), ("total (nats)", "reconstruction (nats)", "KL (nats)"), strict=True):  # fmt: skip
+for ax, key, label in zip(
+    axes,
+    ("loss", "reconstruction", "kl"),
+    ("total (nats)", "reconstruction (nats)", "KL (nats)"),
+    strict=True,
+):
     curves(
         {"training": main.curve(key), "held out": main.curve(f"val_{key}")},
         label,
@@ -1539,13 +1948,17 @@ image_grid(
 with torch.no_grad():
     rebuilt = vae(to_float(faces_test.images[:30]))
 image_grid(
-    torch.cat([
-        part for i in (0, 10, 20) for part in (to_float(faces_test.images[i : i + 10]), rebuilt[i : i + 10])
-    ]),
+    torch.cat(
+        [
+            part
+            for i in (0, 10, 20)
+            for part in (to_float(faces_test.images[i : i + 10]), rebuilt[i : i + 10])
+        ]
+    ),
     f"Held-out images ({faces_test.title}), each row above its reconstructions",
     columns=10,
     width=7,
-)  # fmt: skip
+)
 
 # %% [markdown]
 # **What does a single dimension do?** Where a hundred dimensions share the work, each does little. So we take the model that draws best, one
@@ -1565,7 +1978,7 @@ def traversal(model, image, dims, values):
 
 
 values = torch.linspace(-2.5, 2.5, 11)
-busiest = kl_by_dimension(drawer, faces_test.images[:250]).argsort(descending=True)  # fmt: skip
+busiest = kl_by_dimension(drawer, faces_test.images[:250]).argsort(descending=True)
 image_grid(
     traversal(drawer, faces_test.images[0], busiest[:6].tolist(), values),
     f"Traversals of the six busiest dimensions ({faces.title}), −2.5 to 2.5",
@@ -1664,20 +2077,26 @@ def energy_of(rows):
     """Your energy of u for the images of these rows."""
 
     def joint_of(z):
-        return tiny.prior().log_prob(z) + tiny.likelihood(z).log_prob(x_three[rows])  # fmt: skip
+        return tiny.prior().log_prob(z) + tiny.likelihood(z).log_prob(x_three[rows])
 
-    return lambda u: posterior_energy(joint_of, encoded.mean[rows], encoded.stddev[rows], u)  # fmt: skip
+    return lambda u: posterior_energy(
+        joint_of, encoded.mean[rows], encoded.stddev[rows], u
+    )
 
 
 axis = torch.linspace(-6, 6, 81)
 cells_of = torch.cartesian_prod(axis, axis)
 walkers = torch.arange(3).repeat_interleave(settings.walkers)
 walk = energy_of(walkers)
-stepped, u = warm_up(walk, torch.randn(len(walkers), 2, generator=stream), HMC(0.3, 6, jitter=0.3), 20, generator=stream)  # fmt: skip
+stepped, u = warm_up(
+    walk,
+    torch.randn(len(walkers), 2, generator=stream),
+    HMC(0.3, 6, jitter=0.3),
+    20,
+    generator=stream,
+)
 visited = sample(walk, u, stepped, 20, keep_every=2, generator=stream).path
-visited = visited.reshape(10, 3, -1, 2).transpose(
-    0, 1
-)  # (image, step, chain, 2)
+visited = visited.reshape(10, 3, -1, 2).transpose(0, 1)  # (image, step, chain, 2)
 three_rows, surfaces = [], []
 for i in range(3):
     here = energy_of(torch.full((len(cells_of),), i))
@@ -1686,38 +2105,60 @@ for i in range(3):
         added = torch.logsumexp(level, 0).item() + 2 * math.log(12 / 80)
         noise = torch.randn(500, 2, generator=stream)
         from_encoder = -energy_of(torch.full((500,), i))(noise)
-        fitted, fresh = visited[i, :5].reshape(-1, 2), visited[i, 5:].reshape(-1, 2)  # fmt: skip
-        density = MultivariateNormal(fitted.mean(0), 0.8 * torch.cov(fitted.T) + 1e-6 * torch.eye(2))  # fmt: skip
+        fitted, fresh = visited[i, :5].reshape(-1, 2), visited[i, 5:].reshape(-1, 2)
+        density = MultivariateNormal(
+            fitted.mean(0), 0.8 * torch.cov(fitted.T) + 1e-6 * torch.eye(2)
+        )
         from_posterior = -energy_of(torch.full((len(fresh),), i))(fresh)
     log_noise = Normal(0.0, 1.0).log_prob(noise).sum(1)
     lower = iwae_bound(from_encoder[:, None], log_noise[:, None])
-    upper = harmonic_estimate(from_posterior[:, None], density.log_prob(fresh)[:, None])  # fmt: skip
+    upper = harmonic_estimate(from_posterior[:, None], density.log_prob(fresh)[:, None])
     surfaces.append((level - level.max()).exp().reshape(81, 81).T)
-    three_rows.append({
-        "digit": i + 1, "log p(x), on the grid": added, "ELBO": (from_encoder - log_noise).mean().item() - added,
-        "your bound, K = 500": float(lower[0]) - added, f"your appendix D, L = {len(fresh)}": float(upper[0]) - added,
-    })  # fmt: skip
+    three_rows.append(
+        {
+            "digit": i + 1,
+            "log p(x), on the grid": added,
+            "ELBO": (from_encoder - log_noise).mean().item() - added,
+            "your bound, K = 500": float(lower[0]) - added,
+            f"your appendix D, L = {len(fresh)}": float(upper[0]) - added,
+        }
+    )
 record("on_the_grid", three_rows)
-numbers = [{k: v if k == "digit" else f"{v:.1f}" if k.startswith("log p") else f"{v:+.2f}" for k, v in r.items()} for r in three_rows]  # fmt: skip
-table(numbers, f"Three held-out images of {digits_test.title}, nats; the estimates minus the grid's answer")  # fmt: skip
+numbers = [
+    {
+        k: v if k == "digit" else f"{v:.1f}" if k.startswith("log p") else f"{v:+.2f}"
+        for k, v in r.items()
+    }
+    for r in three_rows
+]
+table(
+    numbers,
+    f"Three held-out images of {digits_test.title}, nats; the estimates minus the grid's answer",
+)
 
 # %% tags=["hide-input"]
 fig, axes = plt.subplots(1, 3, figsize=(9, 3.2), sharey=True)
-ring = 2 * torch.stack([f(torch.linspace(0, 2 * math.pi, 100)) for f in (torch.cos, torch.sin)])  # fmt: skip
+ring = 2 * torch.stack(
+    [f(torch.linspace(0, 2 * math.pi, 100)) for f in (torch.cos, torch.sin)]
+)
 for i, (ax, surface) in enumerate(zip(axes, surfaces, strict=True)):
-    ax.contour(axis, axis, surface, [0.01, 0.14, 0.6], colors="black", linewidths=0.8)  # fmt: skip
-    ax.scatter(*visited[i].reshape(-1, 2)[:500].T, s=3, alpha=0.5, color="C1", linewidths=0)  # fmt: skip
+    ax.contour(axis, axis, surface, [0.01, 0.14, 0.6], colors="black", linewidths=0.8)
+    ax.scatter(
+        *visited[i].reshape(-1, 2)[:500].T, s=3, alpha=0.5, color="C1", linewidths=0
+    )
     ax.plot(*ring, color="C0", lw=0.8)
     ax.set(xlim=(-5, 5), ylim=(-5, 5), xlabel="$u_1$", aspect="equal")
     inset = ax.inset_axes((0.02, 0.72, 0.26, 0.26))
     inset.imshow(x_three[i, 0], cmap="gray")
     inset.set_axis_off()
 axes[0].set_ylabel("$u_2$")
-_ = fig.suptitle("$e^{-U}$ (lines), HMC on your energy (points), the encoder's Gaussian (circle: two σ)")  # fmt: skip
+_ = fig.suptitle(
+    "$e^{-U}$ (lines), HMC on your energy (points), the encoder's Gaussian (circle: two σ)"
+)
 own_rows = torch.arange(3)
 own_energy, _ = latent_posterior.posterior_energy(tiny, x_three, 1)
 probe = torch.randn(3, 2, generator=stream)
-energy_gap = (energy_of(own_rows)(probe) - own_energy(probe)).abs().max().item()  # fmt: skip
+energy_gap = (energy_of(own_rows)(probe) - own_energy(probe)).abs().max().item()
 record("posterior_energy_gap", energy_gap)
 say(
     f"The library's energy, on which the chains below walk, differs from yours by {energy_gap:.1g} nats. The ELBO is low where the lines are not the circle: "
@@ -1731,7 +2172,9 @@ say(
 
 
 # %%
-def all_estimates(model, x, *, base, temperatures, densities=("gaussian", "gmm", "encoder"), few=False):  # fmt: skip
+def all_estimates(
+    model, x, *, base, temperatures, densities=("gaussian", "gmm", "encoder"), few=False
+):
     """Every estimate of log p(x): mean over the images in nats, Monte-Carlo error, seconds, spread over the images, a diagnosis."""
     stream = torch.Generator().manual_seed(seed + 7)
     rows, clock = {}, time.perf_counter()
@@ -1749,22 +2192,49 @@ def all_estimates(model, x, *, base, temperatures, densities=("gaussian", "gmm",
 
     log_w = importance_log_weights(model, x, settings.k, generator=stream)
     elbo, elbo_error = log_w.mean(0), log_w.std(0) / len(log_w) ** 0.5
-    rows["ELBO"] = (*summarise(elbo, elbo_error), None, elbo.std().item() / math.sqrt(len(elbo)), None)  # fmt: skip
-    keep(f"importance-weighted, K = {settings.k:,}", log_mean_exp(log_w), log_mean_exp_error(log_w),
-         f"weights worth {weight_ess(log_w).median():.0f}")  # fmt: skip
+    rows["ELBO"] = (
+        *summarise(elbo, elbo_error),
+        None,
+        elbo.std().item() / math.sqrt(len(elbo)),
+        None,
+    )
+    keep(
+        f"importance-weighted, K = {settings.k:,}",
+        log_mean_exp(log_w),
+        log_mean_exp_error(log_w),
+        f"weights worth {weight_ess(log_w).median():.0f}",
+    )
     if temperatures:
-        log_w = annealed_log_weights(model, x, settings.chains, temperatures, base=base, generator=stream)  # fmt: skip
-        keep(f"annealed from the {base}, T = {temperatures:,}", log_mean_exp(log_w), log_mean_exp_error(log_w),
-             f"weights worth {weight_ess(log_w).median():.1f} of {settings.chains}")  # fmt: skip
+        log_w = annealed_log_weights(
+            model, x, settings.chains, temperatures, base=base, generator=stream
+        )
+        keep(
+            f"annealed from the {base}, T = {temperatures:,}",
+            log_mean_exp(log_w),
+            log_mean_exp_error(log_w),
+            f"weights worth {weight_ess(log_w).median():.1f} of {settings.chains}",
+        )
     for density in densities:
-        covariance = "full" if not few else "diagonal" if density == "gmm" else "shrunk"  # fmt: skip
+        covariance = "full" if not few else "diagonal" if density == "gmm" else "shrunk"
         log_r = posterior_log_ratios(
-            model, x, settings.draws, density=density, covariance="full" if density == "encoder" else covariance, n_components=2,
-            n_warmup=settings.warmup, n_leapfrog=settings.leapfrog, generator=stream,
-        )  # fmt: skip
+            model,
+            x,
+            settings.draws,
+            density=density,
+            covariance="full" if density == "encoder" else covariance,
+            n_components=2,
+            n_warmup=settings.warmup,
+            n_leapfrog=settings.leapfrog,
+            generator=stream,
+        )
         # The four chains of an image, as the diagnostics of Part S want them: (draws, chains, images).
         rhat = split_rhat(log_r.reshape(-1, 4, log_r.shape[1])).max().item()
-        keep(f"appendix D, {density}", -log_mean_exp(log_r), log_mean_exp_error(log_r, n_chains=4), f"worst R-hat {rhat:.2f}")  # fmt: skip
+        keep(
+            f"appendix D, {density}",
+            -log_mean_exp(log_r),
+            log_mean_exp_error(log_r, n_chains=4),
+            f"worst R-hat {rhat:.2f}",
+        )
     return rows
 
 
@@ -1788,15 +2258,31 @@ def estimate_rows(found, d, levels):
 def estimate_cell(seed, latent):
     """All estimates of one model, kept on disk: they take minutes."""
     if latent == 0:
-        found = all_estimates(vae, x_main, base="posterior", temperatures=settings.face_temperatures, few=True)  # fmt: skip
+        found = all_estimates(
+            vae,
+            x_main,
+            base="posterior",
+            temperatures=settings.face_temperatures,
+            few=True,
+        )
     else:
-        model = train_faces(settings.study_steps, name="vae_faces_study", latent=latent, beta=betas[-1], objective="mse").module.model  # fmt: skip
+        model = train_faces(
+            settings.study_steps,
+            name="vae_faces_study",
+            latent=latent,
+            beta=betas[-1],
+            objective="mse",
+        ).module.model
         _, square_train, _ = look_at(model, faces.images[:500])
         model.pixels.log_sigma.fill_(math.log(math.sqrt(square_train / n_dims)))
         found = all_estimates(
-            model, x_main, base="posterior", temperatures=settings.face_temperatures if settings.anneal_all else 0,
-            densities=("gaussian", "encoder"), few=True,
-        )  # fmt: skip
+            model,
+            x_main,
+            base="posterior",
+            temperatures=settings.face_temperatures if settings.anneal_all else 0,
+            densities=("gaussian", "encoder"),
+            few=True,
+        )
     return {"found": {name: list(values) for name, values in found.items()}}
 
 
@@ -1810,13 +2296,25 @@ def sandwich(found):
     error = math.hypot(upper[high][1], lower[low][1])
     ends = f"*{low}* ({lower[low][0]:.1f} nats) and *{high}* ({upper[high][0]:.1f})"
     if abs(gap) < 2 * error:
-        return gap, f"The best lower bound and the least upper one, {ends}, agree within twice their Monte-Carlo error of {error:.1f}. "  # fmt: skip
+        return (
+            gap,
+            f"The best lower bound and the least upper one, {ends}, agree within twice their Monte-Carlo error of {error:.1f}. ",
+        )
     rhat = float(upper[high][4].removeprefix("worst R-hat "))
     if gap > 0 and rhat > 1.1:
-        return gap, f"The best lower bound and the least upper estimate are {ends}: **{gap:.1f} nats** apart. The chains of the upper one have not met (R-hat {rhat:.2f}), so that it is not known to be a bound. "  # fmt: skip
+        return (
+            gap,
+            f"The best lower bound and the least upper estimate are {ends}: **{gap:.1f} nats** apart. The chains of the upper one have not met (R-hat {rhat:.2f}), so that it is not known to be a bound. ",
+        )
     if gap > 0:
-        return gap, f"log p(x) lies between {ends}: a gap of **{gap:.1f} nats**, as far as these draws can tell. "  # fmt: skip
-    return gap, f"{ends} are the wrong way round by {-gap:.1f} nats: the errors are underestimated, or the chains have not mixed (or still remember the draws that q was fitted to). "  # fmt: skip
+        return (
+            gap,
+            f"log p(x) lies between {ends}: a gap of **{gap:.1f} nats**, as far as these draws can tell. ",
+        )
+    return (
+        gap,
+        f"{ends} are the wrong way round by {-gap:.1f} nats: the errors are underestimated, or the chains have not mixed (or still remember the draws that q was fitted to). ",
+    )
 
 
 measured_here = study("sandwich")
@@ -1825,9 +2323,12 @@ if measured_here:
     estimated = {
         cell.name: cell.values["found"]
         for cell in sweep(
-            "vae_estimates", estimate_cell, {"main": dict(latent=0), **{str(n): dict(latent=n) for n in latents}}, seeds=(seed,),
+            "vae_estimates",
+            estimate_cell,
+            {"main": dict(latent=0), **{str(n): dict(latent=n) for n in latents}},
+            seeds=(seed,),
         )
-    }  # fmt: skip
+    }
 
 if measured_here:
     main_found = estimated["main"]
@@ -1847,7 +2348,14 @@ if measured_here:
         f" The short cut, with the encoder's Gaussian, is {main_found['appendix D, encoder'][0] - main_found['appendix D, gaussian'][0]:+,.0f} nats from the fitted one."
     )
     record("main_gap", gap)
-    record("main_bits", bits_per_dim(next(v[0] for k, v in main_found.items() if k.startswith("importance")), n_dims, 128))  # fmt: skip
+    record(
+        "main_bits",
+        bits_per_dim(
+            next(v[0] for k, v in main_found.items() if k.startswith("importance")),
+            n_dims,
+            128,
+        ),
+    )
 
 # %% [markdown]
 # **By latent size.** The same estimates for the models of the study, each with the σ that suits its training faces: the table that the
@@ -1861,11 +2369,16 @@ if study("by-latent-size"):
         n = cells[name]["latent"]
         found = estimated[str(n)]
         for key, (mean, error, seconds, *_) in found.items():
-            config_rows.append({
-                "latent": n, "estimate": key, "log p(x), nats": f"{mean:.0f} ± {error:.1f}", "seconds": None if seconds is None else f"{seconds:.1f}",
-                "bits/dim": f"{bits_per_dim(mean, n_dims, 128):.3f}",
-                "as the claim counts": f"{bits_per_dim(mean, n_dims, 128) - 8:.3f}",
-            })  # fmt: skip
+            config_rows.append(
+                {
+                    "latent": n,
+                    "estimate": key,
+                    "log p(x), nats": f"{mean:.0f} ± {error:.1f}",
+                    "seconds": None if seconds is None else f"{seconds:.1f}",
+                    "bits/dim": f"{bits_per_dim(mean, n_dims, 128):.3f}",
+                    "as the claim counts": f"{bits_per_dim(mean, n_dims, 128) - 8:.3f}",
+                }
+            )
     table(
         config_rows,
         f"β = {betas[-1]:g}, σ set after training on training faces, {settings.n_images} held-out images of {faces_test.title}; last column: −log p / (D ln 2) for pixels in [0, 1], without the levels. An error near {1 / math.sqrt(settings.n_images):.1f} is the formula's ceiling",
@@ -1874,9 +2387,12 @@ if study("by-latent-size"):
     lowest = min(float(row["as the claim counts"]) for row in config_rows)
     say(
         f"The last column goes down to {lowest:.2f}. "
-        + ("*Negative* bits: a density of narrow Gaussians can have them, which shows once more why the levels belong in." if lowest < 0
-           else "With narrower Gaussians it would fall below zero, which shows once more why the levels belong in.")
-    )  # fmt: skip
+        + (
+            "*Negative* bits: a density of narrow Gaussians can have them, which shows once more why the levels belong in."
+            if lowest < 0
+            else "With narrower Gaussians it would fall below zero, which shows once more why the levels belong in."
+        )
+    )
 
 # %% [markdown]
 # ## A number one can look up
@@ -1890,10 +2406,10 @@ if study("by-latent-size"):
 # %%
 def binarised(images, stream_seed):
     """The image set with every pixel 0 or 255, drawn with the probability of its grey level."""
-    u = torch.rand(images.images.shape, generator=torch.Generator().manual_seed(stream_seed))  # fmt: skip
-    return replace(
-        images, images=(u < images.images / 255).to(torch.uint8) * 255
+    u = torch.rand(
+        images.images.shape, generator=torch.Generator().manual_seed(stream_seed)
     )
+    return replace(images, images=(u < images.images / 255).to(torch.uint8) * 255)
 
 
 digits_test = binarised(digits_test, 2)
@@ -1904,22 +2420,46 @@ image_grid(
 )
 
 
-def train_flat(images, held, steps, *, name, latent, hidden=(512, 256), beta=1.0, run_seed=seed, redraw=False):  # fmt: skip
+def train_flat(
+    images,
+    held,
+    steps,
+    *,
+    name,
+    latent,
+    hidden=(512, 256),
+    beta=1.0,
+    run_seed=seed,
+    redraw=False,
+):
     """Train a dense VAE with a Bernoulli likelihood; ``redraw`` binarises the training images anew each time."""
     torch.manual_seed(run_seed)
     return fit(
-        VAETraining(MLPVAE(images.shape, latent, hidden=hidden), beta=beta, dequantised=False, binarised=redraw, lr=1e-3),
+        VAETraining(
+            MLPVAE(images.shape, latent, hidden=hidden),
+            beta=beta,
+            dequantised=False,
+            binarised=redraw,
+            lr=1e-3,
+        ),
         images,
         held.take(torch.arange(min(settings.n_held, len(held)))),
         config=FitConfig(
-            steps, batch_size=100, seed=run_seed, name=name, checkpoint_every=max(50, steps // 4),
-            validate_every=max(1, steps // settings.looks), log_every=max(1, steps // 50),
+            steps,
+            batch_size=100,
+            seed=run_seed,
+            name=name,
+            checkpoint_every=max(50, steps // 4),
+            validate_every=max(1, steps // settings.looks),
+            log_every=max(1, steps // 50),
         ),
         resume=True,
-    )  # fmt: skip
+    )
 
 
-digit_run = train_flat(digits, digits_test, settings.digit_steps, name="vae_digits", latent=10, redraw=True)  # fmt: skip
+digit_run = train_flat(
+    digits, digits_test, settings.digit_steps, name="vae_digits", latent=10, redraw=True
+)
 digit_vae = digit_run.module.model
 x_digits = to_float(digits_test.images[: settings.n_digits])
 digit_found = all_estimates(
@@ -1934,21 +2474,31 @@ record("digit_estimates", digit_rows)
 record("digits", digits.title)
 record("digit_seconds", digit_run.seconds)
 d_gap, sentence = sandwich(digit_found)
-short_cut = digit_found["appendix D, encoder"][0] - digit_found["appendix D, gaussian"][0]  # fmt: skip
+short_cut = (
+    digit_found["appendix D, encoder"][0] - digit_found["appendix D, gaussian"][0]
+)
 say(
-    sentence
-    + f"The short cut moves appendix D's estimate by {short_cut:+.1f} nats "
+    sentence + f"The short cut moves appendix D's estimate by {short_cut:+.1f} nats "
     "against a fitted Gaussian. It is unbiased for 1/p(x) too, for any density is; but the encoder's Gaussian is not fitted to the posterior. "
     "Where it is too wide, the few draws of the tails decide the mean; where it is too narrow, or in the wrong place, the few draws that fall into it do. Until they are drawn, the estimate stays too high."
 )
-record("digit_iwae", next(v[0] for k, v in digit_found.items() if k.startswith("importance")))  # fmt: skip
+record(
+    "digit_iwae",
+    next(v[0] for k, v in digit_found.items() if k.startswith("importance")),
+)
 record("digit_gap", d_gap)
 record("short_cut", short_cut)
 
 # %% tags=["hide-input"]
 fig, ax = plt.subplots(figsize=(7, 2.8))
 for i, (name, (mean, error, *_)) in enumerate(digit_found.items()):
-    ax.errorbar(mean, i, xerr=2 * error, fmt="s" if "appendix D" in name else "o", color="C1" if "appendix D" in name else "C0")  # fmt: skip
+    ax.errorbar(
+        mean,
+        i,
+        xerr=2 * error,
+        fmt="s" if "appendix D" in name else "o",
+        color="C1" if "appendix D" in name else "C0",
+    )
 ax.set_yticks(range(len(digit_found)), list(digit_found))
 ax.invert_yaxis()
 ax.set(xlabel="log p(x), nats an image")
@@ -1964,21 +2514,35 @@ _ = fig.suptitle(
 # %%
 if study("long-digits"):
     long_run = train_flat(
-        digits, digits_test, settings.long_steps, name="vae_digits_long", latent=50, hidden=(500, 500), redraw=True,
-    )  # fmt: skip
+        digits,
+        digits_test,
+        settings.long_steps,
+        name="vae_digits_long",
+        latent=50,
+        hidden=(500, 500),
+        redraw=True,
+    )
     long_vae = long_run.module.model
     stream = torch.Generator().manual_seed(seed + 11)
-    log_w = torch.cat([
-        importance_log_weights(long_vae, x, settings.k_long, generator=stream)
-        for x in to_float(digits_test.images[: settings.n_long]).split(20)
-    ], 1)  # fmt: skip
+    log_w = torch.cat(
+        [
+            importance_log_weights(long_vae, x, settings.k_long, generator=stream)
+            for x in to_float(digits_test.images[: settings.n_long]).split(20)
+        ],
+        1,
+    )
     long_iwae, long_elbo = log_mean_exp(log_w), log_w.mean(0)
     spread = long_iwae.std().item() / math.sqrt(len(long_iwae))
     record("long_iwae", long_iwae.mean().item())
     record("long_iwae_error", spread)
     record("long_elbo", long_elbo.mean().item())
     record("long_seconds", long_run.seconds)
-    active = int((long_vae.posterior(to_float(digits_test.images[:500])).mean.detach().var(0) > 0.01).sum())  # fmt: skip
+    active = int(
+        (
+            long_vae.posterior(to_float(digits_test.images[:500])).mean.detach().var(0)
+            > 0.01
+        ).sum()
+    )
     say(
         f"{long_run.steps:,} steps in {long_run.seconds / 60:.1f} minutes, {active} of 50 dimensions active: **{long_iwae.mean().item():.1f} ± {spread:.1f} nats** "
         f"(importance-weighted, K = {settings.k_long:,}; mean and standard error over {len(long_iwae)} held-out images of {digits_test.title}). "
@@ -2027,7 +2591,15 @@ if study("long-digits"):
 # %%
 def sprite_cell(seed, beta, steps, n, trees):
     """Train on sprites with one β; KL, error and the scores on held-out sprites."""
-    run = train_flat(sprites, sprites_test, steps, name="vae_sprites", latent=6, beta=beta * math.prod(sprites.shape), run_seed=seed)  # fmt: skip
+    run = train_flat(
+        sprites,
+        sprites_test,
+        steps,
+        name="vae_sprites",
+        latent=6,
+        beta=beta * math.prod(sprites.shape),
+        run_seed=seed,
+    )
     model = run.module.model
     with torch.no_grad():
         code = model.posterior(to_float(sprites_test.images[:n])).mean
@@ -2037,42 +2609,63 @@ def sprite_cell(seed, beta, steps, n, trees):
     kl = kl_by_dimension(model, sprites_test.images[:n])
     return {
         "mig": mutual_information_gap(code, factors),
-        "d": score.disentanglement, "c": score.completeness, "i": score.informativeness,
-        "kl": kl.sum().item(), "active": int((code.var(0) > 0.01).sum()),
-        "reconstruction": run.curve("val_reconstruction")[1][-1], "seconds": run.seconds,
-        "information": (torch.from_numpy(information) / torch.from_numpy(entropy)).float(),
-    }  # fmt: skip
+        "d": score.disentanglement,
+        "c": score.completeness,
+        "i": score.informativeness,
+        "kl": kl.sum().item(),
+        "active": int((code.var(0) > 0.01).sum()),
+        "reconstruction": run.curve("val_reconstruction")[1][-1],
+        "seconds": run.seconds,
+        "information": (
+            torch.from_numpy(information) / torch.from_numpy(entropy)
+        ).float(),
+    }
 
 
 if study("sprites"):
     by_sprite_beta = sweep(
-        "vae_sprites", sprite_cell, {f"{b:g}": dict(beta=b) for b in betas}, seeds=(seed,),
-        steps=settings.sprite_steps, n=settings.n_factors, trees=settings.trees,
-    )  # fmt: skip
+        "vae_sprites",
+        sprite_cell,
+        {f"{b:g}": dict(beta=b) for b in betas},
+        seeds=(seed,),
+        steps=settings.sprite_steps,
+        n=settings.n_factors,
+        trees=settings.trees,
+    )
     sprite_rows = [
         {
-            "β": c.name, "β·D": f"{float(c.name) * math.prod(sprites.shape):.3g}", "KL (nats)": f"{c.values['kl']:.1f}",
-            "active": c.values["active"], "reconstruction (nats)": f"{c.values['reconstruction']:.0f}",
-            "MIG": f"{c.values['mig']:.3f}", "disentanglement": f"{c.values['d']:.3f}",
-            "completeness": f"{c.values['c']:.3f}", "informativeness": f"{c.values['i']:.3f}",
+            "β": c.name,
+            "β·D": f"{float(c.name) * math.prod(sprites.shape):.3g}",
+            "KL (nats)": f"{c.values['kl']:.1f}",
+            "active": c.values["active"],
+            "reconstruction (nats)": f"{c.values['reconstruction']:.0f}",
+            "MIG": f"{c.values['mig']:.3f}",
+            "disentanglement": f"{c.values['d']:.3f}",
+            "completeness": f"{c.values['c']:.3f}",
+            "informativeness": f"{c.values['i']:.3f}",
             "seconds": f"{c.values['seconds']:.0f}",
         }
         for c in by_sprite_beta
-    ]  # fmt: skip
+    ]
     table(
         sprite_rows,
         f"{settings.sprite_steps:,} steps each, 6 latent dimensions, {settings.n_factors:,} held-out images of {sprites_test.title}; one seed",
     )
     record("sprite_study", sprite_rows)
-    alive = [
-        c for c in by_sprite_beta if c.values["active"] > 0
-    ] or by_sprite_beta
+    alive = [c for c in by_sprite_beta if c.values["active"] > 0] or by_sprite_beta
     top = max(alive, key=lambda c: c.values["mig"])
     record("mig_best", top.values["mig"])
     best_sprites, plain = (
-        train_flat(sprites, sprites_test, settings.sprite_steps, name="vae_sprites", latent=6, beta=b * math.prod(sprites.shape)).module.model
+        train_flat(
+            sprites,
+            sprites_test,
+            settings.sprite_steps,
+            name="vae_sprites",
+            latent=6,
+            beta=b * math.prod(sprites.shape),
+        ).module.model
         for b in (float(top.name), betas[-1])
-    )  # fmt: skip
+    )
 
 # %% tags=["hide-input"]
 if study("sprites-information"):
@@ -2080,7 +2673,7 @@ if study("sprites-information"):
     fig, axes = plt.subplots(1, 4, figsize=(9, 3.2))
     for ax, c in zip(axes, by_sprite_beta, strict=True):
         ax.imshow(c.tensors["information"], vmin=0, vmax=1, cmap="cividis")
-        ax.set_xticks(range(len(factor_names)), factor_names, rotation=70, fontsize=8)  # fmt: skip
+        ax.set_xticks(range(len(factor_names)), factor_names, rotation=70, fontsize=8)
         ax.set_yticks(range(6), [f"z{j}" for j in range(6)], fontsize=8)
         ax.set_title(f"β = {c.name}", fontsize=9)
         ax.grid(False)
@@ -2090,10 +2683,18 @@ if study("sprites-information"):
     dead = [c.name for c in by_sprite_beta if c.values["active"] == 0]
     say(
         f"Best gap: **β = {top.name}** with MIG {top.values['mig']:.2f}. "
-        + (f"Collapsed altogether, with no active dimension: β = {', '.join(dead)}. Scores of a collapsed code are scores of rounding errors: read them together with the KL. " if dead else "")
-        + ("All gaps are near zero: none of these codes is disentangled, and the differences between β say little. " if top.values["mig"] < 0.15 else "")
+        + (
+            f"Collapsed altogether, with no active dimension: β = {', '.join(dead)}. Scores of a collapsed code are scores of rounding errors: read them together with the KL. "
+            if dead
+            else ""
+        )
+        + (
+            "All gaps are near zero: none of these codes is disentangled, and the differences between β say little. "
+            if top.values["mig"] < 0.15
+            else ""
+        )
         + "One seed each; in published comparisons the seed matters about as much as β (Locatello et al. 2019)."
-    )  # fmt: skip
+    )
 
 # %% tags=["hide-input"]
 if study("sprites-pictures"):
@@ -2116,7 +2717,12 @@ if study("sprites-pictures"):
 
 # %%
 if study("sprites-likelihood"):
-    sprite_found = all_estimates(plain, to_float(sprites_test.images[: settings.n_images]), base="posterior", temperatures=settings.face_temperatures)  # fmt: skip
+    sprite_found = all_estimates(
+        plain,
+        to_float(sprites_test.images[: settings.n_images]),
+        base="posterior",
+        temperatures=settings.face_temperatures,
+    )
     sprite_estimates = estimate_rows(sprite_found, math.prod(sprites.shape), 1)
     table(
         sprite_estimates,
@@ -2129,8 +2735,12 @@ if study("sprites-likelihood"):
         sentence
         + f"The original's claim for sprites was 1.358 bits of a density for each of 12,288 numbers; these need {bits_per_dim(best, math.prod(sprites.shape), 1):.4f} for each of {math.prod(sprites.shape):,} pixels."
         + f" The short cut says {sprite_found['appendix D, encoder'][0]:+.1f} nats here, against {sprite_found['appendix D, gaussian'][0]:.1f} with a fitted Gaussian"
-        + (": a probability above one, so it is not an estimate of anything." if sprite_found["appendix D, encoder"][0] > 0 else ".")
-    )  # fmt: skip
+        + (
+            ": a probability above one, so it is not an estimate of anything."
+            if sprite_found["appendix D, encoder"][0] > 0
+            else "."
+        )
+    )
 
 
 # %% [markdown]
@@ -2142,16 +2752,40 @@ if study("sprites-likelihood"):
 if ship:
     shared = {"part": "09_vae_likelihood", "profile": profile, "seed": seed}
     x_drawn = prepared(faces_test.images[:100], "gaussian")
-    nats = torch.cat([log_mean_exp(importance_log_weights(drawer, x, 200, generator=torch.Generator().manual_seed(seed))) for x in x_drawn.split(10)])  # fmt: skip
-    checkpoints.save("vae_celeba", drawer, {
-        **shared, **card_facts(draw_run), "sigma": "set after training",
-        "metrics": {
-            "frechet_distance": {"value": round(drawer_row["draws of the prior"], 2), "features": judge.name, "images": settings.n_draws},
-            "bits_per_dim": {"value": round(bits_per_dim(nats.mean().item(), n_dims, 128), 4), "estimate": "importance-weighted, K = 200",
-                             "images": len(nats), "pixels": "dequantised bytes"},
+    nats = torch.cat(
+        [
+            log_mean_exp(
+                importance_log_weights(
+                    drawer, x, 200, generator=torch.Generator().manual_seed(seed)
+                )
+            )
+            for x in x_drawn.split(10)
+        ]
+    )
+    checkpoints.save(
+        "vae_celeba",
+        drawer,
+        {
+            **shared,
+            **card_facts(draw_run),
+            "sigma": "set after training",
+            "metrics": {
+                "frechet_distance": {
+                    "value": round(drawer_row["draws of the prior"], 2),
+                    "features": judge.name,
+                    "images": settings.n_draws,
+                },
+                "bits_per_dim": {
+                    "value": round(bits_per_dim(nats.mean().item(), n_dims, 128), 4),
+                    "estimate": "importance-weighted, K = 200",
+                    "images": len(nats),
+                    "pixels": "dequantised bytes",
+                },
+            },
+            "known_faults": "blurred: it draws the mean of all faces that share a code",
         },
-        "known_faults": "blurred: it draws the mean of all faces that share a code",
-    }, dtype=torch.float16)  # fmt: skip
+        dtype=torch.float16,
+    )
 
 # %% [markdown]
 # ## Reported, long run, this run
@@ -2165,20 +2799,38 @@ table(
         three("faces", "faces", "CelebA", "{}"),
         three("… optimiser steps", "main_steps", form="{:,}"),
         three("… training time (s)", "main_seconds", form="{:.0f}"),
-        three("… bits/dim (importance-weighted)", "main_bits", "“1.388”: see above", "{:.3f}"),
+        three(
+            "… bits/dim (importance-weighted)",
+            "main_bits",
+            "“1.388”: see above",
+            "{:.3f}",
+        ),
         three("… upper minus lower bound (nats)", "main_gap"),
-        three("… Fréchet distance of draws, the shipped kind", lambda r: r["drawer"]["draws of the prior"]),
-        three("least bits/dim of a unit-variance Gaussian", "floor_unit_gaussian", form="{:.2f}"),
+        three(
+            "… Fréchet distance of draws, the shipped kind",
+            lambda r: r["drawer"]["draws of the prior"],
+        ),
+        three(
+            "least bits/dim of a unit-variance Gaussian",
+            "floor_unit_gaussian",
+            form="{:.2f}",
+        ),
         three("digits, binarised", "digits", "MNIST", "{}"),
-        three("… 10 latent dimensions: log p(x), importance-weighted (nats)", "digit_iwae"),
+        three(
+            "… 10 latent dimensions: log p(x), importance-weighted (nats)", "digit_iwae"
+        ),
         three("… upper minus lower bound (nats)", "digit_gap"),
         three("… what the short cut changes (nats)", "short_cut", form="{:+.1f}"),
-        three("… 50 latent dimensions: log p(x), importance-weighted (nats)", "long_iwae", "about −87"),
+        three(
+            "… 50 latent dimensions: log p(x), importance-weighted (nats)",
+            "long_iwae",
+            "about −87",
+        ),
         three("sprites", "sprites", "dSprites", "{}"),
         three("… best mutual information gap", "mig_best", form="{:.2f}"),
     ],
     "The reported digits' figure is on another draw of the binarisation.",
-)  # fmt: skip
+)
 record("notebook_seconds", time.perf_counter() - started)
 
 # %% [markdown]

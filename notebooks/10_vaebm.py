@@ -79,7 +79,7 @@ from gen_utils.evaluation.disentanglement import dci, mutual_information_gap
 from gen_utils.evaluation.frechet import extract_features, frechet_distance
 from gen_utils.evaluation.intervals import weight_ess
 from gen_utils.experiments.sweep import summary, sweep
-from gen_utils.models import (  # fmt: skip
+from gen_utils.models import (
     MLPVAE,
     VAEBM,
     ConvVAE,
@@ -134,38 +134,178 @@ ship = False  # True writes the trained models to checkpoints/
 settings = choose(
     profile,
     quick=dict(
-        digits="digits", faces="avatars", stacks="stacked_digits", sprites="sprites", limit=None, seeds=1, looks=4, batch_size=32,
-        hidden=[128, 64], latent=8, vae_steps=700, energy_width=8, energy_steps=160, chain_steps=6, eta=0.01, lr=1e-3,
-        face_widths=[8, 16, 32, 32], face_latent=16, face_vae_steps=400, face_energy=[8, 16, 32], face_steps=60, face_eta=0.01, face_lr=3e-3,
-        n_eval=200, toy_chains=1000, pixel_steps=150, n_codes=1000, components=[1, 5], leapfrog=6,
+        digits="digits",
+        faces="avatars",
+        stacks="stacked_digits",
+        sprites="sprites",
+        limit=None,
+        seeds=1,
+        looks=4,
+        batch_size=32,
+        hidden=[128, 64],
+        latent=8,
+        vae_steps=700,
+        energy_width=8,
+        energy_steps=160,
+        chain_steps=6,
+        eta=0.01,
+        lr=1e-3,
+        face_widths=[8, 16, 32, 32],
+        face_latent=16,
+        face_vae_steps=400,
+        face_energy=[8, 16, 32],
+        face_steps=60,
+        face_eta=0.01,
+        face_lr=3e-3,
+        n_eval=200,
+        toy_chains=1000,
+        pixel_steps=150,
+        n_codes=1000,
+        components=[1, 5],
+        leapfrog=6,
         # of studies, which quick does not run
-        budget=None, n_chains=None, warmup=None, study_steps=None, rescue_steps=None, stack_vae_steps=None, stack_steps=None, gan_width=None, gan_steps=None,
-        n_modes=None, sprite_steps=None, sprite_energy=None, sprite_energy_steps=None, n_factors=None, trees=None,
+        budget=None,
+        n_chains=None,
+        warmup=None,
+        study_steps=None,
+        rescue_steps=None,
+        stack_vae_steps=None,
+        stack_steps=None,
+        gan_width=None,
+        gan_steps=None,
+        n_modes=None,
+        sprite_steps=None,
+        sprite_energy=None,
+        sprite_energy_steps=None,
+        n_factors=None,
+        trees=None,
     ),
     laptop=dict(
-        digits="mnist", faces="celeba", stacks="stacked_mnist", sprites="dsprites", limit=None, seeds=3, looks=6, batch_size=64,
-        hidden=[512, 256], latent=16, vae_steps=3000, energy_width=16, energy_steps=1000, chain_steps=10, eta=0.01, lr=1e-3,
-        face_widths=[16, 32, 64, 128], face_latent=64, face_vae_steps=2500, face_energy=[24, 48, 96, 96], face_steps=600, face_eta=0.01, face_lr=1e-3,
-        n_eval=2000, toy_chains=8000, budget=2400, n_chains=8, leapfrog=12, warmup=100, study_steps=300, rescue_steps=200,
-        stack_vae_steps=3000, stack_steps=800, gan_width=24, gan_steps=1500, n_modes=25_600,
-        sprite_steps=1500, sprite_energy=[16, 32, 32, 64], sprite_energy_steps=200, n_factors=2000, trees=30, pixel_steps=600, n_codes=6000, components=[1, 10, 50],
+        digits="mnist",
+        faces="celeba",
+        stacks="stacked_mnist",
+        sprites="dsprites",
+        limit=None,
+        seeds=3,
+        looks=6,
+        batch_size=64,
+        hidden=[512, 256],
+        latent=16,
+        vae_steps=3000,
+        energy_width=16,
+        energy_steps=1000,
+        chain_steps=10,
+        eta=0.01,
+        lr=1e-3,
+        face_widths=[16, 32, 64, 128],
+        face_latent=64,
+        face_vae_steps=2500,
+        face_energy=[24, 48, 96, 96],
+        face_steps=600,
+        face_eta=0.01,
+        face_lr=1e-3,
+        n_eval=2000,
+        toy_chains=8000,
+        budget=2400,
+        n_chains=8,
+        leapfrog=12,
+        warmup=100,
+        study_steps=300,
+        rescue_steps=200,
+        stack_vae_steps=3000,
+        stack_steps=800,
+        gan_width=24,
+        gan_steps=1500,
+        n_modes=25_600,
+        sprite_steps=1500,
+        sprite_energy=[16, 32, 32, 64],
+        sprite_energy_steps=200,
+        n_factors=2000,
+        trees=30,
+        pixel_steps=600,
+        n_codes=6000,
+        components=[1, 10, 50],
     ),
     full=dict(
-        digits="mnist", faces="cifar10", stacks="stacked_mnist", sprites="dsprites", limit=None, seeds=3, looks=8, batch_size=64,
-        hidden=[512, 256], latent=32, vae_steps=60_000, energy_width=32, energy_steps=20_000, chain_steps=15, eta=0.005, lr=4e-4,
-        face_widths=[64, 128, 256, 512], face_latent=128, face_vae_steps=60_000, face_energy=[64, 128, 256, 256], face_steps=30_000, face_eta=0.005, face_lr=4e-4,
-        n_eval=10_000, toy_chains=20_000, budget=20_000, n_chains=16, leapfrog=15, warmup=200, study_steps=2000, rescue_steps=1000,
-        stack_vae_steps=60_000, stack_steps=20_000, gan_width=64, gan_steps=60_000, n_modes=25_600,
-        sprite_steps=40_000, sprite_energy=[32, 64, 64, 128], sprite_energy_steps=5000, n_factors=10_000, trees=50, pixel_steps=600, n_codes=20_000, components=[1, 10, 50, 100],
+        digits="mnist",
+        faces="cifar10",
+        stacks="stacked_mnist",
+        sprites="dsprites",
+        limit=None,
+        seeds=3,
+        looks=8,
+        batch_size=64,
+        hidden=[512, 256],
+        latent=32,
+        vae_steps=60_000,
+        energy_width=32,
+        energy_steps=20_000,
+        chain_steps=15,
+        eta=0.005,
+        lr=4e-4,
+        face_widths=[64, 128, 256, 512],
+        face_latent=128,
+        face_vae_steps=60_000,
+        face_energy=[64, 128, 256, 256],
+        face_steps=30_000,
+        face_eta=0.005,
+        face_lr=4e-4,
+        n_eval=10_000,
+        toy_chains=20_000,
+        budget=20_000,
+        n_chains=16,
+        leapfrog=15,
+        warmup=200,
+        study_steps=2000,
+        rescue_steps=1000,
+        stack_vae_steps=60_000,
+        stack_steps=20_000,
+        gan_width=64,
+        gan_steps=60_000,
+        n_modes=25_600,
+        sprite_steps=40_000,
+        sprite_energy=[32, 64, 64, 128],
+        sprite_energy_steps=5000,
+        n_factors=10_000,
+        trees=50,
+        pixel_steps=600,
+        n_codes=20_000,
+        components=[1, 10, 50, 100],
     ),
     smoke=dict(  # in tests: every line runs, nothing is learnt
-        limit=200, looks=1, hidden=[16, 8], energy_width=4, face_widths=[4, 4, 8, 8], face_energy=[4, 4, 8], gan_width=4,
-        sprite_energy=[4, 4, 4, 4], vae_steps=4, energy_steps=3, chain_steps=2, face_vae_steps=3, face_steps=2, n_eval=40,
-        toy_chains=100, budget=48, n_chains=2, warmup=3, study_steps=2, rescue_steps=8, stack_vae_steps=3,
-        stack_steps=2, gan_steps=2, n_modes=40, sprite_steps=3, sprite_energy_steps=2, n_factors=100, trees=2,
-        pixel_steps=2, n_codes=60, components=[1, 2],
+        limit=200,
+        looks=1,
+        hidden=[16, 8],
+        energy_width=4,
+        face_widths=[4, 4, 8, 8],
+        face_energy=[4, 4, 8],
+        gan_width=4,
+        sprite_energy=[4, 4, 4, 4],
+        vae_steps=4,
+        energy_steps=3,
+        chain_steps=2,
+        face_vae_steps=3,
+        face_steps=2,
+        n_eval=40,
+        toy_chains=100,
+        budget=48,
+        n_chains=2,
+        warmup=3,
+        study_steps=2,
+        rescue_steps=8,
+        stack_vae_steps=3,
+        stack_steps=2,
+        gan_steps=2,
+        n_modes=40,
+        sprite_steps=3,
+        sprite_energy_steps=2,
+        n_factors=100,
+        trees=2,
+        pixel_steps=2,
+        n_codes=60,
+        components=[1, 2],
     ),
-)  # fmt: skip
+)
 use_style()
 study = report.studies("10_vaebm", profile)
 torch.manual_seed(seed)
@@ -176,7 +316,11 @@ started = time.perf_counter()
 
 # %%
 test_steps = 2 * settings.chain_steps  # like the paper, longer than in training
-shipped = {name: checkpoints.load(name) for name in ("vaebm_mnist", "vaebm_faces") if name in checkpoints.names()}  # fmt: skip
+shipped = {
+    name: checkpoints.load(name)
+    for name in ("vaebm_mnist", "vaebm_faces")
+    if name in checkpoints.names()
+}
 if not shipped:
     say(
         "*No trained VAEBM is here yet: run this notebook with `ship = True` to make one. The chapter goes on without it.*"
@@ -185,11 +329,15 @@ for name, model in shipped.items():
     stream = torch.Generator().manual_seed(seed)
     eps = model.start().draw(20, generator=stream)
     drawn_by = model.card["sampler"]
-    ends = sample(model.in_epsilon(), eps, read_kernel(drawn_by["kernel"]), drawn_by["steps"], generator=stream).x  # fmt: skip
+    ends = sample(
+        model.in_epsilon(),
+        eps,
+        read_kernel(drawn_by["kernel"]),
+        drawn_by["steps"],
+        generator=stream,
+    ).x
     image_grid(
-        torch.cat(
-            (model.images(eps, mean=True), model.images(ends, mean=True))
-        ),
+        torch.cat((model.images(eps, mean=True), model.images(ends, mean=True))),
         f"Shipped {name} ({model.card['data']}): the VAE's draws, and below each what {drawn_by['steps']} steps make of it",
         columns=20,
     )
@@ -198,18 +346,27 @@ for name, model in shipped.items():
 # ## The data
 
 # %%
-digits, digits_test = (load_images(settings.digits, split, limit=settings.limit, root=data_root) for split in ("train", "test"))  # fmt: skip
+digits, digits_test = (
+    load_images(settings.digits, split, limit=settings.limit, root=data_root)
+    for split in ("train", "test")
+)
 
 
 def load_faces(split):
     """The faces; the drawn avatars stand in for CelebA here, not for Bitmoji."""
-    found = load_images(settings.faces, split, size=32, limit=settings.limit, root=data_root)  # fmt: skip
-    return replace(found, title=found.title.replace("Bitmoji", "CelebA")) if settings.faces == "avatars" else found  # fmt: skip
+    found = load_images(
+        settings.faces, split, size=32, limit=settings.limit, root=data_root
+    )
+    return (
+        replace(found, title=found.title.replace("Bitmoji", "CelebA"))
+        if settings.faces == "avatars"
+        else found
+    )
 
 
 faces, faces_test = load_faces("train"), load_faces("test")
 for images in (digits, faces):
-    image_grid(images.images[:30], f"{images.title}: training images", columns=15)  # fmt: skip
+    image_grid(images.images[:30], f"{images.title}: training images", columns=15)
 record("data", {"digits": digits.title, "faces": faces.title})
 record("data_names", f"{digits.title}; {faces.title}")
 judges = {"digits": "digit_classifier", "faces": "cifar_classifier"}
@@ -225,7 +382,7 @@ reference = {
 def distance(kind, images):
     """Fréchet distance of uint8 images or floats in [-1, 1], in the features of that kind's judge."""
     images = images if images.dtype == torch.uint8 else to_uint8(images)
-    return frechet_distance(reference[kind], extract_features(networks[kind], images))  # fmt: skip
+    return frechet_distance(reference[kind], extract_features(networks[kind], images))
 
 
 say(
@@ -294,11 +451,18 @@ def make_vae(kind):
     """An untrained VAE with a Gaussian decoder and a calibrated σ."""
     images, _ = sets[kind]
     if kind == "faces":
-        return ConvVAE(images.shape, settings.face_latent, tuple(settings.face_widths), sigma="calibrated")  # fmt: skip
+        return ConvVAE(
+            images.shape,
+            settings.face_latent,
+            tuple(settings.face_widths),
+            sigma="calibrated",
+        )
     latent = (
         4 * settings.latent if kind == "stacks" else settings.latent
     )  # three digits need more
-    return MLPVAE(images.shape, latent, tuple(settings.hidden), "gaussian", "calibrated")  # fmt: skip
+    return MLPVAE(
+        images.shape, latent, tuple(settings.hidden), "gaussian", "calibrated"
+    )
 
 
 def make_energy(kind):
@@ -309,7 +473,7 @@ def make_energy(kind):
     return SmallEnergy(channels, size, settings.energy_width)
 
 
-STEPS = {"digits": "vae_steps", "faces": "face_vae_steps", "stacks": "stack_vae_steps"}  # fmt: skip
+STEPS = {"digits": "vae_steps", "faces": "face_vae_steps", "stacks": "stack_vae_steps"}
 
 
 def train_vae(kind, run_seed=seed):
@@ -319,11 +483,21 @@ def train_vae(kind, run_seed=seed):
     torch.manual_seed(run_seed)
     model = make_vae(kind)
     return fit(
-        VAETraining(model, lr=1e-3), images,
-        config=FitConfig(steps, batch_size=settings.batch_size if kind == "faces" else 2 * settings.batch_size, seed=run_seed, name=f"vaebm_vae_{kind}", flip=kind == "faces",
-                         checkpoint_every=1000, log_every=max(1, steps // 50)),
+        VAETraining(model, lr=1e-3),
+        images,
+        config=FitConfig(
+            steps,
+            batch_size=settings.batch_size
+            if kind == "faces"
+            else 2 * settings.batch_size,
+            seed=run_seed,
+            name=f"vaebm_vae_{kind}",
+            flip=kind == "faces",
+            checkpoint_every=1000,
+            log_every=max(1, steps // 50),
+        ),
         resume=True,
-    )  # fmt: skip
+    )
 
 
 vae_run = train_vae("digits")
@@ -332,20 +506,32 @@ sigma = vae.pixels.sigma.item()
 n_pixels, latent = math.prod(digits.shape), vae.latent
 stream = torch.Generator().manual_seed(seed)
 image_grid(
-    torch.cat((vae.sample(30, generator=stream), to_float(digits_test.images[:30]), vae(to_float(digits_test.images[:30])).detach())),
+    torch.cat(
+        (
+            vae.sample(30, generator=stream),
+            to_float(digits_test.images[:30]),
+            vae(to_float(digits_test.images[:30])).detach(),
+        )
+    ),
     f"The VAE's draws (two rows), test images (two), their reconstructions (two): {digits_test.title}",
     columns=15,
-)  # fmt: skip
+)
 record("sigma", sigma)
 n_shown = min(settings.n_eval, len(digits_test))
-recon_distance = distance("digits", vae(to_float(digits_test.images[:n_shown])).detach())  # fmt: skip
+recon_distance = distance(
+    "digits", vae(to_float(digits_test.images[:n_shown])).detach()
+)
 draw_distance = distance("digits", vae.sample(n_shown, generator=stream))
 record("vae_seconds", vae_run.seconds)
 say(
     f"{vae_run.steps:,} steps in {vae_run.seconds:.0f} s; {latent} latent dimensions, σ = {sigma:.3f} in units of [−1, 1]. The bound: "
     f"{-vae_run.curve('loss')[1][-1]:.0f} nats on the last logged batch. Fréchet distance of {n_shown} reconstructions {recon_distance:.0f}, of as many draws {draw_distance:.0f}. "
-    + ("The decoder can draw digits, but not every code of the prior is a digit's: that is an error an energy can mend. " if recon_distance < draw_distance else "")
-)  # fmt: skip
+    + (
+        "The decoder can draw digits, but not every code of the prior is a digit's: that is an error an energy can mend. "
+        if recon_distance < draw_distance
+        else ""
+    )
+)
 
 # %% [markdown]
 # ## The noise behind a picture (I2)
@@ -472,7 +658,11 @@ checks.langevin_step(langevin_step)
 # **Your energy and your step are that chain.** Run them on the shipped model (without one, on an energy that has learnt nothing yet): twenty steps from twenty draws of the VAE.
 
 # %%
-engine = shipped["vaebm_mnist"] if "vaebm_mnist" in shipped else VAEBM(vae, make_energy("digits"))  # fmt: skip
+engine = (
+    shipped["vaebm_mnist"]
+    if "vaebm_mnist" in shipped
+    else VAEBM(vae, make_energy("digits"))
+)
 engine_pixels = math.prod(engine.image_shape)
 
 
@@ -490,13 +680,18 @@ def engine_energy(x):
 stream = torch.Generator().manual_seed(seed)
 eps = begin = engine.start().draw(20, generator=stream)
 for _ in range(20):
-    both = [part.clone().requires_grad_() for part in eps.split((engine_pixels, engine.latent), dim=1)]  # fmt: skip
+    both = [
+        part.clone().requires_grad_()
+        for part in eps.split((engine_pixels, engine.latent), dim=1)
+    ]
     value = noise_energy(engine_energy, engine_decode, *both)
     grad = torch.cat(torch.autograd.grad(value.sum(), both), dim=1)
     xi = torch.randn(eps.shape, generator=stream)
     eps = torch.as_tensor(langevin_step(eps, grad, xi, settings.eta)).to(begin)
 with torch.no_grad():
-    ends_at = noise_energy(engine_energy, engine_decode, *eps.split((engine_pixels, engine.latent), dim=1))  # fmt: skip
+    ends_at = noise_energy(
+        engine_energy, engine_decode, *eps.split((engine_pixels, engine.latent), dim=1)
+    )
     library = engine.in_epsilon()(eps)
 own_gap = ((ends_at - library).abs() / library.abs()).max().item()
 record("noise_energy_gap", own_gap)
@@ -606,9 +801,7 @@ def largest_step(jacobian, sigma):
     """J (D, d) and a number -> η."""
     n_pixels, n_codes = jacobian.shape
     springs = torch.cat((torch.eye(n_pixels), -jacobian), dim=1)
-    prior = torch.cat(
-        (torch.zeros(n_codes, n_pixels), torch.eye(n_codes)), dim=1
-    )
+    prior = torch.cat((torch.zeros(n_codes, n_pixels), torch.eye(n_codes)), dim=1)
     curvature = springs.T @ springs / sigma**2 + prior.T @ prior
     return 4 / torch.linalg.eigvalsh(curvature)[-1]
 
@@ -625,7 +818,9 @@ checks.largest_step(largest_step)
 # little above what you predict. Then the decoder as it is, bent, from exact draws. (If a chain were exact, nothing would change: the mean of $z^2$ would stay 1.)
 
 # %%
-slopes = torch.autograd.functional.jacobian(lambda z: vae.likelihood(z[None]).mean.flatten(), torch.zeros(latent))  # fmt: skip
+slopes = torch.autograd.functional.jacobian(
+    lambda z: vae.likelihood(z[None]).mean.flatten(), torch.zeros(latent)
+)
 predicted_step = float(largest_step(slopes, sigma))
 curvature = 4 / predicted_step
 record("predicted_step", predicted_step)
@@ -652,26 +847,46 @@ def walk_pairs(decode, eta, n_steps, stream):
         x, z = x.detach().requires_grad_(), z.detach().requires_grad_()
         value = pair_energy(nothing, decode(z), sigma, x, z)
         grad = torch.cat(torch.autograd.grad(value.sum(), (x, z)), dim=1)
-        state, xi = torch.cat((x, z), dim=1).detach(), torch.randn(10, n_pixels + latent, generator=stream)  # fmt: skip
-        x, z = torch.as_tensor(langevin_step(state, grad, xi, eta)).float().split((n_pixels, latent), dim=1)  # fmt: skip
+        state, xi = (
+            torch.cat((x, z), dim=1).detach(),
+            torch.randn(10, n_pixels + latent, generator=stream),
+        )
+        x, z = (
+            torch.as_tensor(langevin_step(state, grad, xi, eta))
+            .float()
+            .split((n_pixels, latent), dim=1)
+        )
     with torch.no_grad():
         return z0, z, (x - decode(z)) / sigma
 
 
 step_rows = []
-for name, decode, factors in (("straight", straight, (0.9, 1.05, 1.2)), ("bent", bent, (0.25, 0.9, 1.2, 4))):  # fmt: skip
+for name, decode, factors in (
+    ("straight", straight, (0.9, 1.05, 1.2)),
+    ("bent", bent, (0.25, 0.9, 1.2, 4)),
+):
     for factor in factors:
         eta = factor * predicted_step
-        z0, z, rest = walk_pairs(decode, eta, 100, torch.Generator().manual_seed(seed))  # fmt: skip
-        step_rows.append({
-            "decoder": name, "η": f"{eta:.2g}", "η over your prediction": factor,
-            "growth in 100 steps, predicted": f"{max(1.0, abs(1 - eta * curvature / 2)) ** 100:.3g}" if name == "straight" else None,
-            "mean z² at the start": f"{z0.square().mean():.2f}", "at the end": f"{z.double().square().mean():.3g}",
-            "distance of pixels from the mean, in σ": f"{rest.double().square().mean().sqrt():.3g}",
-        })  # fmt: skip
-table(step_rows, f"A hundred steps in (x, z) without an energy, ten chains ({digits.title}); z² grows with the square of a displacement. In ε the largest step is 4")  # fmt: skip
+        z0, z, rest = walk_pairs(decode, eta, 100, torch.Generator().manual_seed(seed))
+        step_rows.append(
+            {
+                "decoder": name,
+                "η": f"{eta:.2g}",
+                "η over your prediction": factor,
+                "growth in 100 steps, predicted": f"{max(1.0, abs(1 - eta * curvature / 2)) ** 100:.3g}"
+                if name == "straight"
+                else None,
+                "mean z² at the start": f"{z0.square().mean():.2f}",
+                "at the end": f"{z.double().square().mean():.3g}",
+                "distance of pixels from the mean, in σ": f"{rest.double().square().mean().sqrt():.3g}",
+            }
+        )
+table(
+    step_rows,
+    f"A hundred steps in (x, z) without an energy, ten chains ({digits.title}); z² grows with the square of a displacement. In ε the largest step is 4",
+)
 record("largest_step", step_rows)
-worst_bent = max(float(r["at the end"]) for r in step_rows if r["decoder"] == "bent")  # fmt: skip
+worst_bent = max(float(r["at the end"]) for r in step_rows if r["decoder"] == "bent")
 steepest = torch.linalg.matrix_norm(slopes, 2).item()
 say(
     f"You predict η ≤ **{predicted_step:.2g}**. The straight decoder's chains obey. The pixels' springs alone would allow 4σ² = {4 * sigma**2:.2g}, {4 * sigma**2 / predicted_step:.0f} times as much; but one unit of code "
@@ -727,27 +942,43 @@ for name, space in toy_energies.items():
     begin = torch.randn(settings.toy_chains, 2, generator=stream)
     ends = sample(space, begin, HMC(0.4, 6, jitter=0.5), 20, generator=stream).x
     clouds[name] = to_xz(space, ends).detach()
-    mean, error = clouds[name].double().mean(0), clouds[name].double().std(0) / math.sqrt(settings.toy_chains)  # fmt: skip
-    toy_rows.append({
-        "energy of ε": name, "mean of x": f"{mean[0]:.3f} ± {error[0]:.3f}", "mean of z": f"{mean[1]:.3f} ± {error[1]:.3f}",
-        "largest error, in standard errors": f"{((mean - exact_mean).abs() / error).max():.1f}",
-    })  # fmt: skip
+    mean, error = (
+        clouds[name].double().mean(0),
+        clouds[name].double().std(0) / math.sqrt(settings.toy_chains),
+    )
+    toy_rows.append(
+        {
+            "energy of ε": name,
+            "mean of x": f"{mean[0]:.3f} ± {error[0]:.3f}",
+            "mean of z": f"{mean[1]:.3f} ± {error[1]:.3f}",
+            "largest error, in standard errors": f"{((mean - exact_mean).abs() / error).max():.1f}",
+        }
+    )
     record(f"toy/{name}", ((mean - exact_mean).abs() / error).max().item())
-toy_rows.append({"energy of ε": "on a grid of (x, z)", "mean of x": f"{exact_mean[0]:.3f}", "mean of z": f"{exact_mean[1]:.3f}",
-                 "largest error, in standard errors": "–"})  # fmt: skip
-table(toy_rows, f"A decoder whose scale depends on z: {settings.toy_chains:,} HMC chains in ε, carried over to (x, z)")  # fmt: skip
+toy_rows.append(
+    {
+        "energy of ε": "on a grid of (x, z)",
+        "mean of x": f"{exact_mean[0]:.3f}",
+        "mean of z": f"{exact_mean[1]:.3f}",
+        "largest error, in standard errors": "–",
+    }
+)
+table(
+    toy_rows,
+    f"A decoder whose scale depends on z: {settings.toy_chains:,} HMC chains in ε, carried over to (x, z)",
+)
 record("toy", toy_rows)
 
 # %% tags=["hide-input"]
 fig, axes = plt.subplots(1, 2, figsize=(8, 3.4), sharey=True)
 density = (weight / weight.max()).reshape(601, 601).T
 for ax, (name, points) in zip(axes, clouds.items(), strict=True):
-    ax.contour(axis, axis, density, [0.05, 0.3, 0.7], colors="black", linewidths=0.7)  # fmt: skip
+    ax.contour(axis, axis, density, [0.05, 0.3, 0.7], colors="black", linewidths=0.7)
     ax.scatter(*points[:1000].T, s=3, alpha=0.4, color="C1", linewidths=0)
     ax.set(title=name, xlabel="x", xlim=(-3, 4), ylim=(-4, 3))
 axes[0].set_ylabel("z")
 _ = fig.suptitle("Chains in ε, carried over; lines: the exact h(x, z)")
-exact_error, short_error = (report.recorded()[f"toy/{name}"] for name in toy_energies)  # fmt: skip
+exact_error, short_error = (report.recorded()[f"toy/{name}"] for name in toy_energies)
 say(
     f"The exact energy's means are within {exact_error:.1f} standard errors of the integral; without the determinant they are {short_error:.0f} "
     f"off. The means of z: {toy_rows[0]['mean of z']} and {toy_rows[1]['mean of z']}, exact {exact_mean[1]:.3f}. "
@@ -808,10 +1039,20 @@ checks.second_stage_loss(second_stage_loss)
 # %%
 torch.manual_seed(seed)
 stream = torch.Generator().manual_seed(seed)
-line = nn.Sequential(nn.Linear(1, 32), nn.SiLU(), nn.Linear(32, 32), nn.SiLU(), nn.Linear(32, 1), nn.Flatten(0))  # fmt: skip
+line = nn.Sequential(
+    nn.Linear(1, 32),
+    nn.SiLU(),
+    nn.Linear(32, 32),
+    nn.SiLU(),
+    nn.Linear(32, 1),
+    nn.Flatten(0),
+)
 adam = torch.optim.Adam(line.parameters(), 4e-3)
 xs = torch.linspace(-4, 4, 401)
-log_data = torch.logaddexp(math.log(0.6) + Normal(-0.9, 0.45).log_prob(xs), math.log(0.4) + Normal(1.1, 0.45).log_prob(xs))  # fmt: skip
+log_data = torch.logaddexp(
+    math.log(0.6) + Normal(-0.9, 0.45).log_prob(xs),
+    math.log(0.4) + Normal(1.1, 0.45).log_prob(xs),
+)
 log_vae = Normal(0.0, math.sqrt(0.9**2 + 0.4**2)).log_prob(xs)
 
 
@@ -822,9 +1063,7 @@ def one_pixel(z):
 def log_h():
     """log h(x) on the grid, normalised there."""
     with torch.no_grad():
-        return torch.log_softmax(log_vae - line(xs[:, None]), 0) - math.log(
-            0.02
-        )
+        return torch.log_softmax(log_vae - line(xs[:, None]), 0) - math.log(0.02)
 
 
 def from_data(log_density):
@@ -839,35 +1078,57 @@ for step in range(1, settings.pixel_steps + 1):
         both = [part.clone().requires_grad_() for part in eps.split(1, dim=1)]
         value = noise_energy(line, one_pixel, *both)
         grad = torch.cat(torch.autograd.grad(value.sum(), both), dim=1)
-        eps = torch.as_tensor(langevin_step(eps, grad, torch.randn(eps.shape, generator=stream), 0.3)).float()  # fmt: skip
+        eps = torch.as_tensor(
+            langevin_step(eps, grad, torch.randn(eps.shape, generator=stream), 0.3)
+        ).float()
     low = torch.rand(128, 1, generator=stream) < 0.6
-    real = torch.where(low, -0.9, 1.1) + 0.45 * torch.randn(128, 1, generator=stream)  # fmt: skip
+    real = torch.where(low, -0.9, 1.1) + 0.45 * torch.randn(128, 1, generator=stream)
     loss = second_stage_loss(line, one_pixel, real, eps[:, :1], eps[:, 1:])
     adam.zero_grad()
     (loss + 0.05 * line(real).square().mean()).backward()
     adam.step()
     if step % 10 == 0 or step == settings.pixel_steps:
         divergences[step] = from_data(log_h())
-        best_h = log_h() if divergences[step] <= min(divergences.values()) else best_h  # fmt: skip
+        best_h = log_h() if divergences[step] <= min(divergences.values()) else best_h
 best_step = min(divergences, key=divergences.get)
-record("one_pixel", {"before": from_data(log_vae), "best": divergences[best_step], "best_step": best_step, "end": divergences[settings.pixel_steps]})  # fmt: skip
+record(
+    "one_pixel",
+    {
+        "before": from_data(log_vae),
+        "best": divergences[best_step],
+        "best_step": best_step,
+        "end": divergences[settings.pixel_steps],
+    },
+)
 
 # %% tags=["hide-input"]
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2))
-for label, values, style in (("data", log_data, "k-"), ("VAE", log_vae, "C0--"), (f"VAE and energy, step {best_step}", best_h, "C1-")):  # fmt: skip
+for label, values, style in (
+    ("data", log_data, "k-"),
+    ("VAE", log_vae, "C0--"),
+    (f"VAE and energy, step {best_step}", best_h, "C1-"),
+):
     left.plot(xs, values.exp(), style, label=label)
 left.set(xlabel="x", title="Densities on the grid")
 left.legend(fontsize=9)
 right.plot(list(divergences), list(divergences.values()), "o-", ms=3)
 right.axhline(from_data(log_vae), color="C0", ls="--", lw=0.8)
-right.set(xlabel="optimiser step", ylabel="KL(data ‖ h), nats", yscale="log", title="How far h is from the data")  # fmt: skip
+right.set(
+    xlabel="optimiser step",
+    ylabel="KL(data ‖ h), nats",
+    yscale="log",
+    title="How far h is from the data",
+)
 _ = fig.suptitle("A second stage made of your functions: one pixel, one code")
 turned = divergences[settings.pixel_steps] > 1.5 * divergences[best_step]
 say(
     f"The VAE alone is {from_data(log_vae):.3f} nats from the data; with your energy at its best, after {best_step} steps, it is {divergences[best_step]:.3f}. "
-    + (f"Then it gets worse, to {divergences[settings.pixel_steps]:.2f} after {settings.pixel_steps}. Ten steps no longer cross the barrier that the energy has built, so the samples are not $h$'s, and the contrast teaches the wrong thing. Keep checkpoints."
-       if turned else "It would not stay so for ever: as the energy grows steeper, ten steps are too few to reach $h$. Try 600 optimiser steps.")
-)  # fmt: skip
+    + (
+        f"Then it gets worse, to {divergences[settings.pixel_steps]:.2f} after {settings.pixel_steps}. Ten steps no longer cross the barrier that the energy has built, so the samples are not $h$'s, and the contrast teaches the wrong thing. Keep checkpoints."
+        if turned
+        else "It would not stay so for ever: as the energy grows steeper, ten steps are too few to reach $h$. Try 600 optimiser steps."
+    )
+)
 
 # %% [markdown]
 # **Noise on the data.** Every $x(\varepsilon)$ carries white noise of σ. Clean data do not, so that the first thing an energy
@@ -883,42 +1144,102 @@ def recipe_for(kind, model, run_seed, **changes):
     eta = changes.pop("eta", settings.face_eta if face else settings.eta)
     changes = {"data_noise": model.pixels.sigma.item(), **changes}
     return VAEBMConfig(
-        kernel=half_step_langevin(eta), n_steps=changes.pop("chain_steps", settings.chain_steps),
-        lr=changes.pop("lr", settings.face_lr if face else settings.lr), capacity=2048, seed=run_seed, **changes,
-    )  # fmt: skip
+        kernel=half_step_langevin(eta),
+        n_steps=changes.pop("chain_steps", settings.chain_steps),
+        lr=changes.pop("lr", settings.face_lr if face else settings.lr),
+        capacity=2048,
+        seed=run_seed,
+        **changes,
+    )
 
 
-def train_energy(kind, model, steps, *, name="vaebm_energy", run_seed=seed, watchers=(), max_recoveries=3, **changes):  # fmt: skip
+def train_energy(
+    kind,
+    model,
+    steps,
+    *,
+    name="vaebm_energy",
+    run_seed=seed,
+    watchers=(),
+    max_recoveries=3,
+    **changes,
+):
     """Stage 2 on a frozen VAE, rescued when it diverges; a finished run is loaded."""
     images, _ = sets[kind]
     recipe = recipe_for(kind, model, run_seed, **changes)
     torch.manual_seed(run_seed)
     energy = make_energy(kind)
     return train_vaebm(
-        model, energy, images, recipe=recipe,
-        config=FitConfig(steps, batch_size=settings.batch_size, seed=run_seed, name=name, flip=kind == "faces",
-                         checkpoint_every=max(10, steps // 10), log_every=1 if steps <= 200 else 10),
-        callbacks=list(watchers), max_recoveries=max_recoveries,
-    )  # fmt: skip
+        model,
+        energy,
+        images,
+        recipe=recipe,
+        config=FitConfig(
+            steps,
+            batch_size=settings.batch_size,
+            seed=run_seed,
+            name=name,
+            flip=kind == "faces",
+            checkpoint_every=max(10, steps // 10),
+            log_every=1 if steps <= 200 else 10,
+        ),
+        callbacks=list(watchers),
+        max_recoveries=max_recoveries,
+    )
 
 
-watch = ChainWatch(settings.energy_steps // settings.looks, lambda x: distance("digits", x), min(500, settings.n_eval))  # fmt: skip
-run, recoveries = train_energy("digits", vae, settings.energy_steps, watchers=[watch])  # fmt: skip
+watch = ChainWatch(
+    settings.energy_steps // settings.looks,
+    lambda x: distance("digits", x),
+    min(500, settings.n_eval),
+)
+run, recoveries = train_energy("digits", vae, settings.energy_steps, watchers=[watch])
 joint = run.module.joint.eval()
 say(
     f"{run.steps:,} steps of batch {settings.batch_size} with {settings.chain_steps} Langevin steps each, η = {settings.eta:g}: "
     f"**{run.seconds:.0f} s** ({1000 * run.seconds / run.steps:.0f} ms a step), {sum(p.numel() for p in joint.energy.parameters()):,} weights. "
-    + (f"It was rescued {len(recoveries)} time(s): " + "; ".join(map(str, recoveries)) + "." if recoveries else "It did not diverge.")
-)  # fmt: skip
+    + (
+        f"It was rescued {len(recoveries)} time(s): "
+        + "; ".join(map(str, recoveries))
+        + "."
+        if recoveries
+        else "It did not diverge."
+    )
+)
 record("train_steps", run.steps)
 record("train_seconds", run.seconds)
 record("recoveries", len(recoveries))
 
 # %% tags=["hide-input"]
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3))
-curves({"E(data) − E(samples)": run.curve("contrast")}, "Contrast (nats)", smooth=5, ax=left)  # fmt: skip
-right.plot([0, *watch.steps], [distance("digits", joint.images(joint.start().draw(watch.n, generator=torch.Generator().manual_seed(seed)), mean=True)), *watch.values], "o-", ms=4)  # fmt: skip
-right.set(title=f"Fréchet distance of {watch.n} decoder means", xlabel="optimiser step", yscale="log")  # fmt: skip
+curves(
+    {"E(data) − E(samples)": run.curve("contrast")},
+    "Contrast (nats)",
+    smooth=5,
+    ax=left,
+)
+right.plot(
+    [0, *watch.steps],
+    [
+        distance(
+            "digits",
+            joint.images(
+                joint.start().draw(
+                    watch.n, generator=torch.Generator().manual_seed(seed)
+                ),
+                mean=True,
+            ),
+        ),
+        *watch.values,
+    ],
+    "o-",
+    ms=4,
+)
+right.set(
+    title=f"Fréchet distance of {watch.n} decoder means",
+    xlabel="optimiser step",
+    yscale="log",
+)
 _ = fig.suptitle(f"Stage 2 on {digits.title}; step 0 is the VAE alone")
 
 # %% [markdown]
@@ -930,7 +1251,14 @@ def refine(model, n, steps, *, eta, stream_seed=seed + 1, keep_every=None):
     """n draws of the VAE, and the chains that begin there: ε at the start, and the chain."""
     stream = torch.Generator().manual_seed(stream_seed)
     eps = model.start().draw(n, generator=stream)
-    return eps, sample(model.in_epsilon(), eps, half_step_langevin(eta), steps, generator=stream, keep_every=keep_every)  # fmt: skip
+    return eps, sample(
+        model.in_epsilon(),
+        eps,
+        half_step_langevin(eta),
+        steps,
+        generator=stream,
+        keep_every=keep_every,
+    )
 
 
 def film(model, path):
@@ -951,8 +1279,18 @@ display_html(
 
 # %% tags=["hide-input"]
 shown = [round(i * test_steps / 7) for i in range(8)]
-chain_strip(frames[shown], shown, f"The same chains, eight of {test_steps + 1} states: decoder means ({digits.title})", n_chains=6)  # fmt: skip
-chain_strip(torch.stack([joint.images(states[i]) for i in shown]), shown, f"The same states as x(ε), with the decoder's noise ({digits.title})", n_chains=3)  # fmt: skip
+chain_strip(
+    frames[shown],
+    shown,
+    f"The same chains, eight of {test_steps + 1} states: decoder means ({digits.title})",
+    n_chains=6,
+)
+chain_strip(
+    torch.stack([joint.images(states[i]) for i in shown]),
+    shown,
+    f"The same states as x(ε), with the decoder's noise ({digits.title})",
+    n_chains=3,
+)
 
 # %% [markdown]
 # ## Which space? (I2, I3)
@@ -970,13 +1308,21 @@ in_eps, in_xz = joint.in_epsilon(), joint.in_xz()
 with torch.no_grad():
     x_start = in_eps.decode(eps_start)[0]
     xz_start = to_xz(in_eps, eps_start)
-base = {"ε": settings.eta, "(x, z)": settings.eta * sigma**2, "pixels, from the VAE": settings.eta * sigma**2,
-        "pixels, from noise": settings.eta * sigma**2}  # fmt: skip
+base = {
+    "ε": settings.eta,
+    "(x, z)": settings.eta * sigma**2,
+    "pixels, from the VAE": settings.eta * sigma**2,
+    "pixels, from noise": settings.eta * sigma**2,
+}
 walks = {
-    "ε": (in_eps, eps_start), "(x, z)": (in_xz, xz_start),
+    "ε": (in_eps, eps_start),
+    "(x, z)": (in_xz, xz_start),
     "pixels, from the VAE": (joint.energy, x_start),
-    "pixels, from noise": (joint.energy, UniformStart(digits.shape).draw(n_space, generator=stream)),
-}  # fmt: skip
+    "pixels, from noise": (
+        joint.energy,
+        UniformStart(digits.shape).draw(n_space, generator=stream),
+    ),
+}
 
 
 def pictures(space, state):
@@ -984,7 +1330,9 @@ def pictures(space, state):
     if space == "ε":
         return joint.images(state), joint.images(state, mean=True)
     if space == "(x, z)":
-        return joint.images(to_epsilon(in_xz, state).detach()), joint.images(to_epsilon(in_xz, state).detach(), mean=True)  # fmt: skip
+        return joint.images(to_epsilon(in_xz, state).detach()), joint.images(
+            to_epsilon(in_xz, state).detach(), mean=True
+        )
     return state.clamp(-1, 1), None
 
 
@@ -1000,32 +1348,54 @@ for space, (energy, begin) in walks.items():
             "Fréchet, means": None,
         }
         try:
-            ends = sample(energy, begin, half_step_langevin(eta), settings.chain_steps, generator=torch.Generator().manual_seed(seed)).x  # fmt: skip
+            ends = sample(
+                energy,
+                begin,
+                half_step_langevin(eta),
+                settings.chain_steps,
+                generator=torch.Generator().manual_seed(seed),
+            ).x
             x, mean = pictures(space, ends)
             row["Fréchet, x"] = distance("digits", x)
-            row["Fréchet, means"] = None if mean is None else distance("digits", mean)  # fmt: skip
+            row["Fréchet, means"] = None if mean is None else distance("digits", mean)
         except ChainDiverged:
             row["Fréchet, x"] = "diverged"
         space_rows.append(row)
-start_distance = {"x": distance("digits", joint.images(eps_start)), "means": distance("digits", joint.images(eps_start, mean=True))}  # fmt: skip
+start_distance = {
+    "x": distance("digits", joint.images(eps_start)),
+    "means": distance("digits", joint.images(eps_start, mean=True)),
+}
 table(
-    [{"space": "draws of the VAE, no chain", "η": "–", "Fréchet, x": start_distance["x"], "Fréchet, means": start_distance["means"]}, *space_rows],
+    [
+        {
+            "space": "draws of the VAE, no chain",
+            "η": "–",
+            "Fréchet, x": start_distance["x"],
+            "Fréchet, means": start_distance["means"],
+        },
+        *space_rows,
+    ],
     f"{settings.chain_steps} gradient calls a chain, {n_space} chains, {digits_test.title}, {judges['digits']} features",
-)  # fmt: skip
+)
 record("spaces", space_rows)
 
 
 def least(space, key):
     """The smallest distance over the step sizes."""
-    return min((r[key] for r in space_rows if r["space"] == space and isinstance(r[key], float)), default=math.inf)  # fmt: skip
+    return min(
+        (
+            r[key]
+            for r in space_rows
+            if r["space"] == space and isinstance(r[key], float)
+        ),
+        default=math.inf,
+    )
 
 
 def best_of(space, key):
     """The same, and whether it lies at the end of those tried, as words."""
     rows = [r for r in space_rows if r["space"] == space]
-    found = [
-        (r[key], i) for i, r in enumerate(rows) if isinstance(r[key], float)
-    ]
+    found = [(r[key], i) for i, r in enumerate(rows) if isinstance(r[key], float)]
     if not found:
         return "diverged"
     value, i = min(found)
@@ -1038,22 +1408,36 @@ def best_of(space, key):
 
 
 best_eta_xz = min(
-    ((row["Fréchet, means"], float(row["η"])) for row in space_rows if row["space"] == "(x, z)" and isinstance(row["Fréchet, means"], float)),
+    (
+        (row["Fréchet, means"], float(row["η"]))
+        for row in space_rows
+        if row["space"] == "(x, z)" and isinstance(row["Fréchet, means"], float)
+    ),
     default=(math.inf, 0.0),
-)[1]  # fmt: skip
+)[1]
 say(
     "Best over the step sizes, x: "
     + "; ".join(f"{space} {best_of(space, 'Fréchet, x')}" for space in walks)
     + f" (no chain: {start_distance['x']:.0f}). Means: "
-    + "; ".join(f"{space} {best_of(space, 'Fréchet, means')}" for space in ("ε", "(x, z)"))
+    + "; ".join(
+        f"{space} {best_of(space, 'Fréchet, means')}" for space in ("ε", "(x, z)")
+    )
     + f" (no chain: {start_distance['means']:.0f}). Your prediction for (x, z) without an energy was η ≤ {predicted_step:.2g}. There the code is tied to a noisy picture by springs: their stiffness is 1/σ² = {1 / sigma**2:.0f} for a pixel, "
     "and for the code about 1/σ² times the squared slope of the decoder, on top of its own 1. The stiffest spring sets the largest step of an honest chain. "
-    + ("The best of these chains goes beyond it: it no longer samples its density, and only the bends of the decoder keep it from exploding. In so few steps that may still look good. " if best_eta_xz > predicted_step else "")
+    + (
+        "The best of these chains goes beyond it: it no longer samples its density, and only the bends of the decoder keep it from exploding. In so few steps that may still look good. "
+        if best_eta_xz > predicted_step
+        else ""
+    )
     + "Among pixels the code does not "
     "exist at all, and noise is far from any picture."
-    + (" By x the pair is ahead of ε here, by the means it is behind: with large steps the pixels follow E, and the code lags."
-       if least("(x, z)", "Fréchet, x") < least("ε", "Fréchet, x") and least("(x, z)", "Fréchet, means") > least("ε", "Fréchet, means") else "")
-)  # fmt: skip
+    + (
+        " By x the pair is ahead of ε here, by the means it is behind: with large steps the pixels follow E, and the code lags."
+        if least("(x, z)", "Fréchet, x") < least("ε", "Fréchet, x")
+        and least("(x, z)", "Fréchet, means") > least("ε", "Fréchet, means")
+        else ""
+    )
+)
 
 # %% [markdown]
 # ## HMC in place of Langevin (I4)
@@ -1081,49 +1465,82 @@ if study("mixing"):
         begin = joint.start().draw(settings.n_chains, generator=stream)
         warm_calls = settings.warmup * settings.leapfrog
         plain = half_step_langevin(settings.eta)
-        contestants = {"Langevin, the training's η": (plain, 1, sample(space, begin, plain, warm_calls, generator=stream).x)}  # fmt: skip
-        for name, guess, calls in (("MALA", MALA(1e-3), 1), (f"HMC, {settings.leapfrog} leapfrog steps", HMC(1e-2, settings.leapfrog, jitter=0.3), settings.leapfrog)):  # fmt: skip
-            tuned, warmed = warm_up(space, begin, guess, warm_calls // calls, generator=stream)  # fmt: skip
+        contestants = {
+            "Langevin, the training's η": (
+                plain,
+                1,
+                sample(space, begin, plain, warm_calls, generator=stream).x,
+            )
+        }
+        for name, guess, calls in (
+            ("MALA", MALA(1e-3), 1),
+            (
+                f"HMC, {settings.leapfrog} leapfrog steps",
+                HMC(1e-2, settings.leapfrog, jitter=0.3),
+                settings.leapfrog,
+            ),
+        ):
+            tuned, warmed = warm_up(
+                space, begin, guess, warm_calls // calls, generator=stream
+            )
             contestants[name] = (tuned, calls, warmed)
         rows, traces = [], {}
         for name, (kernel, calls, place) in contestants.items():
             n_steps = settings.budget // calls
-            chain = sample(space, place, kernel, n_steps, keep_every=1, generator=stream)  # fmt: skip
-            codes = space.split(chain.path.flatten(0, 1))[1].reshape(n_steps, settings.n_chains, -1)[n_steps // 2 :]  # fmt: skip
+            chain = sample(
+                space, place, kernel, n_steps, keep_every=1, generator=stream
+            )
+            codes = space.split(chain.path.flatten(0, 1))[1].reshape(
+                n_steps, settings.n_chains, -1
+            )[n_steps // 2 :]
             worth = ess(
                 codes
             )  # of alternating chains it may exceed the number of draws
             spent = len(codes) * calls * settings.n_chains
             traces[name] = (calls, chain.path[:, :, n_pixels].T)
-            rows.append({
-                "kernel": name, "step": f"{kernel.step_size:.2g}", "accepted": f"{chain.accept_rate:.0%}", "draws kept": len(codes) * settings.n_chains,
-                "effective, worst code": f"{worth.min():.1f}", "effective, median": f"{worth.median():.1f}",
-                "a 1,000 calls, worst": f"{1000 * worth.min().item() / spent:.3g}", "a 1,000 calls, median": f"{1000 * worth.median().item() / spent:.3g}",
-                "R-hat, worst": f"{split_rhat(codes).max():.2f}", "mean ε_z²": f"{codes.square().mean():.1f}",
-            })  # fmt: skip
+            rows.append(
+                {
+                    "kernel": name,
+                    "step": f"{kernel.step_size:.2g}",
+                    "accepted": f"{chain.accept_rate:.0%}",
+                    "draws kept": len(codes) * settings.n_chains,
+                    "effective, worst code": f"{worth.min():.1f}",
+                    "effective, median": f"{worth.median():.1f}",
+                    "a 1,000 calls, worst": f"{1000 * worth.min().item() / spent:.3g}",
+                    "a 1,000 calls, median": f"{1000 * worth.median().item() / spent:.3g}",
+                    "R-hat, worst": f"{split_rhat(codes).max():.2f}",
+                    "mean ε_z²": f"{codes.square().mean():.1f}",
+                }
+            )
         return rows, traces
 
     stream = torch.Generator().manual_seed(seed + 3)
     mixing_rows, traces = mixing(joint.in_epsilon(), stream)
     tempered_rows, tempered_traces = mixing(tempered, stream)
     STEP_SAID = "Step: what multiplies the gradient, η/2 in Langevin's row; of HMC, the leapfrog's"
-    table(mixing_rows, f"$h$ itself: {settings.budget:,} gradient calls a chain, {settings.n_chains} chains, {latent} codes ({digits.title}). {STEP_SAID}")  # fmt: skip
-    table(tempered_rows, f"Tempered, τ = {TAU:g}: the same calls, chains and codes. Langevin keeps the training's η")  # fmt: skip
+    table(
+        mixing_rows,
+        f"$h$ itself: {settings.budget:,} gradient calls a chain, {settings.n_chains} chains, {latent} codes ({digits.title}). {STEP_SAID}",
+    )
+    table(
+        tempered_rows,
+        f"Tempered, τ = {TAU:g}: the same calls, chains and codes. Langevin keeps the training's η",
+    )
     record("mixing", mixing_rows)
     record("mixing_tempered", tempered_rows)
 
 # %% tags=["hide-input"]
 if study("mixing-traces"):
     fig, axes = plt.subplots(2, len(traces), figsize=(9.4, 4.8), sharex="col")
-    for i, (row, lines_of, what) in enumerate(zip(axes, (traces, tempered_traces), ("h", f"τ = {TAU:g}"), strict=True)):  # fmt: skip
-        for ax, (name, (calls, lines)) in zip(
-            row, lines_of.items(), strict=True
-        ):
+    for i, (row, lines_of, what) in enumerate(
+        zip(axes, (traces, tempered_traces), ("h", f"τ = {TAU:g}"), strict=True)
+    ):
+        for ax, (name, (calls, lines)) in zip(row, lines_of.items(), strict=True):
             for line in lines:
-                ax.plot(
-                    [calls * (i + 1) for i in range(len(line))], line, lw=0.7
-                )
-            ax.set(title=name if i == 0 else "", xlabel="gradient calls" if i == 1 else "")  # fmt: skip
+                ax.plot([calls * (i + 1) for i in range(len(line))], line, lw=0.7)
+            ax.set(
+                title=name if i == 0 else "", xlabel="gradient calls" if i == 1 else ""
+            )
         row[0].set_ylabel(f"first code, {what}")
     _ = fig.suptitle(f"One coordinate of ε_z in all chains ({digits.title})")
 
@@ -1132,31 +1549,53 @@ if study("mixing-traces"):
         rhat = {r["kernel"]: float(r["R-hat, worst"]) for r in rows}
         worth = {r["kernel"]: float(r["a 1,000 calls, median"]) for r in rows}
         order = sorted(worth, key=worth.get, reverse=True)
-        told = "; ".join(f"{name} {worth[name]:.3g} (R-hat {rhat[name]:.2f})" for name in order if rhat[name] <= 1.2)  # fmt: skip
-        apart = "; ".join(f"{name} {worth[name]:.3g} (R-hat {rhat[name]:.2f})" for name in order if rhat[name] > 1.2)  # fmt: skip
+        told = "; ".join(
+            f"{name} {worth[name]:.3g} (R-hat {rhat[name]:.2f})"
+            for name in order
+            if rhat[name] <= 1.2
+        )
+        apart = "; ".join(
+            f"{name} {worth[name]:.3g} (R-hat {rhat[name]:.2f})"
+            for name in order
+            if rhat[name] > 1.2
+        )
         if not told:
             return f"no kernel's chains meet (the best R-hat is {min(rhat.values()):.2f}), the effective draws are about the number of chains, and nothing can be ranked: {apart}. "
         ceilings = {
-            r["kernel"]: r["draws kept"] * math.log10(r["draws kept"])
-            for r in rows
+            r["kernel"]: r["draws kept"] * math.log10(r["draws kept"]) for r in rows
         }
-        capped = [r["kernel"] for r in rows if rhat[r["kernel"]] <= 1.2 and float(r["effective, median"]) > 0.99 * ceilings[r["kernel"]]]  # fmt: skip
+        capped = [
+            r["kernel"]
+            for r in rows
+            if rhat[r["kernel"]] <= 1.2
+            and float(r["effective, median"]) > 0.99 * ceilings[r["kernel"]]
+        ]
         return (
             f"effective draws a thousand calls, by the median code: **{told}**. "
-            + (f"Not to be ranked, because its chains have not met: {apart}. " if apart else "")
-            + "".join(f"For {name} the effective draws are at the estimator's ceiling, N log₁₀ N = {ceilings[name]:.0f}: its successive draws alternate about the centre, which makes a mean more exact than "
-                      "independent draws would; the figure says better than independent, not how much better. " for name in capped)
-        )  # fmt: skip
+            + (
+                f"Not to be ranked, because its chains have not met: {apart}. "
+                if apart
+                else ""
+            )
+            + "".join(
+                f"For {name} the effective draws are at the estimator's ceiling, N log₁₀ N = {ceilings[name]:.0f}: its successive draws alternate about the centre, which makes a mean more exact than "
+                "independent draws would; the figure says better than independent, not how much better. "
+                for name in capped
+            )
+        )
 
     wandered = max(float(r["mean ε_z²"]) for r in mixing_rows)
     say(
         f"On $h$ itself: {ranking(mixing_rows)}On the tempered target: {ranking(tempered_rows)}"
         f"The mean of ε_z² is 1 for the VAE; long chains on $h$ reach {wandered:.1f}. "
-        + ("So the density that the energy defines has wandered off to codes which short training chains never visited: its own samples are not what its short chains show. "
-           if wandered > 2 else "So the long chains stay among the codes that training saw. ")
+        + (
+            "So the density that the energy defines has wandered off to codes which short training chains never visited: its own samples are not what its short chains show. "
+            if wandered > 2
+            else "So the long chains stay among the codes that training saw. "
+        )
         + "Langevin's row has no test, so its draws are of a density that is off by its step size. None of this is needed for a short refining chain, which wants to stay near its start; "
         "it is needed for statements about $h$ itself."
-    )  # fmt: skip
+    )
 
 # %% [markdown]
 # ## What keeps the second stage alive?
@@ -1170,15 +1609,25 @@ if study("mixing-traces"):
 # %%
 def study_cell(seed, changes, steps):
     """One short second stage; distances and stability."""
-    trained, rescued = train_energy("digits", vae, steps, name="vaebm_study", run_seed=seed, **changes)  # fmt: skip
+    trained, rescued = train_energy(
+        "digits", vae, steps, name="vaebm_study", run_seed=seed, **changes
+    )
     model = trained.module.joint.eval()
-    _, chain = refine(model, settings.n_eval, settings.chain_steps, eta=changes.get("eta", settings.eta))  # fmt: skip
+    _, chain = refine(
+        model,
+        settings.n_eval,
+        settings.chain_steps,
+        eta=changes.get("eta", settings.eta),
+    )
     codes = model.in_epsilon().split(chain.x)[1]
     return {
-        "x": distance("digits", model.images(chain.x)), "means": distance("digits", model.images(chain.x, mean=True)),
-        "spread": codes.std().item(), "largest": max(abs(v) for v in trained.curve("contrast")[1]), "rescues": len(rescued),
+        "x": distance("digits", model.images(chain.x)),
+        "means": distance("digits", model.images(chain.x, mean=True)),
+        "spread": codes.std().item(),
+        "largest": max(abs(v) for v in trained.curve("contrast")[1]),
+        "rescues": len(rescued),
         "ms": 1000 * trained.seconds / trained.steps,
-    }  # fmt: skip
+    }
 
 
 if study("second-stage"):
@@ -1191,21 +1640,47 @@ if study("second-stage"):
         "clean data": dict(data_noise=0.0),
     }
     outcome = sweep(
-        "vaebm_study", study_cell, {name: dict(changes=c) for name, c in cells.items()}, seeds=(seed,), steps=settings.study_steps,
-    )  # fmt: skip
-    study_rows = summary(outcome, {"Fréchet, means": "means", "Fréchet, x": "x", "sd of ε_z": "spread", "largest logged contrast (nats)": "largest", "rescues": "rescues", "ms a step": "ms"})  # fmt: skip
-    table(study_rows, f"{settings.study_steps} optimiser steps each on {digits.title}, one seed, {settings.n_eval} samples")  # fmt: skip
+        "vaebm_study",
+        study_cell,
+        {name: dict(changes=c) for name, c in cells.items()},
+        seeds=(seed,),
+        steps=settings.study_steps,
+    )
+    study_rows = summary(
+        outcome,
+        {
+            "Fréchet, means": "means",
+            "Fréchet, x": "x",
+            "sd of ε_z": "spread",
+            "largest logged contrast (nats)": "largest",
+            "rescues": "rescues",
+            "ms a step": "ms",
+        },
+    )
+    table(
+        study_rows,
+        f"{settings.study_steps} optimiser steps each on {digits.title}, one seed, {settings.n_eval} samples",
+    )
     record("study", study_rows)
     good = [c for c in outcome if c.diverged is None]
     by_name = {c.name: c.values for c in good}
     said_of_noise = (
         "Without noise on the data the means have "
         f"{by_name['clean data']['means']:.0f}, with it {by_name['fresh chains, σ on the data']['means']:.0f}: "
-        + ("at this length it pays." if by_name["clean data"]["means"] > 1.2 * by_name["fresh chains, σ on the data"]["means"] else "at this length it hardly matters.")
-        if {"clean data", "fresh chains, σ on the data"} <= by_name.keys() else ""
-    )  # fmt: skip
+        + (
+            "at this length it pays."
+            if by_name["clean data"]["means"]
+            > 1.2 * by_name["fresh chains, σ on the data"]["means"]
+            else "at this length it hardly matters."
+        )
+        if {"clean data", "fresh chains, σ on the data"} <= by_name.keys()
+        else ""
+    )
     flat = [c.name for c in good if c.values["largest"] < 0.01]
-    least, most = min(good, key=lambda c: c.values["means"]), max(good, key=lambda c: c.values["means"])  # fmt: skip
+    least, most = (
+        min(good, key=lambda c: c.values["means"]),
+        max(good, key=lambda c: c.values["means"]),
+    )
     say(
         f"Means: from {least.values['means']:.0f} (*{least.name}*) to {most.values['means']:.0f} (*{most.name}*), one seed, so that small differences mean nothing. "
         f"The spread of ε_z after a chain should be near one if $h$'s codes filled the prior; it is {good[0].values['spread']:.2f} with *{good[0].name}*. "
@@ -1215,9 +1690,13 @@ if study("second-stage"):
             else ""
         )
         + said_of_noise
-        + (f" With *{', '.join(flat)}* the contrast hardly leaves zero: the penalty has flattened this small energy, and the distance is the VAE's own. "
-           "The weight of a penalty has to suit the network and the length of the run." if flat else "")
-    )  # fmt: skip
+        + (
+            f" With *{', '.join(flat)}* the contrast hardly leaves zero: the penalty has flattened this small energy, and the distance is the VAE's own. "
+            "The weight of a penalty has to suit the network and the length of the run."
+            if flat
+            else ""
+        )
+    )
 
 # %% [markdown]
 # **And when it does explode?** We provoke it: a learning rate thirty times as large, and 100 nats of contrast count as a divergence.
@@ -1226,18 +1705,31 @@ if study("second-stage"):
 # %%
 if study("divergence"):
     try:
-        wild_run, wild = train_energy("digits", vae, settings.rescue_steps, name="vaebm_rescue", lr=30 * settings.lr, max_contrast=100.0, max_recoveries=6)  # fmt: skip
+        wild_run, wild = train_energy(
+            "digits",
+            vae,
+            settings.rescue_steps,
+            name="vaebm_rescue",
+            lr=30 * settings.lr,
+            max_contrast=100.0,
+            max_recoveries=6,
+        )
         end = f"the run finished its {wild_run.steps} steps"
     except TrainingDiverged as error:
         wild, end = None, f"it gave up: {error}"
     if wild:
-        table([{"what happened": r.reason, "went on from step": r.from_step, "× learning rate": r.lr_factor} for r in wild],
-              f"Rescues of a run that was set up to fail ({digits.title})")  # fmt: skip
-    say(
-        f"Rescues: {len(wild)}; {end}."
-        if wild is not None
-        else f"Too wild: {end}."
-    )
+        table(
+            [
+                {
+                    "what happened": r.reason,
+                    "went on from step": r.from_step,
+                    "× learning rate": r.lr_factor,
+                }
+                for r in wild
+            ],
+            f"Rescues of a run that was set up to fail ({digits.title})",
+        )
+    say(f"Rescues: {len(wild)}; {end}." if wild is not None else f"Too wild: {end}.")
     record("provoked", None if wild is None else len(wild))
 
 # %% [markdown]
@@ -1258,64 +1750,116 @@ def quality_cell(seed, kind, steps, n, chain):
     eps, ends = refine(both, n, chain, eta=eta, stream_seed=100 + seed)
     chain_ms = 1000 * (time.perf_counter() - clock) / n
     found = {
-        "vae_means": distance(kind, both.images(eps, mean=True)), "vae_x": distance(kind, both.images(eps)),
-        "means": distance(kind, both.images(ends.x, mean=True)), "x": distance(kind, both.images(ends.x)),
-        "sigma": model.pixels.sigma.item(), "seconds": trained.seconds, "rescues": len(rescued), "chain_ms": chain_ms,
-    }  # fmt: skip
+        "vae_means": distance(kind, both.images(eps, mean=True)),
+        "vae_x": distance(kind, both.images(eps)),
+        "means": distance(kind, both.images(ends.x, mean=True)),
+        "x": distance(kind, both.images(ends.x)),
+        "sigma": model.pixels.sigma.item(),
+        "seconds": trained.seconds,
+        "rescues": len(rescued),
+        "chain_ms": chain_ms,
+    }
     found["gain"] = 100 * (1 - found["means"] / found["vae_means"])
     found["gain_x"] = 100 * (1 - found["x"] / found["vae_x"])
     keep = slice(0, 30)
-    return {**found, "before": to_uint8(both.images(eps[keep], mean=True)), "after": to_uint8(both.images(ends.x[keep], mean=True)),
-            "noisy": to_uint8(both.images(ends.x[keep]))}  # fmt: skip
+    return {
+        **found,
+        "before": to_uint8(both.images(eps[keep], mean=True)),
+        "after": to_uint8(both.images(ends.x[keep], mean=True)),
+        "noisy": to_uint8(both.images(ends.x[keep])),
+    }
 
 
-budgets = {"digits": (settings.vae_steps, settings.energy_steps), "faces": (settings.face_vae_steps, settings.face_steps)}  # fmt: skip
+budgets = {
+    "digits": (settings.vae_steps, settings.energy_steps),
+    "faces": (settings.face_vae_steps, settings.face_steps),
+}
 quality = sweep(
-    "vaebm_quality", quality_cell, {kind: dict(kind=kind, steps=b) for kind, (_, b) in budgets.items()},
-    seeds=range(seed, seed + settings.seeds), n=settings.n_eval, chain=test_steps,
-)  # fmt: skip
+    "vaebm_quality",
+    quality_cell,
+    {kind: dict(kind=kind, steps=b) for kind, (_, b) in budgets.items()},
+    seeds=range(seed, seed + settings.seeds),
+    n=settings.n_eval,
+    chain=test_steps,
+)
 quality_rows = summary(
     quality,
-    {"VAE, means": "vae_means", "VAEBM, means": "means", "less by (%)": "gain", "VAE, x": "vae_x", "VAEBM, x": "x", "less by (%), x": "gain_x",
-     "σ": "sigma", "rescues": "rescues", "ms a sample": "chain_ms"},
+    {
+        "VAE, means": "vae_means",
+        "VAEBM, means": "means",
+        "less by (%)": "gain",
+        "VAE, x": "vae_x",
+        "VAEBM, x": "x",
+        "less by (%), x": "gain_x",
+        "σ": "sigma",
+        "rescues": "rescues",
+        "ms a sample": "chain_ms",
+    },
     first="data",
-)  # fmt: skip
-real_images = {kind: sets[kind][0 if kind == "digits" else 1].images[: settings.n_eval] for kind in budgets}  # fmt: skip
-real_distance = {kind: distance(kind, images) for kind, images in real_images.items()}  # fmt: skip
+)
+real_images = {
+    kind: sets[kind][0 if kind == "digits" else 1].images[: settings.n_eval]
+    for kind in budgets
+}
+real_distance = {kind: distance(kind, images) for kind, images in real_images.items()}
 for row in quality_rows:
     kind = row["data"]
-    row["real images (N)"] = (
-        f"{real_distance[kind]:.3g} ({len(real_images[kind]):,})"
-    )
+    row["real images (N)"] = f"{real_distance[kind]:.3g} ({len(real_images[kind]):,})"
     row["data"] = sets[kind][0].title
-table(quality_rows, f"Fréchet distances, {settings.n_eval:,} samples, chains of {test_steps} steps, mean ± standard deviation over {settings.seeds} seed(s); digits and faces have different judges")  # fmt: skip
+table(
+    quality_rows,
+    f"Fréchet distances, {settings.n_eval:,} samples, chains of {test_steps} steps, mean ± standard deviation over {settings.seeds} seed(s); digits and faces have different judges",
+)
 record("quality", quality_rows)
-gains = {kind: [c.values["gain"] for c in quality if c.name == kind and c.diverged is None] for kind in budgets}  # fmt: skip
+gains = {
+    kind: [c.values["gain"] for c in quality if c.name == kind and c.diverged is None]
+    for kind in budgets
+}
 for kind, values in gains.items():
     record(f"gain/{kind}", sum(values) / len(values) if values else None)
     record(f"gain_worst/{kind}", min(values, default=None))
 say(
     "Decoder means come closer to the data by "
-    + "; ".join(f"**{sum(v) / len(v):.0f} %** on {sets[kind][0].title} (worst seed {min(v):.0f} %)" for kind, v in gains.items() if v)
+    + "; ".join(
+        f"**{sum(v) / len(v):.0f} %** on {sets[kind][0].title} (worst seed {min(v):.0f} %)"
+        for kind, v in gains.items()
+        if v
+    )
     + ". "
-    + ("Every seed passes the fifth we aimed at. " if all(len(v) == settings.seeds and min(v) >= 20 for v in gains.values()) else "Not every seed reaches the fifth we aimed at. ")
+    + (
+        "Every seed passes the fifth we aimed at. "
+        if all(len(v) == settings.seeds and min(v) >= 20 for v in gains.values())
+        else "Not every seed reaches the fifth we aimed at. "
+    )
     + "Compare only inside a row: the judges differ, and the draws x carry the noise σ that the means do not. (`face_features`, Part H's judge of faces, wants 64×64 pixels; these have 32.)"
-)  # fmt: skip
+)
 
 # %% tags=["hide-input"]
 for kind in budgets:
     for cell in quality:
         if cell.name == kind and cell.tensors:
             fig, axes = plt.subplots(3, 1, figsize=(9, 4.6))
-            for ax, (key, label) in zip(axes, (("before", "the VAE's means"), ("after", f"their chains' means, {test_steps} steps later"), ("noisy", "the same as x(ε)")), strict=True):  # fmt: skip
+            for ax, (key, label) in zip(
+                axes,
+                (
+                    ("before", "the VAE's means"),
+                    ("after", f"their chains' means, {test_steps} steps later"),
+                    ("noisy", "the same as x(ε)"),
+                ),
+                strict=True,
+            ):
                 image_grid(cell.tensors[key], label, columns=15, ax=ax)
-            _ = fig.suptitle(f"{sets[kind][0].title}, seed {cell.seed}; place by place the same chain, not selected")  # fmt: skip
+            _ = fig.suptitle(
+                f"{sets[kind][0].title}, seed {cell.seed}; place by place the same chain, not selected"
+            )
 
 # %%
 face_vae = train_vae("faces").module.model.eval()
 face_run, face_rescues = train_energy("faces", face_vae, settings.face_steps)
 face_joint = face_run.module.joint.eval()
-face_eps, face_chain = refine(face_joint, 16, test_steps, eta=settings.face_eta, keep_every=1)  # fmt: skip
+face_eps, face_chain = refine(
+    face_joint, 16, test_steps, eta=settings.face_eta, keep_every=1
+)
 face_frames = film(face_joint, torch.cat((face_eps[None], face_chain.path)))
 display_html(
     animate_chain(
@@ -1324,12 +1868,22 @@ display_html(
         f"Decoder means along the chain ({faces.title})",
     )
 )
-chain_strip(face_frames[shown], shown, f"Eight states of these chains: decoder means ({faces.title})", n_chains=5)  # fmt: skip
+chain_strip(
+    face_frames[shown],
+    shown,
+    f"Eight states of these chains: decoder means ({faces.title})",
+    n_chains=5,
+)
 if settings.faces == "cifar10":
-    made = face_joint.images(refine(face_joint, settings.n_eval, test_steps, eta=settings.face_eta)[1].x, mean=True)  # fmt: skip
+    made = face_joint.images(
+        refine(face_joint, settings.n_eval, test_steps, eta=settings.face_eta)[1].x,
+        mean=True,
+    )
     seen = class_coverage(logits_of(networks["faces"], to_uint8(made)))
     record("class_histogram", seen.histogram.tolist())
-    say(f"Classes of the samples by the classifier: {dict(zip(faces.classes, seen.histogram.tolist(), strict=True))}; KL to uniform {seen.kl:.3f} nats.")  # fmt: skip
+    say(
+        f"Classes of the samples by the classifier: {dict(zip(faces.classes, seen.histogram.tolist(), strict=True))}; KL to uniform {seen.kl:.3f} nats."
+    )
 
 # %% [markdown]
 # ## Which density on the codes? (I8)
@@ -1387,12 +1941,10 @@ def mixture_log_prob(z, weights, means, covariances):
         covariances = torch.diag_embed(covariances)
     factor = torch.linalg.cholesky(covariances)
     away = (z[:, None] - means).movedim(0, -1)  # (K, d, B)
-    squares = torch.linalg.solve_triangular(factor, away, upper=False).square().sum(1)  # fmt: skip
+    squares = torch.linalg.solve_triangular(factor, away, upper=False).square().sum(1)
     half_log_det = factor.diagonal(dim1=1, dim2=2).log().sum(1)
     constant = 0.5 * math.log(2 * math.pi) * means.shape[1]
-    log_terms = (
-        (weights.log() - half_log_det)[:, None] - 0.5 * squares - constant
-    )
+    log_terms = (weights.log() - half_log_det)[:, None] - 0.5 * squares - constant
     return torch.logsumexp(log_terms, dim=0)
 
 
@@ -1414,15 +1966,21 @@ checks.mixture_log_prob(mixture_log_prob)
 def codes_of(model, images, stream):
     """Codes of pictures, one draw of the encoder each: (N, d)."""
     found = [model.vae.posterior(to_float(part)) for part in images.split(500)]
-    mean, scale = (torch.cat([getattr(q, k) for q in found]) for k in ("mean", "stddev"))  # fmt: skip
+    mean, scale = (
+        torch.cat([getattr(q, k) for q in found]) for k in ("mean", "stddev")
+    )
     return mean + scale * torch.randn(mean.shape, generator=stream)
 
 
 def fitted_mixture(codes, n_components):
     """Weights, means and full covariances of a mixture fitted to codes, as float32 tensors."""
-    em = GaussianMixture(n_components, reg_covar=1e-4, max_iter=300, tol=1e-2, random_state=seed)  # fmt: skip
+    em = GaussianMixture(
+        n_components, reg_covar=1e-4, max_iter=300, tol=1e-2, random_state=seed
+    )
     em.fit(codes.double().numpy())
-    return [torch.from_numpy(v).float() for v in (em.weights_, em.means_, em.covariances_)]  # fmt: skip
+    return [
+        torch.from_numpy(v).float() for v in (em.weights_, em.means_, em.covariances_)
+    ]
 
 
 def draw_codes(mixture, n, stream):
@@ -1430,40 +1988,78 @@ def draw_codes(mixture, n, stream):
     weights, means, covariances = mixture
     which = torch.multinomial(weights, n, replacement=True, generator=stream)
     noise = torch.randn(n, means.shape[1], 1, generator=stream)
-    return means[which] + (torch.linalg.cholesky(covariances)[which] @ noise)[..., 0]  # fmt: skip
+    return means[which] + (torch.linalg.cholesky(covariances)[which] @ noise)[..., 0]
 
 
 def prior_rows(kind, model, train, held):
     """The table of one kind of pictures, decoder means to look at, and how far your density is from PyTorch's."""
     n, d = settings.n_eval, model.latent
     stream = torch.Generator().manual_seed(seed + 20)
-    codes, held_codes = (codes_of(model, images.images[: settings.n_codes], stream) for images in (train, held))  # fmt: skip
+    codes, held_codes = (
+        codes_of(model, images.images[: settings.n_codes], stream)
+        for images in (train, held)
+    )
     normal = [torch.ones(1), torch.zeros(1, d), torch.eye(d)[None]]
     mixtures = {"N(0, I)": normal}
     for k in settings.components:
-        mixtures["one Gaussian" if k == 1 else f"mixture of {k}"] = fitted_mixture(codes, k)  # fmt: skip
-    score = {name: torch.as_tensor(mixture_log_prob(held_codes, *m)).mean().item() for name, m in mixtures.items()}  # fmt: skip
+        mixtures["one Gaussian" if k == 1 else f"mixture of {k}"] = fitted_mixture(
+            codes, k
+        )
+    score = {
+        name: torch.as_tensor(mixture_log_prob(held_codes, *m)).mean().item()
+        for name, m in mixtures.items()
+    }
     best = max(score, key=score.get)
     weights, means, covariances = mixtures[best]
     torchs = torch.distributions.MixtureSameFamily(
-        torch.distributions.Categorical(weights), torch.distributions.MultivariateNormal(means, covariances)
-    )  # fmt: skip
-    gap = (torch.as_tensor(mixture_log_prob(held_codes, *mixtures[best])) - torchs.log_prob(held_codes)).abs().max().item()  # fmt: skip
+        torch.distributions.Categorical(weights),
+        torch.distributions.MultivariateNormal(means, covariances),
+    )
+    gap = (
+        (
+            torch.as_tensor(mixture_log_prob(held_codes, *mixtures[best]))
+            - torchs.log_prob(held_codes)
+        )
+        .abs()
+        .max()
+        .item()
+    )
     eta = settings.face_eta if kind == "faces" else settings.eta
     space, rows, shown = model.in_epsilon(), [], []
     for name, mixture in mixtures.items():
-        begin = torch.cat((torch.randn(n, math.prod(model.image_shape), generator=stream), draw_codes(mixture, n, stream)), dim=1)  # fmt: skip
-        row = {"codes from": name, "bound, above N(0, I)'s (nats)": f"{score[name] - score['N(0, I)']:+.2f}",
-               "Fréchet, means": distance(kind, model.images(begin, mean=True)), f"after {test_steps} steps of the energy": None}  # fmt: skip
+        begin = torch.cat(
+            (
+                torch.randn(n, math.prod(model.image_shape), generator=stream),
+                draw_codes(mixture, n, stream),
+            ),
+            dim=1,
+        )
+        row = {
+            "codes from": name,
+            "bound, above N(0, I)'s (nats)": f"{score[name] - score['N(0, I)']:+.2f}",
+            "Fréchet, means": distance(kind, model.images(begin, mean=True)),
+            f"after {test_steps} steps of the energy": None,
+        }
         if name in ("N(0, I)", best):
 
             def energy(state, mixture=mixture):
                 z = space.split(state)[1]
-                return space(state) - 0.5 * z.square().sum(1) - mixture_log_prob(z, *mixture)  # fmt: skip
+                return (
+                    space(state)
+                    - 0.5 * z.square().sum(1)
+                    - mixture_log_prob(z, *mixture)
+                )
 
-            ends = sample(energy, begin, half_step_langevin(eta), test_steps, generator=stream).x  # fmt: skip
-            row[f"after {test_steps} steps of the energy"] = distance(kind, model.images(ends, mean=True))  # fmt: skip
-            shown += [model.images(begin[:15], mean=True), model.images(ends[:15], mean=True)]  # fmt: skip
+            ends = sample(
+                energy, begin, half_step_langevin(eta), test_steps, generator=stream
+            ).x
+            row[f"after {test_steps} steps of the energy"] = distance(
+                kind, model.images(ends, mean=True)
+            )
+            shown += [
+                model.images(begin[:15], mean=True),
+                model.images(ends[:15], mean=True),
+            ]
         rows.append(row)
     return rows, shown, gap
 
@@ -1471,23 +2067,41 @@ def prior_rows(kind, model, train, held):
 after = f"after {test_steps} steps of the energy"
 for kind, model in (("digits", joint), ("faces", face_joint)):
     rows, shown, gap = prior_rows(kind, model, *sets[kind])
-    table(rows, f"Densities on the codes: {sets[kind][0].title}, {settings.n_codes:,} codes fitted, {settings.n_eval:,} samples, {judges[kind]} features")  # fmt: skip
+    table(
+        rows,
+        f"Densities on the codes: {sets[kind][0].title}, {settings.n_codes:,} codes fitted, {settings.n_eval:,} samples, {judges[kind]} features",
+    )
     record(f"priors/{kind}", rows)
     record(f"mixture_gap/{kind}", gap)
     best = max(rows, key=lambda r: float(r["bound, above N(0, I)'s (nats)"]))
-    names = ["N(0, I)", "… and the energy"] + ([best["codes from"], "… and the energy"] if best is not rows[0] else [])  # fmt: skip
+    names = ["N(0, I)", "… and the energy"] + (
+        [best["codes from"], "… and the energy"] if best is not rows[0] else []
+    )
     fig, axes = plt.subplots(len(names), 1, figsize=(9, 1.1 * len(names)))
     for ax, images, name in zip(axes, shown, names, strict=True):
         image_grid(images, name, columns=15, ax=ax)
-    _ = fig.suptitle(f"Fifteen codes of each, decoded, not selected ({sets[kind][0].title})")  # fmt: skip
+    _ = fig.suptitle(
+        f"Fifteen codes of each, decoded, not selected ({sets[kind][0].title})"
+    )
     alone, chained = best["Fréchet, means"], rows[0][after]
     say(
         f"{sets[kind][0].title}: PyTorch's mixture differs from yours by at most {gap:.1g} nats. Codes of N(0, I) score {rows[0]['Fréchet, means']:.1f}; the energy brings them to {chained:.1f}; "
-        + ("no fitted density gains anything on held-out codes: there are too few to fit." if best is rows[0] else
-           f"*{best['codes from']}*, with neither energy nor chain, to {alone:.1f}; both together to {best[after]:.1f}. "
-           + ("So exchanging the prior alone does most of what the energy is praised for above: it was the prior's hole that the chain mended. " if alone < 1.3 * chained and chained < rows[0]["Fréchet, means"] else "")
-           + ("What the energy adds to that, none of these densities on the codes has reached." if best[after] < 0.9 * alone else ""))
-    )  # fmt: skip
+        + (
+            "no fitted density gains anything on held-out codes: there are too few to fit."
+            if best is rows[0]
+            else f"*{best['codes from']}*, with neither energy nor chain, to {alone:.1f}; both together to {best[after]:.1f}. "
+            + (
+                "So exchanging the prior alone does most of what the energy is praised for above: it was the prior's hole that the chain mended. "
+                if alone < 1.3 * chained and chained < rows[0]["Fréchet, means"]
+                else ""
+            )
+            + (
+                "What the energy adds to that, none of these densities on the codes has reached."
+                if best[after] < 0.9 * alone
+                else ""
+            )
+        )
+    )
 
 # %% [markdown]
 # ## A thousand modes (I5)
@@ -1499,42 +2113,65 @@ for kind, model in (("digits", joint), ("faces", face_joint)):
 
 # %%
 if study("thousand-modes"):
-    stacks, stacks_test = (load_images(settings.stacks, split, limit=settings.limit, root=data_root) for split in ("train", "test"))  # fmt: skip
-    sets["stacks"] = (stacks, stacks_test)
-    image_grid(
-        stacks.images[:15], f"{stacks.title}: training images", columns=15
+    stacks, stacks_test = (
+        load_images(settings.stacks, split, limit=settings.limit, root=data_root)
+        for split in ("train", "test")
     )
+    sets["stacks"] = (stacks, stacks_test)
+    image_grid(stacks.images[:15], f"{stacks.title}: training images", columns=15)
     stack_vae = train_vae("stacks").module.model.eval()
     stack_run, _ = train_energy("stacks", stack_vae, settings.stack_steps)
     stack_joint = stack_run.module.joint.eval()
     torch.manual_seed(seed)
     gan_run = train_gan(
-        Generator(stacks.shape, 64, settings.gan_width), Critic(stacks.shape, settings.gan_width), stacks,
+        Generator(stacks.shape, 64, settings.gan_width),
+        Critic(stacks.shape, settings.gan_width),
+        stacks,
         recipe=GANConfig(objective=Relativistic(), seed=seed),
-        config=FitConfig(settings.gan_steps, batch_size=settings.batch_size, seed=seed, checkpoint_every=1000, log_every=max(1, settings.gan_steps // 50),
-                         name="vaebm_gan"),
-    )  # fmt: skip
+        config=FitConfig(
+            settings.gan_steps,
+            batch_size=settings.batch_size,
+            seed=seed,
+            checkpoint_every=1000,
+            log_every=max(1, settings.gan_steps // 50),
+            name="vaebm_gan",
+        ),
+    )
 
     def seen_digits(images):
         """uint8 (N, 3, 28, 28) -> (N, 3): the digit the judge sees in each channel."""
         one_by_one = images.flatten(0, 1)[:, None]
-        return torch.cat([logits_of(networks["digits"], part).argmax(1) for part in one_by_one.split(3000)]).reshape(-1, 3)  # fmt: skip
+        return torch.cat(
+            [
+                logits_of(networks["digits"], part).argmax(1)
+                for part in one_by_one.split(3000)
+            ]
+        ).reshape(-1, 3)
 
     def stack_draws(n):
         """n decoder means of the VAE, and of its chains."""
         before, after = [], []
         stream = torch.Generator().manual_seed(seed + 5)
         for start in range(0, n, 512):
-            eps = stack_joint.start().draw(
-                min(512, n - start), generator=stream
-            )
-            ends = sample(stack_joint.in_epsilon(), eps, half_step_langevin(settings.eta), test_steps, generator=stream, fast=True).x  # fmt: skip
+            eps = stack_joint.start().draw(min(512, n - start), generator=stream)
+            ends = sample(
+                stack_joint.in_epsilon(),
+                eps,
+                half_step_langevin(settings.eta),
+                test_steps,
+                generator=stream,
+                fast=True,
+            ).x
             before.append(to_uint8(stack_joint.images(eps, mean=True)))
             after.append(to_uint8(stack_joint.images(ends, mean=True)))
         return torch.cat(before), torch.cat(after)
 
     stack_before, stack_after = stack_draws(settings.n_modes)
-    gan_images = to_uint8(gan_run.module.sampler.sample(settings.n_modes, torch.Generator().manual_seed(seed)))  # fmt: skip
+    gan_images = to_uint8(
+        gan_run.module.sampler.sample(
+            settings.n_modes, torch.Generator().manual_seed(seed)
+        )
+    )
     repeated = torch.arange(settings.n_modes) % len(stacks)
     stack_seconds = train_vae("stacks").seconds
     trained_for = {
@@ -1550,15 +2187,41 @@ if study("thousand-modes"):
         ("VAEBM, means", stack_after),
         ("GAN (relativistic, R1 + R2)", gan_images),
     ):
-        seen = torch.randint(10, (settings.n_modes, 3), generator=torch.Generator().manual_seed(seed)) if images is None else seen_digits(images)  # fmt: skip
+        seen = (
+            torch.randint(
+                10, (settings.n_modes, 3), generator=torch.Generator().manual_seed(seed)
+            )
+            if images is None
+            else seen_digits(images)
+        )
         modes, kl = stacked_modes(seen)
-        mode_rows.append({"samples": name, "modes of 1,000": modes, "KL to uniform (nats)": f"{kl:.3f}", "training": trained_for.get(name, "–")})  # fmt: skip
-    table(mode_rows, f"{settings.n_modes:,} samples each, {stacks.title}, read by {judges['digits']}; even draws have a KL above zero too")  # fmt: skip
+        mode_rows.append(
+            {
+                "samples": name,
+                "modes of 1,000": modes,
+                "KL to uniform (nats)": f"{kl:.3f}",
+                "training": trained_for.get(name, "–"),
+            }
+        )
+    table(
+        mode_rows,
+        f"{settings.n_modes:,} samples each, {stacks.title}, read by {judges['digits']}; even draws have a KL above zero too",
+    )
     record("modes", mode_rows)
     fig, axes = plt.subplots(3, 1, figsize=(9, 4.4))
-    for ax, (label, images) in zip(axes, (("VAE, means", stack_before), ("VAEBM, means", stack_after), ("GAN", gan_images)), strict=True):  # fmt: skip
+    for ax, (label, images) in zip(
+        axes,
+        (
+            ("VAE, means", stack_before),
+            ("VAEBM, means", stack_after),
+            ("GAN", gan_images),
+        ),
+        strict=True,
+    ):
         image_grid(images[:30], label, columns=15, ax=ax)
-    _ = fig.suptitle(f"Stacked digits drawn by three models, not selected ({stacks.title})")  # fmt: skip
+    _ = fig.suptitle(
+        f"Stacked digits drawn by three models, not selected ({stacks.title})"
+    )
     found_modes = {r["samples"]: r["modes of 1,000"] for r in mode_rows}
     mode_kl = {r["samples"]: r["KL to uniform (nats)"] for r in mode_rows}
     record("vaebm_modes", found_modes["VAEBM, means"])
@@ -1566,12 +2229,17 @@ if study("thousand-modes"):
     say(
         f"Of 1,000 modes the VAE's draws show {found_modes['VAE, means']}, the VAEBM's {found_modes['VAEBM, means']}, the GAN's {found_modes['GAN (relativistic, R1 + R2)']}; "
         f"as many real images show {found_modes['training images']}. KL: "
-        + ", ".join(f"{r['samples']} {r['KL to uniform (nats)']}" for r in mode_rows[2:])
+        + ", ".join(
+            f"{r['samples']} {r['KL to uniform (nats)']}" for r in mode_rows[2:]
+        )
         + f". The energy {'evens the modes out' if float(mode_kl['VAEBM, means']) < float(mode_kl['VAE, means']) else 'does not even the modes out'}: read these counts with the pictures above. "
-        + ("By this count the VAE covers least, against what we expected. The count cannot tell a lost mode from an illegible one, and the energy's first gain is to make blurs legible. "
-           if found_modes["VAE, means"] < found_modes["GAN (relativistic, R1 + R2)"] else "")
-        +    "The judge has learnt clean digits only. Where it reads blurs as one and the same digit, a blurred model loses modes here which its codes may well cover. The paper reports about 1,000 modes and a KL of about 0.087, with far larger networks and longer training."
-    )  # fmt: skip
+        + (
+            "By this count the VAE covers least, against what we expected. The count cannot tell a lost mode from an illegible one, and the energy's first gain is to make blurs legible. "
+            if found_modes["VAE, means"] < found_modes["GAN (relativistic, R1 + R2)"]
+            else ""
+        )
+        + "The judge has learnt clean digits only. Where it reads blurs as one and the same digit, a blurred model loses modes here which its codes may well cover. The paper reports about 1,000 modes and a KL of about 0.087, with far larger networks and longer training."
+    )
 
 # %% [markdown]
 # ## Do the codes keep their meaning? (I6)
@@ -1591,73 +2259,131 @@ if study("thousand-modes"):
 
 # %%
 if study("sprites"):
-    sprites, sprites_test = (load_images(settings.sprites, split, limit=settings.limit, root=data_root) for split in ("train", "test"))  # fmt: skip
+    sprites, sprites_test = (
+        load_images(settings.sprites, split, limit=settings.limit, root=data_root)
+        for split in ("train", "test")
+    )
     torch.manual_seed(seed)
-    sprite_model = MLPVAE(sprites.shape, 6, tuple(settings.hidden), "gaussian", "calibrated")  # fmt: skip
+    sprite_model = MLPVAE(
+        sprites.shape, 6, tuple(settings.hidden), "gaussian", "calibrated"
+    )
     sprite_fit = fit(
-        VAETraining(sprite_model, beta=4.0, lr=1e-3), sprites,
-        config=FitConfig(settings.sprite_steps, batch_size=2 * settings.batch_size, seed=seed, checkpoint_every=1000, log_every=max(1, settings.sprite_steps // 50),
-                         name="vaebm_sprites"),
+        VAETraining(sprite_model, beta=4.0, lr=1e-3),
+        sprites,
+        config=FitConfig(
+            settings.sprite_steps,
+            batch_size=2 * settings.batch_size,
+            seed=seed,
+            checkpoint_every=1000,
+            log_every=max(1, settings.sprite_steps // 50),
+            name="vaebm_sprites",
+        ),
         resume=True,
-    )  # fmt: skip
+    )
     sprite_vae = sprite_fit.module.model.eval()
     sprite_sigma = sprite_vae.pixels.sigma.item()
     torch.manual_seed(seed)
     sprite_run, _ = train_vaebm(
-        sprite_vae, StridedEnergy(1, 64, settings.sprite_energy), sprites,
-        recipe=VAEBMConfig(kernel=half_step_langevin(settings.eta), n_steps=settings.chain_steps, lr=settings.lr, data_noise=sprite_sigma, seed=seed),
-        config=FitConfig(settings.sprite_energy_steps, batch_size=settings.batch_size, seed=seed, checkpoint_every=max(10, settings.sprite_energy_steps // 4),
-                         log_every=1, name="vaebm_sprite_energy"),
-    )  # fmt: skip
+        sprite_vae,
+        StridedEnergy(1, 64, settings.sprite_energy),
+        sprites,
+        recipe=VAEBMConfig(
+            kernel=half_step_langevin(settings.eta),
+            n_steps=settings.chain_steps,
+            lr=settings.lr,
+            data_noise=sprite_sigma,
+            seed=seed,
+        ),
+        config=FitConfig(
+            settings.sprite_energy_steps,
+            batch_size=settings.batch_size,
+            seed=seed,
+            checkpoint_every=max(10, settings.sprite_energy_steps // 4),
+            log_every=1,
+            name="vaebm_sprite_energy",
+        ),
+    )
     sprite_joint = sprite_run.module.joint.eval()
     sprite_space = sprite_joint.in_epsilon()
-    held = sprites_test.take(
-        torch.arange(min(settings.n_factors, len(sprites_test)))
-    )
+    held = sprites_test.take(torch.arange(min(settings.n_factors, len(sprites_test))))
     stream = torch.Generator().manual_seed(seed + 6)
     x_held = to_float(held.images)
-    x_noisy = x_held + sprite_sigma * torch.randn(
-        x_held.shape, generator=stream
-    )
+    x_noisy = x_held + sprite_sigma * torch.randn(x_held.shape, generator=stream)
     with torch.no_grad():
         codes = sprite_vae.posterior(x_held).mean
         level = torch.cat([sprite_joint(part) for part in x_noisy.split(250)])
-    begin = to_epsilon(
-        sprite_space, torch.cat((x_noisy.flatten(1), codes), 1)
-    ).detach()
-    moved = torch.cat([sample(sprite_space, part, half_step_langevin(settings.eta), settings.chain_steps, generator=stream, fast=True).x for part in begin.split(250)])  # fmt: skip
+    begin = to_epsilon(sprite_space, torch.cat((x_noisy.flatten(1), codes), 1)).detach()
+    moved = torch.cat(
+        [
+            sample(
+                sprite_space,
+                part,
+                half_step_langevin(settings.eta),
+                settings.chain_steps,
+                generator=stream,
+                fast=True,
+            ).x
+            for part in begin.split(250)
+        ]
+    )
     log_weights = -level.double()
     effective = weight_ess(log_weights).item()
     keep_rate = (
         (log_weights - log_weights.quantile(0.75)).clamp_max(0).exp()
     )  # only their ratios matter
-    kept_rows = (torch.rand(len(held), generator=stream) < keep_rate).nonzero().flatten()  # fmt: skip
+    kept_rows = (
+        (torch.rand(len(held), generator=stream) < keep_rate).nonzero().flatten()
+    )
     random_rows = torch.randperm(len(held), generator=stream)[: len(kept_rows)]
     disentangled = []
     for name, z, factors in (
         ("as encoded", codes, held.factors),
-        (f"thinned by the energy, {len(kept_rows)} kept", codes[kept_rows], held.factors[kept_rows]),
+        (
+            f"thinned by the energy, {len(kept_rows)} kept",
+            codes[kept_rows],
+            held.factors[kept_rows],
+        ),
         ("as many kept at random", codes[random_rows], held.factors[random_rows]),
-        (f"after {settings.chain_steps} steps", sprite_space.split(moved)[1], held.factors),
-    ):  # fmt: skip
+        (
+            f"after {settings.chain_steps} steps",
+            sprite_space.split(moved)[1],
+            held.factors,
+        ),
+    ):
         scores = dci(z, factors, seed=seed, n_trees=settings.trees)
-        disentangled.append({
-            "codes": name, "MIG": f"{mutual_information_gap(z, factors):.3f}", "disentanglement": f"{scores.disentanglement:.3f}",
-            "completeness": f"{scores.completeness:.3f}", "informativeness": f"{scores.informativeness:.3f}", "sd of the codes": f"{z.std():.2f}",
-        })  # fmt: skip
-    table(disentangled, f"{len(held):,} held-out images of {sprites_test.title}, β = 4, six latent dimensions; one seed")  # fmt: skip
+        disentangled.append(
+            {
+                "codes": name,
+                "MIG": f"{mutual_information_gap(z, factors):.3f}",
+                "disentanglement": f"{scores.disentanglement:.3f}",
+                "completeness": f"{scores.completeness:.3f}",
+                "informativeness": f"{scores.informativeness:.3f}",
+                "sd of the codes": f"{z.std():.2f}",
+            }
+        )
+    table(
+        disentangled,
+        f"{len(held):,} held-out images of {sprites_test.title}, β = 4, six latent dimensions; one seed",
+    )
     record("disentangled", disentangled)
     record("effective_share", effective / len(held))
     change = float(disentangled[3]["MIG"]) - float(disentangled[0]["MIG"])
     say(
-        (f"This VAE's codes are hardly disentangled to begin with (MIG {disentangled[0]['MIG']}), so there is little to lose, and the informativeness is the figure to read: what the codes tell of the factors. "
-         if float(disentangled[0]["MIG"]) < 0.15 else "")
+        (
+            f"This VAE's codes are hardly disentangled to begin with (MIG {disentangled[0]['MIG']}), so there is little to lose, and the informativeness is the figure to read: what the codes tell of the factors. "
+            if float(disentangled[0]["MIG"]) < 0.15
+            else ""
+        )
         + f"The chain changes the MIG by {change:+.3f}, from {disentangled[0]['MIG']}; thinning by the energy gives {disentangled[1]['MIG']}, thinning at random {disentangled[2]['MIG']}. "
         f"Informativeness goes from {disentangled[0]['informativeness']} to {disentangled[3]['informativeness']} along the chain. "
         f"Uncut, the weights would be worth {effective:.0f} independent images of {len(held)}"
-        + (": the energy hardly tells these sprites apart. " if effective > 0.5 * len(held) else ": the energy prefers some sprites strongly. ")
+        + (
+            ": the energy hardly tells these sprites apart. "
+            if effective > 0.5 * len(held)
+            else ": the energy prefers some sprites strongly. "
+        )
         + "The energy acts on pictures, not on axes; nothing in it rewards a code for following one factor."
-    )  # fmt: skip
+    )
 
 # %% [markdown]
 # **Traversals.** One code moves from −2.5 to 2.5, the others stay where a sprite put them. Left: the VAE's decoder. Right: the same codes
@@ -1670,14 +2396,27 @@ if study("sprite-traversals"):
     for j in range(6):
         tracks[j, :, j] = values
     tracks = tracks.flatten(0, 1)
-    begin = torch.cat((torch.randn(len(tracks), math.prod(sprites.shape), generator=stream), tracks), 1)  # fmt: skip
-    ends = sample(sprite_space, begin, half_step_langevin(settings.eta), settings.chain_steps, generator=stream).x  # fmt: skip
+    begin = torch.cat(
+        (torch.randn(len(tracks), math.prod(sprites.shape), generator=stream), tracks),
+        1,
+    )
+    ends = sample(
+        sprite_space,
+        begin,
+        half_step_langevin(settings.eta),
+        settings.chain_steps,
+        generator=stream,
+    ).x
     fig, axes = plt.subplots(1, 2, figsize=(9, 3.6))
-    for ax, (label, state) in zip(axes, (("VAE", begin), (f"after {settings.chain_steps} steps", ends)), strict=True):  # fmt: skip
-        image_grid(
-            sprite_joint.images(state, mean=True), label, columns=9, ax=ax
-        )
-    _ = fig.suptitle(f"Six codes (rows), from −2.5 to 2.5; decoder means ({sprites.title})")  # fmt: skip
+    for ax, (label, state) in zip(
+        axes,
+        (("VAE", begin), (f"after {settings.chain_steps} steps", ends)),
+        strict=True,
+    ):
+        image_grid(sprite_joint.images(state, mean=True), label, columns=9, ax=ax)
+    _ = fig.suptitle(
+        f"Six codes (rows), from −2.5 to 2.5; decoder means ({sprites.title})"
+    )
 
 # %% tags=["hide-input"]
 if ship:
@@ -1685,28 +2424,90 @@ if ship:
         ("vaebm_mnist", "digits", joint, run, recoveries),
         ("vaebm_faces", "faces", face_joint, face_run, face_rescues),
     ):
-        mine = next(
-            c.values for c in quality if c.name == kind and c.seed == seed
-        )
-        checkpoints.save(name, model, {
-            "part": "10_vaebm", "profile": profile, "seed": seed, "rescues": len(told), "vae_steps": budgets[kind][0],
-            **card_facts(trained, kernel=trained.module.config.kernel, steps=test_steps, start="ε from N(0, I), decoder means shown"),
-            "metrics": {
-                "frechet_distance": {"value": round(mine["means"], 2), "features": judges[kind], "images": settings.n_eval, "shown": "decoder means"},
-                "frechet_distance_vae": {"value": round(mine["vae_means"], 2), "features": judges[kind], "images": settings.n_eval, "shown": "decoder means"},
+        mine = next(c.values for c in quality if c.name == kind and c.seed == seed)
+        checkpoints.save(
+            name,
+            model,
+            {
+                "part": "10_vaebm",
+                "profile": profile,
+                "seed": seed,
+                "rescues": len(told),
+                "vae_steps": budgets[kind][0],
+                **card_facts(
+                    trained,
+                    kernel=trained.module.config.kernel,
+                    steps=test_steps,
+                    start="ε from N(0, I), decoder means shown",
+                ),
+                "metrics": {
+                    "frechet_distance": {
+                        "value": round(mine["means"], 2),
+                        "features": judges[kind],
+                        "images": settings.n_eval,
+                        "shown": "decoder means",
+                    },
+                    "frechet_distance_vae": {
+                        "value": round(mine["vae_means"], 2),
+                        "features": judges[kind],
+                        "images": settings.n_eval,
+                        "shown": "decoder means",
+                    },
+                },
+                "less_by_percent_in_each_seed": [round(v, 1) for v in gains[kind]],
+                "known_faults": "x(ε) carries the decoder's noise; longer chains than in training drift along the energy",
             },
-            "less_by_percent_in_each_seed": [round(v, 1) for v in gains[kind]],
-            "known_faults": "x(ε) carries the decoder's noise; longer chains than in training drift along the energy",
-        }, dtype=torch.float16)  # fmt: skip
+            dtype=torch.float16,
+        )
 
 # %% [markdown]
 # ## Reported, long run, this run
 
 # %% tags=["hide-input"]
-record("digits_vae", next((c.values["vae_means"] for c in quality if c.name == "digits" and c.diverged is None), None))  # fmt: skip
-record("digits_vaebm", next((c.values["means"] for c in quality if c.name == "digits" and c.diverged is None), None))  # fmt: skip
-record("faces_vae", next((c.values["vae_means"] for c in quality if c.name == "faces" and c.diverged is None), None))  # fmt: skip
-record("faces_vaebm", next((c.values["means"] for c in quality if c.name == "faces" and c.diverged is None), None))  # fmt: skip
+record(
+    "digits_vae",
+    next(
+        (
+            c.values["vae_means"]
+            for c in quality
+            if c.name == "digits" and c.diverged is None
+        ),
+        None,
+    ),
+)
+record(
+    "digits_vaebm",
+    next(
+        (
+            c.values["means"]
+            for c in quality
+            if c.name == "digits" and c.diverged is None
+        ),
+        None,
+    ),
+)
+record(
+    "faces_vae",
+    next(
+        (
+            c.values["vae_means"]
+            for c in quality
+            if c.name == "faces" and c.diverged is None
+        ),
+        None,
+    ),
+)
+record(
+    "faces_vaebm",
+    next(
+        (
+            c.values["means"]
+            for c in quality
+            if c.name == "faces" and c.diverged is None
+        ),
+        None,
+    ),
+)
 kept = report.kept("10_vaebm", profile)
 kept_records = {} if kept is None else kept["records"]
 three = report.comparison(kept_records, profile)
@@ -1718,14 +2519,20 @@ table(
         three("Fréchet distance, digits, first seed: VAE", "digits_vae"),
         three("… VAEBM", "digits_vaebm"),
         three("Fréchet distance, faces, first seed: VAE", "faces_vae"),
-        three("… VAEBM", "faces_vaebm", "about 5.31 (CelebA-64), 12.19 (CIFAR-10, persistent): Inception"),
+        three(
+            "… VAEBM",
+            "faces_vaebm",
+            "about 5.31 (CelebA-64), 12.19 (CIFAR-10, persistent): Inception",
+        ),
         three("modes of 1,000", "vaebm_modes", "about 1,000", "{:,}"),
         three("… KL to uniform (nats)", "vaebm_kl", "about 0.087", "{:.3f}"),
-        three("toy: error of the exact energy (standard errors)", "toy/exact: E + ½‖ε‖²"),
+        three(
+            "toy: error of the exact energy (standard errors)", "toy/exact: E + ½‖ε‖²"
+        ),
         three("… without the determinant", "toy/without the determinant"),
     ],
     "Distances here are in the features of the workbook's own classifiers and not comparable with the paper's, which stand here for scale.",
-)  # fmt: skip
+)
 record("notebook_seconds", time.perf_counter() - started)
 
 # %% [markdown]
