@@ -59,9 +59,8 @@ def below(run: kept_runs.KeptRun, source: str) -> str:
     shown = _drawn(run.cells[key], run.folder)
     if not shown:
         return ""
-    about = run.about
-    summary = f"Long run (profile {about['profile']}, {about['seconds'] / 60:.0f} minutes, {about['date']})"
-    return f'<details style="{_FRAME}"><summary>{escape(summary)}</summary>{shown}</details>'
+    summary = escape(f"Long run ({run.words.replace('`', '')})")
+    return f'<details style="{_FRAME}"><summary>{summary}</summary>{shown}</details>'
 
 
 def _drawn(outputs: Sequence[dict], folder: Path) -> str:

@@ -40,8 +40,13 @@ class KeptRun:
     @property
     def command(self) -> str:
         """What makes the run again."""
-        seed = f" --seed {self.about['seed']}" if self.about["seed"] else ""
-        return f"python -m gen_utils run {self.about['part'][:2]} --profile {self.about['profile']}{seed} --keep"
+        return command(self.about["part"], self.about["profile"], self.about["seed"])
+
+    @property
+    def words(self) -> str:
+        """Its profile, its day and how long it took."""
+        about = self.about
+        return f"profile `{about['profile']}`, {about['date']}, {about['seconds'] / 60:.0f} minutes in all"
 
     @property
     def size(self) -> int:
@@ -58,6 +63,11 @@ class Damaged(RuntimeError):
     """A kept run that cannot be shown; the message says why and which command makes it again."""
 
 
+def command(part: str, profile: str = "laptop", seed: int = 0) -> str:
+    """What makes a long run and keeps it."""
+    return f"python -m gen_utils run {part[:2]} --profile {profile}{f' --seed {seed}' if seed else ''} --keep"
+
+
 def find(part: str) -> KeptRun | None:
     """The best kept run of a part, or None where there is none.
 
@@ -72,7 +82,7 @@ def find(part: str) -> KeptRun | None:
 
 
 def _read(folder: Path, part: str, profile: str) -> KeptRun:
-    again = f"make it again with: python -m gen_utils run {part[:2]} --profile {profile} --keep"
+    again = f"make it again with: {command(part, profile)}"
     try:
         held = json.loads((folder / "outputs.json").read_text(encoding="utf-8"))
         if held["format"] != FORMAT:

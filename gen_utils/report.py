@@ -105,13 +105,12 @@ def studies(part: str, profile: str) -> Callable[[str], bool]:
         how = 'put `profile = "laptop"` near the top, or run'
         if run is None or name not in run.studies:
             problem = problem if run is None else "the kept long run has not made it"
-            command = f"python -m gen_utils run {part[:2]} --profile laptop --keep"
+            command = kept_runs.command(part)
             say(f"*A long study, which `quick` leaves out; {problem}. To run it, {how} `{command}`.*", what=NOTE)
             return False
-        about = run.about
         say(
-            f"*From the long run (profile `{about['profile']}`, {about['date']}, {about['seconds'] / 60:.0f} minutes "
-            f"in all); `quick` does not repeat it. To run it yourself, {how} `{run.command}`.*",
+            f"*From the long run ({run.words}); `quick` does not repeat it. "
+            f"To run it yourself, {how} `{run.command}`.*",
             what=NOTE,
         )
         for output in run.outputs(run.studies[name]) or ():

@@ -1694,7 +1694,8 @@ record("consistency", consistency)
 
 # %% [markdown]
 # Compare the columns. Shares that hardly differ say that held-out images fall into the clusters as the training images did. An agreement well
-# below 1 beside a ratio near 1 says that k-means has several solutions which are about equally good: the centroids are then a convention, and fixing them once, on the training data, is
+# below 1 beside a ratio near 1 says that k-means has several solutions which are about equally good. With ten clusters it is so; with two there is less room, and from training to training of the VQ-VAE
+# the two clusterings may nearly agree. The centroids are then a convention, and fixing them once, on the training data, is
 # what makes a pseudo-label mean the same thing tomorrow.
 #
 # ## What is in a cluster? (E5)

@@ -7,8 +7,9 @@ import gzip
 import io
 import re
 from pathlib import Path
+from typing import Any
 
-QUALITY = 90  # of pictures that are larger without loss; no difference is seen beside the original
+QUALITY = 90  # of pictures that would be larger without any loss
 FILM_QUALITY = 70
 _FRAME = re.compile(r"data:image/(?:jpeg|png);base64,([A-Za-z0-9+/=\\\n]+)")
 
@@ -18,7 +19,8 @@ def packed(output: dict, folder: Path, name: str) -> dict:
     data = output.get("data", {})
     if "image/png" in data:
         raw = base64.b64decode("".join(data["image/png"]))
-        (folder / f"{name}.webp").write_bytes(_webp(raw, lossless=True))
+        smallest = min((_webp(raw, lossless=True, method=4), _webp(raw, quality=QUALITY, method=6)), key=len)
+        (folder / f"{name}.webp").write_bytes(smallest)
         rest = {kind: value for kind, value in data.items() if kind != "image/png"}
         return {**output, "data": rest, "file": f"{name}.webp"}
     if "text/html" in data and _FRAME.search(html := "".join(data["text/html"])):
@@ -41,30 +43,25 @@ def unpacked(output: dict, folder: Path) -> dict:
     return {**{name: value for name, value in output.items() if name != "file"}, "data": data}
 
 
-def _webp(raw: bytes, *, lossless: bool = False, quality: int = QUALITY) -> bytes:
-    """A picture as WebP; of the two kinds the smaller one, where loss is not excluded by being small."""
-    from PIL import Image
-
-    with Image.open(io.BytesIO(raw)) as picture:
-        kinds = [{"quality": quality, "method": 6}] + ([{"lossless": True, "method": 4}] if lossless else [])
-        made = []
-        for kind in kinds:
-            stream = io.BytesIO()
-            picture.save(stream, "webp", **kind)
-            made.append(stream.getvalue())
-    return min(made, key=len)
+def _webp(raw: bytes, **how: Any) -> bytes:
+    return _saved(raw, "webp", **how)
 
 
 def _png(raw: bytes) -> bytes:
+    return _saved(raw, "png")
+
+
+def _saved(raw: bytes, form: str, **how: Any) -> bytes:
+    """A picture in another file format."""
     from PIL import Image
 
     stream = io.BytesIO()
     with Image.open(io.BytesIO(raw)) as picture:
-        picture.save(stream, "png")
+        picture.save(stream, form, **how)
     return stream.getvalue()
 
 
 def _small_frame(match: re.Match) -> str:
     raw = base64.b64decode(match[1].replace("\\\n", ""))
-    small = _webp(raw, quality=FILM_QUALITY)
+    small = _webp(raw, quality=FILM_QUALITY, method=6)
     return f"data:image/webp;base64,{base64.b64encode(small).decode()}"

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ..base.places import NOTEBOOKS
 from ..data import CATALOG
-from ..kept_runs import LONG, Damaged, KeptRun, find
+from ..kept_runs import LONG, Damaged, KeptRun, command, find
 from ..report import COMPARISON, KIND, MIME, NOTE
 from .captions import captioned
 from .cell_keys import cell_keys
@@ -148,7 +148,7 @@ def _look_alike(one: str, other: str) -> bool:
 def _told(part: str, kept: KeptRun | None, problem: str, missing: int, run: dict | None) -> list[str]:
     """What the page says under its title: which run it shows, and how to make it again."""
     own = None if run is None else f"profile `{run['profile']}`, {_duration(run['seconds'])}, {_data_of(part, run)}"
-    long = f"`python -m gen_utils run {part[:2]} --profile laptop --keep`"
+    long = f"`{command(part)}`"
     if kept is None:
         if problem:
             said = [f"**The long run of this chapter cannot be shown**: {problem}."]

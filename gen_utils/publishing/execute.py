@@ -10,11 +10,14 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from ..base.files import plain_write_errors
+from ..base.machine import provenance
 from ..base.places import NOTEBOOKS
+from ..kept_runs import LONG
 from ..profiles import checked
-from .identity import fingerprint
+from .identity import depends_on, fingerprint
 
 
 def execute(
@@ -74,6 +77,11 @@ def _execute(
     parameters = {"profile": profile, "data_root": data_root, "seed": seed}
     if ship:  # only some notebooks have this parameter
         parameters["ship"] = True
+    made: dict[str, Any] = {}
+    if profile in LONG:  # it may be kept; of a short run nobody asks
+        depends = depends_on(part, profile, data_root, seed)
+        data = {name: found is not None for name, found in depends["data"].items()}
+        made = {"made": provenance(), "made_from": {"data": data, "modules": depends["modules"]}}
     start = time.perf_counter()
     try:
         papermill.execute_notebook(
@@ -99,6 +107,7 @@ def _execute(
         "fingerprint": key,
         "seconds": round(time.perf_counter() - start, 1),
         **parameters,
+        **made,
     }
     executed.metadata.pop("papermill", None)  # it holds paths of this machine
     nbformat.write(executed, work)

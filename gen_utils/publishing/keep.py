@@ -11,13 +11,11 @@ from pathlib import Path
 
 from ..base import small_outputs
 from ..base.files import plain_write_errors
-from ..base.machine import provenance
 from ..base.places import NOTEBOOKS, RESULTS
 from ..base.sources import text_hash
 from ..kept_runs import FORMAT, LIMIT, LONG, KeptRun, file_hash
 from ..report import MIME
 from .cell_keys import cell_keys
-from .identity import depends_on
 
 STUDY = re.compile(r"""\bstudy\(\s*["']([^"']+)["']""")
 
@@ -44,8 +42,6 @@ def keep_outputs(executed: Path) -> Path:
     if cell_keys(["".join(cell["source"]) for cell in cells], run["profile"]) != keys:
         raise ValueError(f"{executed} is a run of another version of {part}.py; run it again")
     about = {"part": part, **{name: run[name] for name in ("profile", "seed", "seconds")}}
-    depends = depends_on(part, run["profile"], run["data_root"], run["seed"])
-    data = {name: found is not None for name, found in depends["data"].items()}
     target = RESULTS / f"{part}.{run['profile']}"
     RESULTS.mkdir(exist_ok=True)
     with plain_write_errors(target), tempfile.TemporaryDirectory(dir=RESULTS, prefix=".keeping-") as name:
@@ -62,12 +58,12 @@ def keep_outputs(executed: Path) -> Path:
         files = {path.name: file_hash(path) for path in sorted(folder.iterdir())}
         whole = {
             "format": FORMAT,
-            "about": {**about, "data": data, **provenance()},
+            "about": {**about, "data": run["made_from"]["data"], **run["made"]},
             "cells": held,
             "texts": {text_hash(source): key for source, key in zip(sources, held, strict=True)},
             "studies": studies,
             "files": files,
-            "modules": depends["modules"],
+            "modules": run["made_from"]["modules"],
         }
         text = json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
         (folder / "outputs.json").write_text(text, encoding="utf-8")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ..base.places import ROOT
 from ..base.sources import code_hash
-from ..kept_runs import Damaged, KeptRun, find
+from ..kept_runs import Damaged, KeptRun, command, find
 from .keep import stale_cells
 from .parts import parts
 
@@ -20,7 +20,7 @@ def listing() -> Iterator[str]:
             yield f"{part}: {error}"
             continue
         if run is None:
-            yield f"{part}: none; python -m gen_utils run {part[:2]} --profile laptop --keep makes one"
+            yield f"{part}: none; {command(part)} makes one"
             continue
         about, stale, changed = run.about, stale_cells(run), changed_modules(run)
         yield (

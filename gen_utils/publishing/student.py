@@ -123,8 +123,8 @@ def _expect(part: str, cells: list[NotebookNode]) -> str:
         if not NOT_SHOWN & set(cell.metadata.get("tags", ())):
             cell.outputs = [nbformat.from_dict(output) for output in run.outputs(key) or ()]
     return (
-        f"What you see below the cells is the long run (profile `{run.about['profile']}`, "
-        f"{run.about['seconds'] / 60:.0f} minutes): what to expect. Run a cell, and your own output takes its place."
+        f"What you see below the cells is the long run ({run.words}): what to expect. Run a cell, and your own output "
+        "takes its place."
     )
 
 

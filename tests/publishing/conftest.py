@@ -23,6 +23,6 @@ def tiny(tmp_path, monkeypatch):
         monkeypatch.setattr(module, "RESULTS", tmp_path / "results")
     for module in (cards, keep):
         monkeypatch.setattr(module, "NOTEBOOKS", tmp_path / "notebooks")
-        monkeypatch.setattr(module, "depends_on", lambda *asked: {"data": {"mnist": "there"}, "modules": {}})
+    monkeypatch.setattr(cards, "depends_on", lambda *asked: {"data": {"mnist": "there"}})
     write()
     return write

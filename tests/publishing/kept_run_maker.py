@@ -63,7 +63,10 @@ def executed(path, outputs, profile="laptop", source=SOURCE):
     injected = nbformat.v4.new_code_cell(f'profile = "{profile}"')
     injected.metadata["tags"] = ["injected-parameters", "remove-cell"]
     notebook.cells.insert(2, injected)
-    notebook.metadata["gen_utils"] = {"profile": profile, "seed": 0, "seconds": 130.0, "data_root": "data"}
+    made = {"date": "2026-01-31", "commit": "abc1234", "machine": {"cpu": "A processor", "cores": 2, "threads": 1}}
+    about = {"profile": profile, "seed": 0, "seconds": 130.0, "data_root": "data", "made": made}
+    about["made_from"] = {"data": {"mnist": True}, "modules": {}}
+    notebook.metadata["gen_utils"] = about
     notebook = json.loads(nbformat.writes(notebook))
     for i, cell in enumerate(notebook["cells"]):
         cell["id"] = f"cell-{i}"

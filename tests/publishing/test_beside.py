@@ -23,7 +23,7 @@ def run(tiny):
 
 def test_a_picture_and_a_table_are_there_folded(run):
     html = beside.below(run, "draw(x)  # a comment of the reader's own")
-    assert html.startswith("<details") and "Long run (profile laptop, 2 minutes" in html
+    assert html.startswith("<details") and "Long run (profile laptop, 2026-01-31, 2 minutes in all)" in html
     assert "data:image/webp;base64," in html and "<td>1</td>" in html and "<strong>A caption</strong>" in html
 
 

@@ -58,7 +58,8 @@ def test_without_a_run_of_ones_own_the_long_run_is_the_page(kept):
     assert (
         found["draw(x)"][0]["data"]["image/png"] and found["x = 1"] == [] and not any("own" in line for line in found)
     )
-    assert "**This page shows the long run**: MNIST; profile `laptop`, 2 minutes on" in said(notebook)
+    told = "MNIST; profile `laptop`, 2 minutes on A processor, 1 of 2 cores, 31 January 2026, seed 0, commit abc1234."
+    assert f"**This page shows the long run**: {told}" in said(notebook)
     assert "`python -m gen_utils run 02 --profile laptop --keep`" in said(notebook)
     assert notebook == cards.chapter(PART)  # nothing of it is drawn by lot
 

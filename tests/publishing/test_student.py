@@ -287,6 +287,6 @@ def test_a_student_sees_what_the_long_run_has_shown_but_no_answer(tiny, monkeypa
     nbformat.validate(notebook)
     found = {cell.source: cell.outputs for cell in notebook.cells if cell.cell_type == "code" and cell.outputs}
     assert list(found) == ["draw(x)"] and cards.alike(found["draw(x)"], [picture(1)])
-    assert "the long run (profile `laptop`, 2 minutes): what to expect" in notebook.cells[0].source
+    assert "the long run (profile `laptop`, 2026-01-31, 2 minutes in all): what to expect" in notebook.cells[0].source
     (tiny() / "results" / f"{PART}.laptop" / "outputs.json").write_text("{", encoding="utf-8")
     assert not any(cell.get("outputs") for cell in student.student_notebook(PART).cells)
