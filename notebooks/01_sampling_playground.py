@@ -37,7 +37,7 @@
 #
 # | profile | what changes | time |
 # |---|---|---|
-# | `quick` | fewer chains; the comparison of kernels is shown from the long run | under a minute, one core |
+# | `quick` | fewer chains; the comparison of kernels is shown from the long run | about a minute, one core |
 # | `laptop` | more chains, longer: the numbers below settle | about five minutes |
 # | `full` | error bars you can hardly see | about half an hour (not yet measured) |
 

@@ -34,7 +34,7 @@
 #
 # | profile | data | what happens | time |
 # |---|---|---|---|
-# | `quick` | 1,500 built-in 8×8 digits, scaled up | the main training, short; the ablation is shown from the long run | under a minute, one core |
+# | `quick` | 1,500 built-in 8×8 digits, scaled up | the main training, short; the ablation is shown from the long run | about a minute and a half, one core |
 # | `laptop` | MNIST, 60,000 images | digits you recognise, every ablation | under 40 minutes, two cores (ten of them the main training) |
 # | `full` | MNIST | 60 epochs, wider network, three seeds | about an hour, one GPU (not yet measured) |
 

@@ -36,7 +36,7 @@
 #
 # | profile | data | what happens | time |
 # |---|---|---|---|
-# | `quick` | drawn cartoon faces, 32×32 | the main training, short; the studies are shown from the long run | about a minute, one core |
+# | `quick` | drawn cartoon faces, 32×32 | the main training, short; the studies are shown from the long run | about a minute and a half, one core |
 # | `laptop` | Bitmoji, 3,150 faces, 32×32 | faces; the repairs over three seeds, the rest over one | 14 minutes of main training; about an hour and a quarter in all, one core (the sum of its pieces, not timed whole) |
 # | `full` | Bitmoji, 64×64 | a deeper network, longer chains | a few hours, one GPU (not yet measured) |
 

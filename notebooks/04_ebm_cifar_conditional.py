@@ -33,7 +33,7 @@
 #
 # | profile | data | what happens | time |
 # |---|---|---|---|
-# | `quick` | drawn shapes, built-in digits | the two main trainings, short; the studies are shown from the long run | under a minute, one core |
+# | `quick` | drawn shapes, built-in digits | the two main trainings, short; the studies are shown from the long run | about a minute and a half, one core |
 # | `laptop` | CIFAR-10 and MNIST | coloured structure, digits on request, all studies over three seeds | 20 minutes for the photographs; about an hour in all, two cores (the sum of its pieces, not timed whole) |
 # | `full` | CIFAR-10 and MNIST | nine wide blocks at full resolution, long training | a day, one GPU (not yet measured) |
 

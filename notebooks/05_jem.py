@@ -34,7 +34,7 @@
 #
 # | profile | data | what happens | time |
 # |---|---|---|---|
-# | `quick` | built-in digits | the joint training, short; the studies are shown from the long run | under a minute, one core |
+# | `quick` | built-in digits | the joint training, short; the studies are shown from the long run | about a minute, one core |
 # | `laptop` | MNIST | all experiments, the ablation over three seeds | about 42 minutes in all on one of two busy cores: joint training 16, the ablation about 24 |
 # | `full` | CIFAR-10 | ResNet-18 without norm, long training | a day, one GPU (not yet measured) |
 

@@ -36,7 +36,7 @@
 #
 # | profile | data | what happens | time |
 # |---|---|---|---|
-# | `quick` | built-in 8×8 digits and drawn garments | the training of the chapter, short; the studies are shown from the long run | under a minute, one core |
+# | `quick` | built-in 8×8 digits and drawn garments | the training of the chapter, short; the studies are shown from the long run | about a minute and a half, one core |
 # | `laptop` | MNIST and Fashion-MNIST, 60,000 images each | all results; k-means over three seeds, networks with one | 46 minutes on one of two busy cores |
 # | `full` | the same | wider networks, longer training | one GPU (not yet measured) |
 

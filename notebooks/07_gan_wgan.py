@@ -34,7 +34,7 @@
 #
 # | profile | data | what happens | time |
 # |---|---|---|---|
-# | `quick` | drawn Persian digits | the best game for longer; the other games, the ring and the labels are shown from the long run | under a minute, one core |
+# | `quick` | drawn Persian digits | the best game for longer; the other games, the ring and the labels are shown from the long run | about a minute, one core |
 # | `laptop` | Hoda | five games, three seeds each, and longer runs of the best, without labels and with | about an hour on one of two busy cores: the five games 22 minutes, the longer runs 17 and 15 |
 # | `full` | Hoda | wider networks, 22 times as many passes (6 times in the longer runs) | an hour, one GPU (not yet measured) |
 

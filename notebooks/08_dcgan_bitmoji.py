@@ -34,7 +34,7 @@
 #
 # | profile | data | what happens | time |
 # |---|---|---|---|
-# | `quick` | drawn cartoon faces | the main training, short; the study of the rules is shown from the long run | about a minute, one core |
+# | `quick` | drawn cartoon faces | the main training, short; the study of the rules is shown from the long run | about a minute and a half, one core |
 # | `laptop` | Bitmoji, 3,150 faces | 40 epochs in bfloat16, the variations over three seeds | about an hour on one of two busy cores, eleven minutes of it the main training |
 # | `full` | Bitmoji | wider networks, 400 epochs, variations over three seeds | an hour or two, one GPU (not yet measured) |
 

@@ -35,7 +35,7 @@
 #
 # | profile | data | what happens | time |
 # |---|---|---|---|
-# | `quick` | drawn avatars at 32×32, built-in digits | faces and digits, short; the studies are shown from the long run | under a minute, one core |
+# | `quick` | drawn avatars at 32×32, built-in digits | faces and digits, short; the studies are shown from the long run | about a minute and a half, one core |
 # | `laptop` | CelebA at 64×64, dSprites (or drawn sprites), MNIST | all studies; the longest cells take about twenty minutes | about two hours on one core, in sittings beside another program |
 # | `full` | the same | ten to thirty times longer training, tighter bounds | a few hours, one GPU (not yet measured) |
 

@@ -21,28 +21,3 @@ document.addEventListener("DOMContentLoaded", () => {
     }
   }
 });
-
-// Two runs of one cell stand side by side, opened, where both have nothing but pictures that are small enough.
-window.addEventListener("load", () => {
-  const WIDEST = 440; // pixels as drawn
-  for (const own of document.querySelectorAll(".bd-article .cell.tag_own-run")) {
-    const long = own.previousElementSibling;
-    if (!long?.classList.contains("tag_long-run")) continue;
-    const shown = [long, own].map((cell) => cell.querySelector(".cell_output"));
-    const small = shown.every(
-      (output) =>
-        output?.querySelector("img") &&
-        !output.querySelector("table, pre, .animation") &&
-        [...output.querySelectorAll("img")].every((img) => img.naturalWidth && img.naturalWidth <= WIDEST),
-    );
-    if (!small) continue;
-    const pair = document.createElement("div");
-    pair.className = "two-runs";
-    const left = document.createElement("div");
-    left.className = "cell tag_long-run";
-    left.append(shown[0]); // its code stays above, at the width of the column
-    long.after(pair);
-    pair.append(left, own);
-    own.querySelector("details").open = true;
-  }
-});

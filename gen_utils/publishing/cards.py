@@ -1,7 +1,7 @@
 """A chapter as the book shows it: the long run's outputs in their cells, and a reader's own run beside them.
 
 The result is an ordinary notebook. Where both runs show something, and not the same, the own run's outputs follow in a
-cell of their own, folded, with the tag ``own-run``; book/_static/workbook.css and workbook.js make two cards of them.
+cell of their own, folded, with the tag ``own-run``; book/_static/workbook.css makes two cards of them.
 """
 
 from __future__ import annotations

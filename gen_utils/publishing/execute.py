@@ -94,7 +94,8 @@ def _execute(
             start_timeout=300,  # a busy machine takes its time to start a kernel
             progress_bar=False,
             request_save_on_cell_execute=False,  # it would write the whole notebook twice a cell
-            extra_arguments=["--IPKernelApp.log_level=ERROR", *_leave_with_this_process()],
+            # Its errors are in the notebook. What it logs as one is that the interrupt before its end has reached it.
+            extra_arguments=["--IPKernelApp.log_level=CRITICAL", *_leave_with_this_process()],
         )
     except papermill.PapermillExecutionError:
         os.replace(work, target.with_suffix(".failed.ipynb"))
