@@ -74,6 +74,7 @@ class ProximalLangevin:
 
     Source: the proximal SGLD of Yang & Ji (2021), JEM++, as its authors coded it: the clamp to the box
     is the proximal operator of the box's indicator, the element-wise bound a trust region.
+    Not the proximal MCMC of Pereyra (2016), which samples a smoothed energy, to a precision one may choose.
     """
 
     step_size: float | Schedule

@@ -8,7 +8,8 @@ A kernel says what one step of a chain does. It is a small frozen dataclass with
 The state carries the energy and the gradient at x, so that no kernel computes either twice.
 Energies are callables ``(B, *event) -> (B,)``; low energy means likely, p(x) ∝ exp(-E(x)).
 
-The kernels themselves: ``langevin.py`` (without an acceptance test), ``mala.py`` and ``hmc.py`` (with one).
+The kernels themselves: ``langevin.py`` and ``tamed.py`` (without an acceptance test), ``mala.py`` and ``hmc.py`` (with
+one), ``tempering.py`` (several of these at once).
 """
 
 from __future__ import annotations
