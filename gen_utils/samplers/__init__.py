@@ -5,7 +5,6 @@ Pure functions over tensors: this package imports nothing of the project but ``b
 
 from .buffers import ClassBuffer, ReplayBuffer
 from .chain import Chain, ChainDiverged, sample
-from .denoising import Ancestral, AnnealedLangevin, NoiseLevels, ProbabilityFlow
 from .fast import fast_copy
 from .hmc import HMC, leapfrog
 from .langevin import Langevin, ProximalLangevin
@@ -20,8 +19,6 @@ from .warmup import warm_up
 __all__ = [
     "HMC",
     "MALA",
-    "Ancestral",
-    "AnnealedLangevin",
     "Chain",
     "ChainDiverged",
     "ClassBuffer",
@@ -30,8 +27,6 @@ __all__ = [
     "Kernel",
     "Langevin",
     "ParallelTempering",
-    "NoiseLevels",
-    "ProbabilityFlow",
     "ProximalLangevin",
     "ReplayBuffer",
     "Start",
