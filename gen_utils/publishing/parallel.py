@@ -13,6 +13,7 @@ from typing import Any
 
 from ..base.places import ROOT
 from ..profiles import checked
+from . import warm_kernels
 from .execute import up_to_date
 from .processes import Processes
 from .worker import attempt
@@ -66,7 +67,7 @@ def execute_all(
         if path := up_to_date(name, **asked):
             done(name, path, False)
     waiting, settings = [name for name in names if name not in found], {**asked, "force": force}
-    if min(jobs, len(waiting)) > 1:
+    if min(jobs, len(waiting)) > 1 or warm_kernels.wanted(len(waiting)):
         _side_by_side(waiting, settings, jobs, done)
     else:
         for name in waiting:
@@ -82,6 +83,10 @@ def _side_by_side(waiting: list[str], settings: dict, jobs: int, done: Callable[
     threads = {} if decided else {"OMP_NUM_THREADS": str(max(1, _cores() // jobs))}
     failure = None
     with tempfile.TemporaryDirectory() as answers, Processes() as running:
+        if warm_kernels.wanted(len(waiting)):
+            door = Path(answers, "door")
+            running.start_helper(warm_kernels.command(door), threads)
+            threads[warm_kernels.DOOR] = str(door)
         while waiting or running:
             while waiting and len(running) < jobs:
                 # From the last part to the first: the long ones come first, and no core waits for one at the end.

@@ -27,12 +27,13 @@ class Processes:
     def __init__(self) -> None:
         self._mark = secrets.token_hex(8)
         self._running: dict[str, subprocess.Popen] = {}
+        self._helping: list[subprocess.Popen] = []
 
     def __enter__(self) -> Processes:
         return self
 
     def __exit__(self, kind: type | None, error: object, trace: object) -> None:
-        if kind is not None:
+        if kind is not None or self._helping:
             self._end_all()
 
     def __len__(self) -> int:
@@ -47,7 +48,14 @@ class Processes:
         Args:
             environment: variables that it gets besides those of this process.
         """
-        self._running[name] = subprocess.Popen(
+        self._running[name] = self._started(command, environment)
+
+    def start_helper(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+        """Start one that the others need and nobody waits for: it is ended with the block."""
+        self._helping.append(self._started(command, environment))
+
+    def _started(self, command: Sequence[str], environment: Mapping[str, str] | None) -> subprocess.Popen:
+        return subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             env={**os.environ, **(environment or {}), MARK: self._mark},
@@ -66,10 +74,11 @@ class Processes:
             time.sleep(_GLANCE)
 
     def _end_all(self) -> None:
-        for process in self._running.values():
+        for process in [*self._running.values(), *self._helping]:
             process.kill()
             process.communicate()
         self._running.clear()
+        self._helping.clear()
         for _ in range(_ROUNDS):
             found = psutil.process_iter(["environ"])
             left = [process for process in found if (process.info["environ"] or {}).get(MARK) == self._mark]
