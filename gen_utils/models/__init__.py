@@ -6,6 +6,7 @@
 from .analytic import Banana, DoubleWell, Gaussian, GaussianMixture, Ring, eight_gaussians
 from .classifier import SmallClassifier
 from .conditional_energy import ConditionalEnergy
+from .denoisers import EnergyUNet, PlaneNoiseEnergy, ScoreUNet
 from .energy import SmallEnergy
 from .face_features import FaceFeatures
 from .gan import AutoencoderEnergy, Critic, Generator, ToyCritic, ToyGenerator
@@ -15,6 +16,7 @@ from .protocols import LatentVariableModel
 from .residual_energy import ResidualEnergy, ResNet18Energy
 from .resnet import ResNetClassifier
 from .smooth_classifier import SmoothClassifier
+from .smoothed_mixture import SmoothedMixture
 from .strided_energy import StridedEnergy
 from .ten_layer_energy import TenLayerEnergy
 from .token_prior import TokenPrior
@@ -32,6 +34,7 @@ __all__ = [
     "ConvVAE",
     "Critic",
     "DoubleWell",
+    "EnergyUNet",
     "FaceFeatures",
     "Gaussian",
     "GaussianMixture",
@@ -40,13 +43,16 @@ __all__ = [
     "JointEnergy",
     "LatentVariableModel",
     "LinearGaussianVAE",
+    "PlaneNoiseEnergy",
     "ResNet18Energy",
     "ResNetClassifier",
     "ResidualEnergy",
     "Ring",
+    "ScoreUNet",
     "SmallClassifier",
     "SmallEnergy",
     "SmoothClassifier",
+    "SmoothedMixture",
     "StridedEnergy",
     "TenLayerEnergy",
     "TokenPrior",

@@ -5,6 +5,7 @@ Pure functions over tensors: this package imports nothing of the project but ``b
 
 from .buffers import ClassBuffer, ReplayBuffer
 from .chain import Chain, ChainDiverged, sample
+from .denoising import Ancestral, AnnealedLangevin, NoiseLevels, ProbabilityFlow
 from .fast import fast_copy
 from .hmc import HMC, leapfrog
 from .langevin import Langevin, ProximalLangevin
@@ -19,6 +20,8 @@ from .warmup import warm_up
 __all__ = [
     "HMC",
     "MALA",
+    "Ancestral",
+    "AnnealedLangevin",
     "Chain",
     "ChainDiverged",
     "ClassBuffer",
@@ -26,7 +29,9 @@ __all__ = [
     "GaussianStart",
     "Kernel",
     "Langevin",
+    "NoiseLevels",
     "ParallelTempering",
+    "ProbabilityFlow",
     "ProximalLangevin",
     "ReplayBuffer",
     "Start",

@@ -12,8 +12,10 @@ from gen_utils.models import (
     AutoencoderEnergy,
     ConditionalEnergy,
     Critic,
+    EnergyUNet,
     Generator,
     GumbelVAE,
+    ScoreUNet,
     SmallClassifier,
     SmallEnergy,
     TokenPrior,
@@ -28,6 +30,7 @@ from gen_utils.training import (
     VAETraining,
     VQVAETraining,
 )
+from gen_utils.training.denoising import DenoisingConfig, DenoisingTraining
 from gen_utils.training.gan import (
     EnergyBased,
     GANConfig,
@@ -91,6 +94,8 @@ MODULES = {
     "pairs": (lambda: game(Relativistic()), digits),
     "auto-encoder": (lambda: game(EnergyBased(), AutoencoderEnergy(width=4, code_dim=4)), digits),
     "vaebm": (on_a_vae, digits),
+    "denoiser": (lambda: DenoisingTraining(ScoreUNet(width=8), DenoisingConfig()), digits),
+    "denoising energy": (lambda: DenoisingTraining(EnergyUNet(width=8), DenoisingConfig()), digits),
 }
 
 
