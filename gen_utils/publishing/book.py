@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ..base.places import BOOK, BUILD, CHECKPOINTS, ROOT
 from . import cards, editions, unchanged
+from .benches import networks, places
 from .dataset_page import write_page
 from .links import link_chapters
 from .pages import fill
@@ -76,7 +77,8 @@ def write_stage(stage: Path, own: Mapping[str, Path], data_root: str, edition: s
     """Fill the folder that Jupyter Book reads: contents, pages, pictures, chapters; returns part -> its chapter."""
     staged = {}
     for part in parts():
-        text = json.dumps(cards.chapter(part, own.get(part)), indent=1, ensure_ascii=False) + "\n"
+        chapter = places.in_chapter(cards.chapter(part, own.get(part)), part)
+        text = json.dumps(chapter, indent=1, ensure_ascii=False) + "\n"
         staged[part] = stage / "notebooks" / f"{part}.ipynb"
         _write_if_changed(editions.notebook(text, edition).encode(), staged[part])
     _copy_if_changed(ROOT / "_config.yml", stage / "_config.yml")
@@ -91,12 +93,15 @@ def write_stage(stage: Path, own: Mapping[str, Path], data_root: str, edition: s
         ):
             continue
         if path.suffix == ".md":
-            text = editions.page(path.read_text(encoding="utf-8"), edition)
+            text = places.in_page(editions.page(path.read_text(encoding="utf-8"), edition), path.stem)
             _write_if_changed(fill(text, staged).encode(), stage / name)
         else:
             _copy_if_changed(path, stage / name)
     for path in sorted(CHECKPOINTS.glob("*.png")):
         _copy_if_changed(path, stage / "book" / "_static" / "models" / path.name)
+    for name in {name for bench in places.every() for name in bench.networks}:
+        script = networks.script(name).encode()
+        _write_if_changed(script, stage / "book" / "_static" / "benches" / "networks" / f"{name}.js")
     write_page(BOOK / "datasets.md", stage / "book", Path(data_root))
     return staged
 
