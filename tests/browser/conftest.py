@@ -25,7 +25,7 @@ def chromium():
         pytest.skip("no Chromium here; install it (Debian: apt-get install chromium) or set CHROMIUM to its path")
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=ARGUMENTS, timeout=600_000)
         yield browser
         browser.close()
 

@@ -48,18 +48,18 @@ def lab(tmp_path):
             assert server.poll() is None, log.read_text()
             time.sleep(0.5)
         address = f"http://127.0.0.1:{found[1]}/lab/tree/explorer.ipynb?token=t"
-        urllib.request.urlopen(address, timeout=60).close()
+        urllib.request.urlopen(address, timeout=600).close()
         yield address
     finally:
         server.terminate()
-        server.wait(30)
+        server.wait(300)
 
 
 def test_the_sampler_explorer_answers(chromium, lab):
     from playwright.sync_api import TimeoutError
 
     page = chromium.new_page(viewport={"width": 1280, "height": 1000})
-    page.set_default_timeout(120_000)
+    page.set_default_timeout(600_000)
     page.goto(lab)
     page.wait_for_selector(".jp-Notebook .jp-CodeCell")
     page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']")
@@ -70,7 +70,7 @@ def test_the_sampler_explorer_answers(chromium, lab):
         with contextlib.suppress(TimeoutError):
             image.wait_for(timeout=20_000)
             break
-    image.wait_for(timeout=1000)
+    image.wait_for(timeout=60_000)
     first = image.get_attribute("src")
     page.locator(".jp-OutputArea select").nth(1).select_option("HMC")
     page.wait_for_function(

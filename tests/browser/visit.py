@@ -10,6 +10,7 @@ class Visit:
 
     def __init__(self, browser, path: Path, size: dict, **context):
         self.context = browser.new_context(viewport=size, offline=True, **context)
+        self.context.set_default_timeout(600_000)  # a machine may be busy
         self.page = self.context.new_page()
         self.outside, self.errors = [], []
         self.page.on("request", self._asked)

@@ -101,7 +101,7 @@ def test_run_all_stops_kindly_at_the_first_exercise(edition, tmp_path):
     code = (
         "import nbformat, nbclient\n"
         f"notebook = nbformat.read('{edition}/notebooks/02_ebm_mnist.ipynb', as_version=4)\n"
-        "client = nbclient.NotebookClient(notebook, startup_timeout=300, timeout=300, allow_errors=False,\n"
+        "client = nbclient.NotebookClient(notebook, startup_timeout=3000, timeout=3000, allow_errors=False,\n"
         f"    resources={{'metadata': {{'path': '{edition}/notebooks'}}}})\n"
         "try:\n    client.execute()\nexcept nbclient.exceptions.CellExecutionError: pass\n"
         f"nbformat.write(notebook, '{tmp_path}/02_ebm_mnist.ipynb')\n"

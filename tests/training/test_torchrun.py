@@ -26,7 +26,7 @@ def test_the_printed_script_trains_in_two_processes(tmp_path):
     (tmp_path / "train_many.py").write_text(script)
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "GEN_HEADLESS": "1", "STEPS": "2"}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "train_many.py"]
-    answer = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=500)
+    answer = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=3000)
     assert answer.returncode == 0, answer.stderr[-3000:]
     assert answer.stdout.count("step 2, ") == 2
     assert len(read_curves(tmp_path / "runs" / "mnist_many")["loss"]) >= 1
