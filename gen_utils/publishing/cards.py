@@ -43,12 +43,12 @@ def chapter(part: str, own: Path | None = None) -> dict:
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code" and not _injected(cell)]
     keys = cell_keys(["".join(cell["source"]) for cell in cells], kept.about["profile"]) if kept else [""] * len(cells)
     after: dict[int, dict] = {}
-    missing = 0
+    prompt, missing = _prompt(part, run) if run else "", 0
     for cell, key in zip(cells, keys, strict=True):
         long = kept.outputs(key) if kept else None
         if kept and long is None:
             missing += 1
-        if beside := _show(cell, long, run):
+        if beside := _show(cell, long, prompt):
             after[id(cell)] = beside
     told = "\n>\n> ".join(_told(part, kept, problem, missing, run))
     merged = []
@@ -78,8 +78,18 @@ def _injected(cell: dict) -> bool:
     return "injected-parameters" in cell["metadata"].get("tags", ())
 
 
-def _show(cell: dict, long: list[dict] | None, run: dict | None) -> dict | None:
-    """Put the outputs to be seen into a cell; returns a cell for the own run's, where both are to be seen."""
+def _prompt(part: str, run: Mapping) -> str:
+    """What a folded output says: a badge, where a reader's run had to do without the real data."""
+    badge = ", on built-in data" if _stand_ins(part, run) else ""
+    return f"Your own run ({run['profile']}{badge})"
+
+
+def _show(cell: dict, long: list[dict] | None, prompt: str) -> dict | None:
+    """Put the outputs to be seen into a cell; returns a cell for the own run's, where both are to be seen.
+
+    Args:
+        prompt: what the own run's cell says while it is folded; empty without such a run.
+    """
     tags = cell["metadata"].get("tags", [])
     own = [output for output in cell["outputs"] if not _unseen(output)]
     # A check's answer is the reader's; the last table has the long run's numbers in a column of its own.
@@ -87,10 +97,9 @@ def _show(cell: dict, long: list[dict] | None, run: dict | None) -> dict | None:
     if not long or (own and only_own):
         return None
     cell["outputs"] = [output for output in cell["outputs"] if MIME in output.get("data", {})] + long
-    if run is None or not own or alike(long, own):
+    if not prompt or not own or alike(long, own):
         return None
     cell["metadata"]["tags"] = [*tags, LONG_RUN]
-    prompt = f"Your own run ({run['profile']})"
     return {
         "cell_type": "code",
         "execution_count": cell["execution_count"],
@@ -174,8 +183,17 @@ def _told(part: str, kept: KeptRun | None, problem: str, missing: int, run: dict
 
 
 def _data_of(part: str, run: Mapping) -> str:
+    return _data(_found(part, run))
+
+
+def _found(part: str, run: Mapping) -> dict[str, bool]:
+    """Which datasets of a run are here; those of the others that can be built in stand in for them."""
     found = depends_on(part, run["profile"], run["data_root"], run["seed"])["data"]
-    return _data({name: place is not None for name, place in found.items()})
+    return {name: place is not None for name, place in found.items()}
+
+
+def _stand_ins(part: str, run: Mapping) -> bool:
+    return any(not here and name in CATALOG and CATALOG[name].stand_in for name, here in _found(part, run).items())
 
 
 def _data(found: Mapping[str, bool]) -> str:

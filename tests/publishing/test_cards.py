@@ -140,3 +140,11 @@ def test_pictures_are_alike_within_what_storing_changes_and_no_further():
     assert cards.alike([picture(1)], [picture(1)]) and not cards.alike([picture(1)], [picture(2)])
     assert not cards.alike([picture(1)], [picture(1), picture(1)]) and not cards.alike([picture(1)], [printed("1")])
     assert not cards.alike([printed("1")], [printed("2")])
+
+
+@pytest.mark.parametrize(("place", "badge"), [(None, ", on built-in data"), ("somewhere", "")])
+def test_a_run_without_the_real_data_bears_a_badge(kept, monkeypatch, place, badge):
+    monkeypatch.setattr(cards, "depends_on", lambda *_: {"data": {"mnist": place, "digits": None}})
+    notebook = cards.chapter(PART, own(kept))
+    beside = next(cell for cell in notebook["cells"] if cards.OWN_RUN in cell["metadata"].get("tags", ()))
+    assert beside["metadata"]["mystnb"]["code_prompt_show"] == f"Your own run (quick{badge})"
