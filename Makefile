@@ -4,6 +4,10 @@ DATA ?= $(or $(GEN_DATA_ROOT),data)
 PYTHON ?= python3
 PY := .venv/bin/python
 INSTALL := -r requirements.txt -c constraints.txt
+# TORCH=cpu: PyTorch's own build for processors, on Linux without the 4 GB of libraries for NVIDIA's cards.
+TORCH ?=
+UV_TORCH := $(if $(TORCH),--torch-backend $(TORCH))
+PIP_TORCH := $(if $(TORCH),--extra-index-url https://download.pytorch.org/whl/$(TORCH))
 
 .PHONY: read book lab test test-quick lint bench lock clean
 
@@ -18,9 +22,9 @@ book: .venv/.ready
 lab: .venv/.ready
 	GEN_DATA_ROOT="$(abspath $(DATA))" $(PY) -m gen_utils lab
 
-# Two processes: one begins with the book, the other with the rest (tests/conftest.py).
+# Three processes on two cores, since each waits now and then for what it starts (tests/conftest.py).
 test: .venv/.ready
-	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # The book as `make book` builds it without data, and what its parts recorded.
 test-quick: .venv/.ready
@@ -37,11 +41,11 @@ bench: .venv/.ready
 # The environment: uv when it is there, plain venv and pip when not. Made again when what it needs changes.
 .venv/.ready: requirements.txt constraints.txt
 	@if command -v uv >/dev/null 2>&1; then \
-	  uv venv --quiet --allow-existing --python '>=3.11' .venv && uv pip install --quiet --python $(PY) $(INSTALL); \
+	  uv venv --quiet --allow-existing --python '>=3.11' .venv && uv pip install --quiet --python $(PY) $(UV_TORCH) $(INSTALL); \
 	else \
 	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	    || { echo "Python 3.11 or newer is needed; name one with make PYTHON=/path/to/python3.12"; exit 1; }; \
-	  $(PYTHON) -m venv .venv && $(PY) -m pip install --quiet --disable-pip-version-check $(INSTALL); \
+	  $(PYTHON) -m venv .venv && $(PY) -m pip install --quiet --disable-pip-version-check $(PIP_TORCH) $(INSTALL); \
 	fi
 	@touch $@
 

@@ -26,7 +26,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # test processes side by side, one thre
 
 
 def pytest_collection_modifyitems(items):
-    """Under ``-n 2 --dist loadfile`` one process begins with the book, one with the rest; its readers are last."""
+    """Under ``--dist loadfile`` one process begins with the book, the others with the rest; its readers are last."""
     items.sort(key=lambda item: 0 if item.path.name == "test_book.py" else 2 if "built" in item.fixturenames else 1)
 
 
