@@ -115,3 +115,19 @@ def test_part_h_recorded_what_it_claims(built_quick):
     assert found["frechet/other real faces"] < found["frechet_fresh"] < found["frechet/the generator, untrained"]
     assert len(found["damage"]) == 2 and len(found["by_epochs"]) >= 2
     assert "variations" not in found  # shown from the long run
+
+
+def test_part_j_recorded_what_it_claims(built_quick):
+    found = recorded(built_quick, "11_after_langevin")
+    assert "standing in for MNIST" in found["data"]
+    assert found["tweedie_gap"] < 4 * found["tweedie_error"]
+    # Weights exchanged: the data's own Fisher divergence sees nothing, KL does, and a level at which the modes touch.
+    blind = found["blind"]
+    assert blind["0.0"]["Fisher"] < 1e-4 < 0.05 < blind["2.0"]["Fisher"] and blind["0.0"]["KL"] > 0.5
+    # Down from the largest level the walks share out as the modes weigh; from a small one they do not.
+    off = {name: abs(shares[0] - 0.6) for name, shares in found["walked"].items()}
+    assert off["exact denoiser, from σ = 40"] < 0.05 < off["exact denoiser, from σ = 0.5"]
+    assert found["likelihood_gaps"]["Gaussian"] < 0.01
+    # Learning has begun: samples are far nearer to digits than noise is.
+    assert max(found["frechet_score"], found["frechet_energy"]) < found["quality"]["uniform noise"] / 3
+    assert not {"five", "fisher_by_points"} & found.keys()  # shown from the long run

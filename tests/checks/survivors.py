@@ -179,4 +179,14 @@ SURVIVORS = {
         "eps_z is detached": "only the energy's weights are asked for",
         "real is detached": "only the energy's weights are asked for",
     },
+    "11_after_langevin denoising_loss": {
+        "(clean + level * noise).detach() -> clean + level * noise": "data and noise carry no graph",
+    },
+    "11_after_langevin divergences": {
+        "score_p and score_q change places": "a square has no sign",
+    },
+    "11_after_langevin smoothed_score": {
+        "weights is doubled": "the shares are the same",
+        "width and sigma change places": "variances add in any order",
+    },
 }

@@ -38,6 +38,7 @@ WITH_GRADIENT = {
     "wgan_critic_step",
     "gan_round",
     "dcgan_step",
+    "denoising_loss",
 }
 
 
