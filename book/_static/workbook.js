@@ -20,4 +20,17 @@ document.addEventListener("DOMContentLoaded", () => {
       summary.setAttribute("aria-label", `Pages of ${page}`);
     }
   }
+  // A chapter's opening has a button that unfolds the code of all cells, and folds it again.
+  for (const button of document.querySelectorAll("button.show-code")) {
+    const folded = () => document.querySelectorAll(".bd-article details.above-input");
+    if (folded().length === 0) continue;
+    button.hidden = false;
+    button.setAttribute("aria-pressed", "false");
+    button.addEventListener("click", () => {
+      const open = button.getAttribute("aria-pressed") !== "true";
+      for (const details of folded()) details.open = open;
+      button.setAttribute("aria-pressed", String(open));
+      button.textContent = open ? "Fold the code again" : "Show all code";
+    });
+  }
 });

@@ -34,6 +34,12 @@ _ARROW, _NAMED_ARROW = (
 )
 
 
+# The sidebar's entry of a chapter, whose number only its title bears; on its own page the entry leads to "#".
+_ENTRY = re.compile(
+    r'(<li class="toctree-l1[^"]*"><a class="[^"]*reference internal" href="(?:(?:[^"]*/)?(\d+)_\w+\.html|#)">)\s*'
+)
+
+
 def build_book(
     own: Mapping[str, Path],
     *,
@@ -67,10 +73,21 @@ def build_book(
     shutil.copytree(stage / "_build" / "html", html, dirs_exist_ok=True)
     for page in html.rglob("*.html"):
         text = _THEBE.sub("", page.read_text(encoding="utf-8")).replace(_ARROW, _NAMED_ARROW)
-        _write_if_changed(text.encode(), page)
+        _write_if_changed(_numbered(text, page).encode(), page)
     link_chapters(html, staged)
     unchanged.remember(html, key)
     return html / "index.html"
+
+
+def _numbered(text: str, page: Path) -> str:
+    """The sidebar with the chapters' numbers."""
+    here = re.match(r"(\d+)_", page.stem)
+
+    def entry(found: re.Match) -> str:
+        number = found[2] or (here[1] if here else None)
+        return found[1] + (f'<span class="chapter-number">{int(number)}</span> ' if number else "")
+
+    return _ENTRY.sub(entry, text)
 
 
 def write_stage(stage: Path, own: Mapping[str, Path], data_root: str, edition: str) -> dict[str, Path]:

@@ -21,6 +21,7 @@ from ..report import COMPARISON, KIND, MIME, NOTE
 from .captions import captioned
 from .cell_keys import cell_keys
 from .identity import depends_on
+from .openings import opened
 
 LONG_RUN, OWN_RUN = "long-run", "own-run"
 _FRAME = re.compile(r"data:image/\w+;base64,([A-Za-z0-9+/=\\\n]+)")
@@ -50,15 +51,14 @@ def chapter(part: str, own: Path | None = None) -> dict:
             missing += 1
         if beside := _show(cell, long, prompt):
             after[id(cell)] = beside
-    told = "\n>\n> ".join(_told(part, kept, problem, missing, run))
+    told = "\n\n".join(_told(part, kept, problem, missing, run))
     merged = []
     for cell in notebook["cells"]:
         merged.append(cell)
         if beside := after.get(id(cell)):
             merged.append(beside)
-    title = next(cell for cell in merged if cell["cell_type"] == "markdown")
-    title["source"] = re.sub(r"^(# .+\n)", lambda m: f"{m[1]}\n> {told}\n", "".join(title["source"]), count=1)
     notebook["cells"] = [piece for cell in merged for piece in captioned(cell)]
+    opened(part, notebook, told)
     return notebook
 
 

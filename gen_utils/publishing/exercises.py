@@ -12,7 +12,9 @@ from ..base.places import NOTEBOOKS
 from .chapter_numbers import chapter
 from .parts import checked_in, parts
 
-START = re.compile(r"```\{exercise-start\} (?P<title>[^\n]+)\n.*?^```\n(?P<text>.*)", re.M | re.S)
+START = re.compile(
+    r"```\{exercise-start\} (?P<title>[^\n]+)\n:label: (?P<label>\S+)\n.*?^```\n(?P<text>.*)", re.M | re.S
+)
 GOAL = re.compile(r"\*Goal: (?P<goal>.+?[.?]) About (?P<minutes>\d+) minutes, (?P<points>\d+) points?\.\*")
 
 
@@ -23,7 +25,7 @@ class Exercise:
     Attributes:
         number: chapter and place, "2.3". name: of its check, and of the function that the student writes.
         goal: what a student can do afterwards. minutes: that it takes, an estimate. points: that a solution is worth.
-        asked: the first sentence of its text.
+        asked: the first sentence of its text. label: that links lead to.
     """
 
     part: str
@@ -34,6 +36,7 @@ class Exercise:
     minutes: int
     points: int
     asked: str
+    label: str
 
     @property
     def key(self) -> str:
@@ -64,7 +67,7 @@ def exercises_of(part: str) -> tuple[Exercise, ...]:
         asked = re.split(r"(?<=[.?])\s", text[goal.end() :].strip(), maxsplit=1)[0]
         number = f"{chapter(f'notebooks/{part}')}.{place}"
         minutes, points = int(goal["minutes"]), int(goal["points"])
-        found.append(Exercise(part, number, start["title"], name, goal["goal"], minutes, points, asked))
+        found.append(Exercise(part, number, start["title"], name, goal["goal"], minutes, points, asked, start["label"]))
     return tuple(found)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from .. import checkpoints
 from ..base.places import CHECKPOINTS, NOTEBOOKS
 from ..report import COMPARISON, KIND
-from . import api, benchmark_tables
+from . import api, benchmark_tables, openings
 from .exercises import all_exercises, exercises_of
 from .parts import parts, title_of
 
@@ -135,6 +135,7 @@ MAKERS: dict[str, Callable[[Mapping[str, Path]], str]] = {
     "results": results,
     "timing": timing,
     "exercises": exercises,
+    "part_cards": openings.cards,
     "performance": lambda executed: benchmark_tables.page(),
     "api_index": lambda executed: api.index(),
     **{f"api_{name}": lambda executed, name=name: api.page(name) for name in api.PAGES},
