@@ -34,6 +34,7 @@ IMPORTED = (
     "gen_utils.experiments.sweep",
     "sklearn.metrics",
 )
+_KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 _GLANCE = 0.05  # seconds between two looks at what has ended
 _PATIENCE = 10.0  # seconds until the door must be there
 
@@ -51,6 +52,7 @@ def command(door: Path) -> list[str]:
 
 def serve(door: str) -> None:
     """Import what chapters import, then fork. No thread may run here: a fork would not have it."""
+    assert sys.platform == "linux"  # see ``wanted``
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(door)
         listening.listen()  # who knocks from now on waits for the imports
@@ -87,6 +89,7 @@ def _tell_ended(askers: dict[int, socket.socket]) -> None:
 
 
 def _become_kernel(asked: dict[str, Any], open_here: list[socket.socket]) -> None:
+    assert sys.platform == "linux"
     for each in open_here:
         each.close()
     os.setsid()
@@ -119,7 +122,7 @@ class Forked:
         """Its exit status, minus a signal's number after a kill; None while it runs."""
         if self.returncode is None and select.select([self._line], [], [], 0)[0]:
             said = _line(self._line)
-            self.returncode = int(said) if said else -signal.SIGKILL  # nothing said: its parent was killed too
+            self.returncode = int(said) if said else -_KILL  # nothing said: its parent was killed too
             self._line.close()
         return self.returncode
 
@@ -136,7 +139,7 @@ class Forked:
                 os.kill(self.pid, number)
 
     def kill(self) -> None:
-        self.send_signal(signal.SIGKILL)
+        self.send_signal(_KILL)
 
     def terminate(self) -> None:
         self.send_signal(signal.SIGTERM)
@@ -185,7 +188,8 @@ def _line(line: socket.socket) -> str:
 
 
 def _kill(pid: int) -> None:
+    assert sys.platform == "linux"
     for end in (os.killpg, os.kill):  # it may not have left our group yet
         with suppress(OSError):
-            end(pid, signal.SIGKILL)
+            end(pid, _KILL)
             return
