@@ -80,6 +80,7 @@ def serve(door: str) -> None:
 
 
 def _tell_ended(askers: dict[int, socket.socket]) -> None:
+    assert sys.platform == "linux"
     while askers:
         pid, status = os.waitpid(-1, os.WNOHANG)
         if pid == 0:
@@ -134,6 +135,7 @@ class Forked:
 
     def send_signal(self, number: int) -> None:
         """Send a signal; nothing happens when it has ended."""
+        assert sys.platform == "linux"
         if self.poll() is None:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, number)
