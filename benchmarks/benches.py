@@ -62,7 +62,7 @@ def main() -> None:
                     shot = bench.section.locator(".bench-body").screenshot()
                     picture = Image.open(io.BytesIO(shot)).convert("RGB")
                     path = places.BOOK / "_static" / "benches" / f"{name}.webp"
-                    picture.resize((960, round(picture.height * 960 / picture.width))).save(path, quality=60)
+                    picture.resize((600, round(picture.height * 600 / picture.width))).save(path, quality=40)
         browser.close()
 
 

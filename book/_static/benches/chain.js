@@ -82,7 +82,7 @@ BENCHES.define("chain", {
     bench.ran = true;
     const grey = BENCHES.grey(answer.x), half = film.frames.find(({ energy }) => energy < film.frames[0].energy / 2);
     return {
-      outcome: grey > 0.45 ? "noise" : grey > 0.25 ? "blur" : "digit",
+      outcome: start || noise !== 1 ? null : grey > 0.45 ? "noise" : grey > 0.25 ? "blur" : "digit",
       said:
         `The energy went from ${BENCHES.number(film.frames[0].energy)} to ${BENCHES.number(film.frames.at(-1).energy)} nats` +
         (half && !start ? `, half of the way in the first ${half.step} steps` : "") +

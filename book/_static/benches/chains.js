@@ -72,25 +72,80 @@
     };
   }
 
+  // The energy of the pair (x, z): E(x) + ‖x - μ(z)‖²/2σ² + ½‖z‖²; XZEnergy, without its constant.
+  function inPair(energy, decoder, sigma, pixels) {
+    let slope, gradient;
+    return (state) => {
+      const mean = decoder.forward(state.subarray(pixels)), at = energy(state.subarray(0, pixels));
+      slope ??= new Float64Array(pixels);
+      gradient ??= new Float64Array(state.length);
+      let value = at.value;
+      for (let i = 0; i < pixels; i++) {
+        slope[i] = (mean[i] - state[i]) / sigma ** 2;
+        gradient[i] = at.gradient[i] - slope[i];
+        value += 0.5 * sigma ** 2 * slope[i] ** 2;
+      }
+      const back = decoder.backward(slope);
+      for (let i = pixels; i < state.length; i++) {
+        gradient[i] = back[i - pixels] + state[i];
+        value += 0.5 * state[i] ** 2;
+      }
+      return { value, gradient };
+    };
+  }
+
   // x ← x - η ∇E + σ ξ, the gradient clamped, then the box: Langevin and ProximalLangevin of gen_utils.samplers.
   // Settings have their names there. step() moves x in place and returns the energy at the new x.
   function langevin(energy, x, { step_size, noise, grad_clip, max_step, bounds }, normal) {
     const sigma = noise ?? Math.sqrt(2 * step_size), clip = max_step ? max_step / step_size : (grad_clip ?? Infinity);
     const [low, high] = bounds ?? [-Infinity, Infinity];
-    let { value, gradient } = energy(x);
+    const gradient = new Float64Array(x.length); // of its own: others may ask the same network meanwhile
+    const look = () => {
+      const at = energy(x);
+      gradient.set(at.gradient);
+      return at.value;
+    };
     return {
-      start: value,
+      start: look(),
       step() {
         for (let i = 0; i < x.length; i++) {
           const moved = x[i] - step_size * Math.max(-clip, Math.min(clip, gradient[i])) + sigma * normal();
           x[i] = Math.max(low, Math.min(high, moved));
         }
-        ({ value, gradient } = energy(x));
+        const value = look();
         if (!Number.isFinite(value)) throw new Error("the energy is no longer a finite number");
         return value;
       },
     };
   }
 
-  return { random, energyOf, inEpsilon, langevin };
+  // MALA at temperature 1, and then a clamp to the box, as the assignment behind Chapter 3 has it: no exact sampler of the
+  // box, but one that always moves. step() returns the energy; accepted counts.
+  function clampedMala(energy, x, { step_size, bounds: [low, high] }, { normal, uniform }) {
+    const n = x.length, sigma = Math.sqrt(2 * step_size), noise = new Float64Array(n), to = new Float64Array(n);
+    const keep = ({ value, gradient }) => ({ value, gradient: gradient.slice() });
+    let here = keep(energy(x));
+    const walk = {
+      start: here.value,
+      accepted: 0,
+      step() {
+        for (let i = 0; i < n; i++) to[i] = x[i] - step_size * here.gradient[i] + sigma * (noise[i] = normal());
+        const there = energy(to);
+        let gain = here.value - there.value;
+        for (let i = 0; i < n; i++) {
+          const back = (here.gradient[i] + there.gradient[i]) * Math.sqrt(step_size / 2) - noise[i];
+          gain += 0.5 * (noise[i] ** 2 - back ** 2);
+        }
+        if (Math.log(Math.max(uniform(), 1e-12)) < gain) {
+          walk.accepted++;
+          for (let i = 0; i < n; i++) x[i] = Math.max(low, Math.min(high, to[i]));
+          here = keep(energy(x));
+        }
+        return here.value;
+      },
+    };
+    return walk;
+  }
+
+  return { random, energyOf, inEpsilon, inPair, langevin, clampedMala };
 };

@@ -54,7 +54,7 @@ BENCHES.define("digits", {
   },
 
   async run(bench) {
-    const { film, engine } = bench, start = BENCHES.pad.picture(bench.pad.ink), number = BENCHES.number;
+    const { film, engine } = bench, start = BENCHES.pad.picture(bench.pad.ink), { number, a } = BENCHES;
     bench.loaded = true;
     if (!start) throw new Error("there is no drawing yet");
     this.forget(bench);
@@ -73,12 +73,12 @@ BENCHES.define("digits", {
     const inputs = [start, BENCHES.values(short.x), answer.x];
     const { outputs } = await engine.ask("outputs", { network: "digit_classifier", inputs });
     const [drawn, early, late] = outputs.map((logits) => logits.indexOf(Math.max(...logits)));
-    bench.short.words.textContent = `after 256 steps: energy ${number(short.energy, 3)}, a ${early}`;
-    bench.long.words.textContent = `after 4,096 steps: energy ${number(energy, 3)}, a ${late}`;
+    bench.short.words.textContent = `after 256 steps: energy ${number(short.energy, 3)}, ${a(early)}`;
+    bench.long.words.textContent = `after 4,096 steps: energy ${number(energy, 3)}, ${a(late)}`;
     return {
       outcome: BENCHES.grey(answer.x) > 0.5 ? "noise" : late === early ? "same" : "other",
       said:
-        `A classifier reads your drawing as a ${drawn}, and the chain as a ${early} after 256 steps and a ${late} after 4,096. ` +
+        `A classifier reads your drawing as ${a(drawn)}, and the chain as ${a(early)} after 256 steps and ${a(late)} after 4,096. ` +
         `The energy fell from ${number(film.frames[0].energy)} to ${number(short.energy, 3)} and on to ${number(energy, 3)}` +
         (energy < -0.1
           ? ": the deepest valley of this energy is a slanted stroke with a dot, and many digits end there. Lower is not better: this model draws digits because its chains are stopped early."

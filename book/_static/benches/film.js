@@ -1,6 +1,6 @@
 // A chain as it was kept: its energy as a curve, and a slider that goes back in it.
 globalThis.BENCHES ??= {};
-BENCHES.film = ({ canvas, words, end, log, marks, low, high, strip = 0 }) => {
+BENCHES.film = ({ canvas, words, end, log, marks, low, high, cap, strip = 0 }) => {
   const make = BENCHES.make, curve = BENCHES.plot.make("The energy after each step of the chain");
   const slider = make("input", { type: "range", min: 0, "aria-label": "Step of the chain" });
   const stills = Array.from({ length: strip }, () => make("canvas", { className: "bench-picture", "aria-hidden": "true" }));
@@ -10,7 +10,7 @@ BENCHES.film = ({ canvas, words, end, log, marks, low, high, strip = 0 }) => {
     const points = film.frames.map(({ step, energy }) => [step, energy]);
     BENCHES.plot.curve(curve, {
       curves: [{ points }], label: "energy (nats)", across: "step of the chain", log, end, marks, at,
-      low, high: points.length ? undefined : (high ?? 1),
+      low, cap, high: points.length ? undefined : (high ?? 1),
     });
   }
 
@@ -48,23 +48,13 @@ BENCHES.film = ({ canvas, words, end, log, marks, low, high, strip = 0 }) => {
     plot();
   };
 
+  // Steps that are marked in the curve.
+  film.marks = (steps) => {
+    marks = steps;
+    plot();
+  };
+
   slider.addEventListener("input", () => film.look(film.frames[Number(slider.value)]));
   film.clear();
   return film;
 };
-
-// A canvas with words below it.
-BENCHES.shot = (caption, canvas) => {
-  const make = BENCHES.make, words = make("figcaption", {}, caption);
-  canvas ??= make("canvas", { width: 28, height: 28, className: "bench-picture", role: "img", "aria-label": caption });
-  return { canvas, words, figure: make("figure", {}, canvas, words) };
-};
-
-BENCHES.button = (text, act) => {
-  const made = BENCHES.make("button", { type: "button", className: "bench-tool" }, text);
-  made.addEventListener("click", act);
-  return made;
-};
-
-// -0.0213 -> "−0.021"
-BENCHES.number = (value, digits = 2) => value.toFixed(digits).replace("-", "−");

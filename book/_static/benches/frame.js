@@ -34,6 +34,25 @@ globalThis.BENCHES ??= {};
   const values = (bytes) => Float32Array.from(bytes, (value) => value / 127.5 - 1);
   const grey = (x) => x.reduce((sum, value) => sum + (Math.abs(value) < 0.8), 0) / x.length;
 
+  // A canvas with words below it.
+  const shot = (caption, canvas) => {
+    const words = make("figcaption", {}, caption);
+    canvas ??= make("canvas", { width: 28, height: 28, className: "bench-picture", role: "img", "aria-label": caption });
+    return { canvas, words, figure: make("figure", {}, canvas, words) };
+  };
+
+  const button = (text, act) => {
+    const made = make("button", { type: "button", className: "bench-tool" }, text);
+    made.addEventListener("click", act);
+    return made;
+  };
+
+  // A digit in words: "a 3", "an 8".
+  const a = (digit) => `${digit === 8 ? "an" : "a"} ${digit}`;
+
+  // -0.0213 -> "−0.021"
+  const number = (value, digits = 2) => value.toFixed(digits).replace("-", "−");
+
   // Numbers in [0, 1) for a picture of noise before anything is loaded.
   const noise = (seed) => () => ((seed = (seed * 16807 + 11) % 2147483647), seed / 2147483647);
 
@@ -207,15 +226,15 @@ globalThis.BENCHES ??= {};
         bench.status("");
         const found = await kind.run(bench);
         if (found) {
-          const said = Object.fromEntries(kind.options);
-          const right = found.outcome === bench.state.guess;
-          verdict.replaceChildren(
+          // Without an outcome it was another situation than the one that was asked about.
+          const said = Object.fromEntries(kind.options), right = found.outcome === bench.state.guess;
+          const both = [
             make("p", {}, make("strong", {}, "You expected: "), said[bench.state.guess]),
             make("p", {}, make("strong", {}, right ? "And so it was: " : "It was: "), said[found.outcome]),
-            make("p", {}, found.said),
-          );
+          ];
+          verdict.replaceChildren(...(found.outcome ? both : []), make("p", {}, found.said));
           verdict.dataset.right = right ? "yes" : "no";
-          BENCHES.log?.add(bench, kind.question, said[bench.state.guess], said[found.outcome], right);
+          if (found.outcome) BENCHES.log.add(bench, kind.question, said[bench.state.guess], said[found.outcome], right);
         } else bench.status("Stopped.");
       } catch (error) {
         bench.status(`This bench cannot go on: ${error.message}. The page reads on without it.`);
@@ -234,6 +253,6 @@ globalThis.BENCHES ??= {};
     if (location.hash.startsWith(`#bench-${name}:`)) section.scrollIntoView();
   }
 
-  Object.assign(BENCHES, { make, picture, values, grey, noise, engine });
+  Object.assign(BENCHES, { make, picture, values, grey, shot, button, number, a, noise, engine });
   document.addEventListener("DOMContentLoaded", () => document.querySelectorAll(".bench").forEach(install));
 })();

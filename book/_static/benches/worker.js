@@ -4,27 +4,24 @@
   const SLICE = 25; // milliseconds between two messages to the page
   const described = {}, built = {};
   const net = (name) => (built[name] ??= network.build(described[name]));
+  const codebook = (name) => (built[`${name} codes`] ??= network.numbers(described[`${name}.decoder`].codebook));
   const bytes = (x) => Uint8ClampedArray.from(x, (value) => (value + 1) * 127.5); // rounds
 
-  function energyOf({ network, reading }) {
-    if (reading.kind !== "epsilon") return chains.energyOf(net(network), reading);
-    const decoder = `${network}.decoder`, energy = chains.energyOf(net(`${network}.energy`), { kind: "energy" });
-    return chains.inEpsilon(energy, net(decoder), described[decoder].sigma, reading.pixels);
-  }
+  const energyOf = ({ network, reading }) => chains.energyOf(net(network), reading);
 
   const jobs = {
     // A Langevin chain from start, or from uniform noise. Yields the frames that were kept since the last message: at
     // every step, or where steps are many, so that their numbers grow by a fiftieth. readings: by step, where it changes.
-    *chain({ network, reading, changes = [], keep = [], start, seed, steps, settings, n = 784 }) {
+    *chain({ network, reading, changes = [], keep = [], start, seed, steps, settings }) {
       const random = chains.random(seed);
-      const x = start ? Float64Array.from(start) : Float64Array.from({ length: n }, () => 2 * random.uniform() - 1);
+      const x = start ? Float64Array.from(start) : Float64Array.from({ length: 784 }, () => 2 * random.uniform() - 1);
       const kernel = { ...described[network].sampler, ...settings };
       let walk = chains.langevin(energyOf({ network, reading }), x, kernel, random.normal);
-      let frames = [{ step: 0, energy: walk.start, x: bytes(x) }], last = 0;
+      let frames = [{ step: 0, energy: walk.start, x: bytes(x) }], last = 0, energy = walk.start;
       for (let step = 1; step <= steps; step++) {
         const change = changes.find((each) => each.after === step - 1);
         if (change) walk = chains.langevin(energyOf({ network, reading: change.reading }), x, kernel, random.normal);
-        const energy = walk.step();
+        energy = walk.step();
         if (steps <= 512 || step === steps || step >= last * 1.02 || keep.includes(step)) {
           frames.push({ step, energy, x: bytes(x) });
           last = step;
@@ -32,7 +29,77 @@
         yield { frames, done: step / steps };
         if (frames.sent) frames = [];
       }
-      return { x: Float32Array.from(x), frames };
+      return { x: Float32Array.from(x), energy, frames };
+    },
+
+    // From one noise, MALA at temperature 1 and the sampler of the card, side by side. Frames hold both; distance is the
+    // mean square over pixels from the start.
+    *race({ network, seed, steps, step_size }) {
+      const noise = chains.random(seed), x = Float64Array.from({ length: 784 }, () => 2 * noise.uniform() - 1), y = x.slice();
+      const energy = energyOf({ network, reading: { kind: "energy" } }), start = x.slice();
+      const warm = chains.clampedMala(energy, x, { step_size, bounds: [-1, 1] }, noise);
+      const cold = chains.langevin(energy, y, described[network].sampler, chains.random(seed + 1).normal);
+      const far = (state) => state.reduce((sum, value, i) => sum + (value - start[i]) ** 2, 0) / state.length;
+      let frames = [{ step: 0, warm: { energy: warm.start, x: bytes(x), far: 0 }, cold: { energy: cold.start, x: bytes(y), far: 0 } }];
+      for (let step = 1; step <= steps; step++) {
+        const energies = [warm.step(), cold.step()];
+        const both = [x, y].map((state, i) => ({ energy: energies[i], x: bytes(state), far: far(state) }));
+        frames.push({ step, warm: both[0], cold: both[1] });
+        yield { frames };
+        if (frames.sent) frames = [];
+      }
+      return { frames, accepted: warm.accepted / steps };
+    },
+
+    // A picture -> its 7 × 7 tokens, each the nearest code; and tokens -> pictures.
+    *tokens({ network, x }) {
+      const z = net(`${network}.encoder`).forward(Float64Array.from(x)), codes = codebook(network), width = z.length / 49;
+      const nearest = (p) => {
+        let best = 0, least = Infinity;
+        for (let k = 0; k < codes.length / width; k++) {
+          let far = 0;
+          for (let c = 0; c < width; c++) far += (z[p * width + c] - codes[k * width + c]) ** 2;
+          if (far < least) [least, best] = [far, k];
+        }
+        return best;
+      };
+      return Array.from({ length: 49 }, (_, p) => nearest(p));
+    },
+
+    *paint({ network, grids }) {
+      const codes = codebook(network), width = codes.length / 256, pictures = [];
+      for (const grid of grids) {
+        const z = Float64Array.from({ length: 49 * width }, (_, i) => codes[grid[Math.floor(i / width)] * width + (i % width)]);
+        pictures.push(Float32Array.from(net(`${network}.decoder`).forward(z)));
+        yield {};
+      }
+      return pictures;
+    },
+
+    // Draws of a VAE's digits, and the same after so many steps in ε, in (x, z), and among the pixels alone, each with the
+    // step that moves a pixel about as far. Where there is a code, the picture is the decoder's mean.
+    *spaces({ network, seeds, steps }) {
+      const decoder = net(`${network}.decoder`), { sigma, sampler } = described[`${network}.decoder`], pixels = 784;
+      const energy = chains.energyOf(net(`${network}.energy`), { kind: "energy" }), mean = (z) => decoder.forward(z).slice();
+      const rows = [];
+      for (const seed of seeds) {
+        const random = chains.random(seed), eps = Float64Array.from({ length: pixels + 16 }, random.normal);
+        const first = mean(eps.subarray(pixels)), pair = eps.map((value, i) => (i < pixels ? first[i] + sigma * value : value));
+        const x = pair.slice(0, pixels), honest = { step_size: sampler.step_size * sigma ** 2 };
+        const walks = [
+          chains.langevin(chains.inEpsilon(energy, decoder, sigma, pixels), eps, sampler, random.normal),
+          chains.langevin(chains.inPair(energy, decoder, sigma, pixels), pair, honest, random.normal),
+          chains.langevin(energy, x, honest, random.normal),
+        ];
+        for (const walk of walks)
+          for (let k = 0; k < steps; k++) {
+            walk.step();
+            yield {};
+          }
+        rows.push([first, mean(eps.subarray(pixels)), mean(pair.subarray(pixels)), x].map((each) => Float32Array.from(each)));
+        yield { rows };
+      }
+      return rows;
     },
 
     // Outputs of a network, and the energies that readings make of them.

@@ -25,6 +25,7 @@ Shape = tuple[int, ...]  # (C, H, W) of a map, (N,) of a vector
 PIECES: dict[str, Callable[[Any], nn.Module]] = {
     "digit_classifier": lambda model: nn.Sequential(model.body, model.head),
     "vaebm_mnist.energy": lambda model: model.energy.net,
+    "vaebm_mnist.encoder": lambda model: model.vae.encoder,
     "vaebm_mnist.decoder": lambda model: nn.Sequential(model.vae.decoder, nn.Tanh()),
     "vae_celeba.decoder": lambda model: nn.Sequential(model.decoder, nn.Tanh()),
     "vqvae_mnist.encoder": lambda model: model.encoder,

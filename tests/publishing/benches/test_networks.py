@@ -9,7 +9,7 @@ from torch import nn
 from gen_utils import checkpoints
 from gen_utils.models import JointEnergy
 from gen_utils.publishing.benches import networks
-from gen_utils.samplers import sample
+from gen_utils.samplers import MALA, Langevin, sample
 from gen_utils.samplers.written import read_kernel
 
 from .node import run
@@ -25,6 +25,7 @@ EVERY = (
     "dcgan_bitmoji",
     "vae_celeba.decoder",
     "vaebm_mnist.energy",
+    "vaebm_mnist.encoder",
     "vaebm_mnist.decoder",
 )
 COMPARE = """
@@ -142,27 +143,82 @@ def test_a_whole_chain_is_the_same_step_by_step(name, reading, tmp_path, monkeyp
     assert (chain.path[-1] - x).abs().mean() > 0.1  # and it has moved
 
 
-EPSILON = """
+VAEBM_CHAIN = """
 const {sampler, sigma} = BENCHES.networks["vaebm_mnist.decoder"];
 const decoder = build(BENCHES.networks["vaebm_mnist.decoder"]);
 const energy = chains.energyOf(build(BENCHES.networks["vaebm_mnist.energy"]), {kind: "energy"});
 let at = 0;
 const x = Float64Array.from(given.x), states = [];
-const walk = chains.langevin(chains.inEpsilon(energy, decoder, sigma, 784), x, sampler, () => given.noise[at++]);
+const joint = chains[given.space](energy, decoder, sigma, 784);
+const walk = chains.langevin(joint, x, given.kernel ?? sampler, () => given.noise[at++]);
 for (let t = 0; t < given.steps; t++) { walk.step(); states.push(Float32Array.from(x)); }
 answer(states);
 """
 
 
-def test_a_chain_in_the_noise_behind_a_picture_is_the_same(tmp_path, monkeypatch):
+@pytest.mark.parametrize("space", ["inEpsilon", "inPair"])
+def test_a_chain_behind_a_picture_is_the_same(space, tmp_path, monkeypatch):
     model = checkpoints.load("vaebm_mnist")
     kernel, steps = read_kernel(model.card["sampler"]["kernel"]), model.card["sampler"]["steps"]
     noise = torch.randn(steps, 1, *model.event_shape)
     draws = iter(noise)
     monkeypatch.setattr("gen_utils.samplers.langevin.normal_like", lambda x, generator: next(draws).clone())
-    x = torch.randn(1, *model.event_shape)
-    chain = sample(model.in_epsilon(), x, kernel, steps, keep_every=1)
-    given = {"x": x.flatten().tolist(), "noise": noise.flatten().tolist(), "steps": steps}
+    x, energy = torch.randn(1, *model.event_shape), model.in_epsilon()
+    given = {"space": space}
+    if space == "inPair":  # its steps are smaller
+        energy, kernel, given["kernel"] = model.in_xz(), Langevin(1e-4, 0.01), {"step_size": 1e-4, "noise": 0.01}
+    chain = sample(energy, x, kernel, steps, keep_every=1)
+    given |= {"x": x.flatten().tolist(), "noise": noise.flatten().tolist(), "steps": steps}
     script = networks.script("vaebm_mnist.energy") + networks.script("vaebm_mnist.decoder")
-    found = torch.tensor(run(EPSILON, tmp_path, given, script))
+    found = torch.tensor(run(VAEBM_CHAIN, tmp_path, given, script))
     assert (found - chain.path.reshape(steps, -1)).abs().max() < 1e-3
+
+
+MALA_CHAIN = """
+let at = 0, place = 0;
+const random = {normal: () => given.normal[at++], uniform: () => given.uniform[place++]};
+const x = Float64Array.from(given.x), energy = chains.energyOf(build(BENCHES.networks.ebm_mnist), {kind: "energy"});
+const walk = chains.clampedMala(energy, x, {step_size: given.eta, bounds: [-1, 1]}, random), states = [];
+for (let t = 0; t < given.uniform.length; t++) { walk.step(); states.push(Float32Array.from(x)); }
+answer({states, accepted: walk.accepted});
+"""
+
+
+def test_clamped_mala_is_that_of_chapter_three(tmp_path, monkeypatch):
+    model, eta, steps = checkpoints.load("ebm_mnist").double(), 0.01, 30
+    normal, uniform = torch.randn(steps, 1, 1, 28, 28).double(), torch.rand(steps, dtype=torch.float64)
+    uniform[::3] = 1.0  # a third is refused, as far as the test can
+    draws, tests = iter(normal), iter(uniform)
+    monkeypatch.setattr("gen_utils.samplers.mala.normal_like", lambda x, generator: next(draws).clone())
+    monkeypatch.setattr("gen_utils.samplers.metropolis.uniform_per_chain", lambda energy, generator: next(tests)[None])
+    kernel = MALA(eta)
+    x = 2 * torch.rand(1, 1, 28, 28, dtype=torch.float64) - 1
+    given = {"x": x.flatten().tolist(), "eta": eta, "normal": normal.flatten().tolist(), "uniform": uniform.tolist()}
+    found = run(MALA_CHAIN, tmp_path, given, networks.script("ebm_mnist"))
+    accepted = 0
+    for t in range(steps):
+        state = kernel.step(model, kernel.init(model, x), t + 1, steps, None)
+        accepted += int(state.accept)
+        x = state.x.clamp(-1, 1)
+        assert (torch.tensor(found["states"][t]) - x.flatten()).abs().max() < 1e-4
+    assert found["accepted"] == accepted and 0 < accepted < steps
+
+
+TWO = """
+const energy = chains.energyOf(build(BENCHES.networks.ebm_mnist), {kind: "energy"});
+const {sampler} = BENCHES.networks.ebm_mnist;
+const start = (seed) => {
+  const random = chains.random(seed), x = Float64Array.from({length: 784}, random.uniform);
+  return {x, walk: chains.langevin(energy, x, sampler, random.normal)};
+};
+const alone = start(1);
+for (let t = 0; t < 5; t++) alone.walk.step();
+const [one, other] = [start(1), start(2)];
+for (let t = 0; t < 5; t++) { one.walk.step(); other.walk.step(); }
+answer([alone.x, one.x]);
+"""
+
+
+def test_two_chains_of_one_network_do_not_disturb_each_other(tmp_path):
+    alone, beside = run(TWO, tmp_path, None, networks.script("ebm_mnist"))
+    assert alone == beside
