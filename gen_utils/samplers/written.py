@@ -5,15 +5,16 @@ from __future__ import annotations
 import ast
 from typing import Any
 
+from .denoising import Ancestral, AnnealedLangevin, NoiseLevels, ProbabilityFlow
 from .hmc import HMC
 from .langevin import Langevin, ProximalLangevin
 from .mala import MALA
 from .protocol import Kernel
 from .schedules import constant, geometric, power_decay
 
-_KNOWN: dict[str, Any] = {
-    kind.__name__: kind for kind in (Langevin, ProximalLangevin, MALA, HMC, constant, geometric, power_decay)
-}
+_KERNELS = (Langevin, ProximalLangevin, MALA, HMC, ProbabilityFlow, Ancestral, AnnealedLangevin)
+_SETTINGS = (constant, geometric, power_decay, NoiseLevels)
+_KNOWN: dict[str, Any] = {kind.__name__: kind for kind in (*_KERNELS, *_SETTINGS)}
 
 
 def read_kernel(text: str) -> Kernel:

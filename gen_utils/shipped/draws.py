@@ -6,7 +6,7 @@ Where a model is drawn by chains, the card has the sampler.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -40,6 +40,17 @@ def chains(model: Any, n: int, stream: torch.Generator, _root) -> Tensor:
     kernel, steps = sampler_of(model)
     start = UniformStart(model.event_shape).draw(n, generator=stream)
     return sample(model, start, kernel, steps, generator=stream, fast=True).x
+
+
+def denoised(model: Any, n: int, stream: torch.Generator, _root) -> Tensor:
+    """Down the noise levels, from Gaussian noise of the highest."""
+    kernel, steps = sampler_of(model)
+    parts = []
+    for first in range(0, n, 100):
+        start = cast(Any, kernel).levels.start(model.event_shape, min(100, n - first), generator=stream)
+        with torch.autocast("cpu", torch.bfloat16):
+            parts.append(sample(model.denoise, start, kernel, steps, generator=stream).x)
+    return torch.cat(parts).clamp(-1, 1)
 
 
 def on_request(model: Any, n: int, stream: torch.Generator, _root) -> Tensor:

@@ -17,6 +17,7 @@ from ..data.moves import mirrored_and_shifted
 from ..evaluation.classification import logits_of, reliability
 from ..evaluation.corruptions import CORRUPTIONS, distances_under_damage
 from ..evaluation.coverage import class_coverage, precision_recall
+from ..evaluation.denoising import denoising_errors
 from ..evaluation.frechet import extract_features, frechet_distance
 from ..evaluation.intervals import bootstrap, log_mean_exp, wilson
 from ..evaluation.kernel_distance import kernel_distance, kernel_interval
@@ -122,6 +123,21 @@ def energy(model: Any, ask: Ask, *, data: str, split: str, n: int, size: int | N
         network, real = ask.judged(), load_images(data, split, root=ask.root, size=size, stand_in=False)
         fake = extract_features(network, ask.drawn(n))
         distance = frechet_of(extract_features(network, real), fake, _drawn_by(model, ask))
+        found = {"frechet_distance": distance, **found}
+    return found
+
+
+def denoiser(model: Any, ask: Ask, *, data: Real, n: int) -> dict[str, Figure]:
+    """Fréchet distance of draws; the error that is left of noise of width 0.3."""
+    real = data(ask.root)
+    held_out = _first(real, ask.at_most(1000))
+    errors = denoising_errors(
+        model, held_out.scaled(), 0.3, generator=torch.Generator().manual_seed(ask.seed), batch_size=100
+    )
+    found = {"denoising_error": mean_of(errors, {"sigma": 0.3})}
+    if ask.chains:
+        fake = extract_features(ask.judged(), ask.drawn(n))
+        distance = frechet_of(extract_features(ask.judged(), real), fake, _drawn_by(model, ask))
         found = {"frechet_distance": distance, **found}
     return found
 

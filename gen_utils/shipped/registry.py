@@ -146,6 +146,12 @@ _ROWS = (
         draws.after_chains,
         _PHOTOS,
     ),
+    *(
+        Shipped(
+            name, network, "11_after_langevin", partial(measures.denoiser, data=_mnist, n=2000), draws.denoised, _DIGITS
+        )
+        for name, network in (("score_mnist", models.ScoreUNet), ("energy_mnist", models.EnergyUNet))
+    ),
 )
 MODELS: dict[str, Shipped] = {row.name: row for row in _ROWS}
 

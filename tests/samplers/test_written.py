@@ -3,7 +3,20 @@
 import pytest
 
 from gen_utils import checkpoints
-from gen_utils.samplers import HMC, MALA, Kernel, Langevin, ProximalLangevin, constant, geometric, power_decay
+from gen_utils.samplers import (
+    HMC,
+    MALA,
+    Ancestral,
+    AnnealedLangevin,
+    Kernel,
+    Langevin,
+    NoiseLevels,
+    ProbabilityFlow,
+    ProximalLangevin,
+    constant,
+    geometric,
+    power_decay,
+)
 from gen_utils.samplers.written import read_kernel
 
 
@@ -15,6 +28,9 @@ from gen_utils.samplers.written import read_kernel
         MALA(constant(1e-4)),
         HMC(0.1, 10, jitter=0.2),
         ProximalLangevin(1.0, max_step=0.1, noise=0.01, bounds=(-1.0, 1.0)),
+        ProbabilityFlow(NoiseLevels(40.0, 0.01), order=1),
+        Ancestral(),
+        AnnealedLangevin(NoiseLevels(20.0), rate=0.2, per_level=3),
     ],
     ids=repr,
 )
