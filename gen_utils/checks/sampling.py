@@ -391,6 +391,55 @@ def leapfrog(student: Callable) -> Result:
 
 
 @check
+def swap_log_ratio(student: Callable) -> Result:
+    """Check ``swap_log_ratio(energy_i (B,), energy_j (B,), t_i, t_j) -> (B,)``: of an exchange in parallel tempering."""
+    numbers = stream(7)
+
+    def energies(n: int, scale: float) -> tuple[Tensor, Tensor]:
+        a, b = scale * torch.randn(2, n, generator=numbers)
+        return a, b
+
+    cases = [
+        (*energies(6, 2.0), 1.0, 3.0),
+        (*energies(5, 1.0), 2.0, 2.5),
+        Case((*energies(7, 3.0), 4.0, 0.5), "the first temperature is the higher one"),
+        far(*energies(5, 900.0), 1.0, 2.0),
+    ]
+
+    def right(energy_i, energy_j, t_i, t_j) -> Tensor:
+        return (1 / t_i - 1 / t_j) * (energy_i - energy_j)
+
+    ignored = (
+        "that is the ratio as if only one of the two densities changed. Both do: x_i leaves T_i and arrives at T_j, while "
+        "x_j does the opposite."
+    )
+    slips = [
+        Slip("turned round", "the sign is wrong: a cold chain that stands higher than the hot one must always be exchanged.", lambda a, b, t, s: -right(a, b, t, s)),
+        Slip("temperatures forgotten", "that is the test of a move at T = 1; each state has the density exp(−E/T) of its own temperature.", lambda a, b, t, s: a - b),
+        Slip("temperatures forgotten", "that is the test of a move at T = 1, and turned round.", lambda a, b, t, s: b - a),
+        Slip("one density only", ignored, lambda a, b, t, s: (a - b) / t),
+        Slip("one density only", ignored, lambda a, b, t, s: (a - b) / s),
+        Slip("one density only", ignored, lambda a, b, t, s: (b - a) / t),
+        Slip("one density only", ignored, lambda a, b, t, s: (b - a) / s),
+        Slip("temperature for its inverse", "the energies are divided by the temperatures: it is 1/T that counts.", lambda a, b, t, s: (t - s) * (a - b)),
+        Slip("temperature for its inverse", "the energies are divided by the temperatures: it is 1/T that counts.", lambda a, b, t, s: (s - t) * (a - b)),
+        Slip("difference turned over", "1/T_i − 1/T_j is not 1/(T_i − T_j).", lambda a, b, t, s: (a - b) / (t - s)),
+        Slip("difference turned over", "1/T_i − 1/T_j is not 1/(T_j − T_i).", lambda a, b, t, s: (a - b) / (s - t)),
+        Slip("no exchange", "that compares the two energies where they are, each over its own temperature; nothing is exchanged.", lambda a, b, t, s: a / t - b / s),
+        Slip("no exchange", "that compares the two energies where they are, each over its own temperature; nothing is exchanged.", lambda a, b, t, s: b / s - a / t),
+        Slip("after only", "that is the density after the exchange; divide by the one before.", lambda a, b, t, s: -b / t - a / s),
+        Slip("before only", "that is the density before the exchange, turned over; the one after belongs to the ratio, too.", lambda a, b, t, s: a / t + b / s),
+        Slip("energies added", "both energies enter with the same sign in yours; if they are equal, an exchange changes nothing.", lambda a, b, t, s: (1 / t - 1 / s) * (a + b)),
+        Slip("ratio of energies", "a ratio of densities is a difference of energies.", lambda a, b, t, s: (1 / t - 1 / s) * (a / b)),
+        Slip("exponentiated", "that is the ratio; return its logarithm, which cannot overflow.", lambda *a: right(*a).exp()),
+        Slip("cut at one", "that is the acceptance probability's logarithm. Return the ratio before it is cut at one.", lambda *a: right(*a).clamp(max=0)),
+        Slip("batch in one", "every ladder has its own test: one number each, no sum over the batch.", lambda *a: right(*a).sum()),
+        Slip("batch in one", "every ladder has its own test: one number each, no mean over the batch.", lambda *a: right(*a).mean()),
+    ]  # fmt: skip
+    return compare("swap_log_ratio", student, right, cases, slips)
+
+
+@check
 def ais_log_weights(student: Callable) -> Result:
     """Check ``ais_log_weights(betas (T + 1,), log_ratio (T, B)) -> (B,)``."""
     numbers = stream(3)

@@ -253,7 +253,30 @@ def mala_in_place(energy, x, step_size, xi, u):
     return path
 
 
+def swap(a, b, t, s):
+    return (1 / t - 1 / s) * (a - b)
+
+
+def swap_by_densities(a, b, t, s):
+    before, after = -a / t - b / s, -b / t - a / s
+    return after - before
+
+
+def swap_in_place(a, b, t, s):
+    a -= b
+    return a * (1 / t - 1 / s)
+
+
 RIGHT = {
+    "swap_log_ratio": [
+        swap,
+        swap_by_densities,
+        lambda a, b, t, s: (a - b) * (s - t) / (t * s),
+        lambda a, b, t, s: (a.double() / t - a.double() / s) - (b.double() / t - b.double() / s),
+        lambda a, b, t, s: [(1 / t - 1 / s) * float(p - q) for p, q in zip(a, b, strict=True)],
+        lambda a, b, t, s: np.subtract(a.numpy(), b.numpy()) * (1 / t - 1 / s),
+        lambda a, b, t, s: torch.stack((a, b)).T @ torch.tensor([1 / t - 1 / s, 1 / s - 1 / t]),
+    ],
     "langevin_step": [
         step(),
         step_by_rows,
@@ -323,6 +346,30 @@ def freezing(energy, *rest):
 
 
 WRONG = {
+    "swap_log_ratio": [
+        ("turned round", lambda a, b, t, s: swap(b, a, t, s)),
+        ("temperatures forgotten", lambda a, b, t, s: a - b),
+        ("temperatures forgotten", lambda a, b, t, s: b - a),
+        ("one density only", lambda a, b, t, s: (a - b) / t),
+        ("one density only", lambda a, b, t, s: (a - b) / s),
+        ("temperature for its inverse", lambda a, b, t, s: (t - s) * (a - b)),
+        ("temperature for its inverse", lambda a, b, t, s: (s - t) * (a - b)),
+        ("difference turned over", lambda a, b, t, s: (a - b) / (t - s)),
+        ("difference turned over", lambda a, b, t, s: (a - b) / (s - t)),
+        ("no exchange", lambda a, b, t, s: a / t - b / s),
+        ("after only", lambda a, b, t, s: -b / t - a / s),
+        ("before only", lambda a, b, t, s: a / t + b / s),
+        ("energies added", lambda a, b, t, s: (1 / t - 1 / s) * (a + b)),
+        ("ratio of energies", lambda a, b, t, s: (1 / t - 1 / s) * a / b),
+        ("exponentiated", lambda *a: swap(*a).exp()),
+        ("cut at one", lambda *a: swap(*a).clamp(max=0)),
+        ("batch in one", lambda *a: swap(*a).sum()),
+        ("batch in one", lambda *a: swap(*a).mean()),
+        ("overflow", lambda *a: swap(*a).exp().log()),
+        ("overflow", lambda a, b, t, s: ((-b / t - a / s).exp() / (-a / t - b / s).exp()).log()),
+        ("where the first temperature is the higher one", lambda a, b, t, s: abs(1 / t - 1 / s) * (a - b)),
+        ("input changed", swap_in_place),
+    ],
     "langevin_step": [
         ("sign", step(drift=lambda e: -e)),
         ("mean for sum", step(reduce="mean")),
