@@ -19,11 +19,15 @@ globalThis.BENCHES ??= {};
     return element;
   }
 
-  // A picture of 28 × 28 numbers in [-1, 1], or of bytes, on a canvas.
+  // A square picture on a canvas: numbers in [-1, 1] or bytes, grey or in colour with its channels last.
   function picture(canvas, x) {
-    const side = Math.sqrt(x.length), image = new ImageData(side, side), isBytes = x instanceof Uint8ClampedArray;
-    for (let i = 0; i < x.length; i++) {
-      image.data.fill(isBytes ? x[i] : Math.max(0, Math.min(255, (x[i] + 1) * 127.5)), 4 * i, 4 * i + 3);
+    const isBytes = x instanceof Uint8ClampedArray, channels = Number.isInteger(Math.sqrt(x.length)) ? 1 : 3;
+    const side = Math.sqrt(x.length / channels), image = new ImageData(side, side);
+    for (let i = 0; i < side * side; i++) {
+      for (let c = 0; c < 3; c++) {
+        const value = x[channels * i + (channels > 1 ? c : 0)];
+        image.data[4 * i + c] = isBytes ? value : (value + 1) * 127.5; // rounded and cut by the array
+      }
       image.data[4 * i + 3] = 255;
     }
     canvas.width = canvas.height = side;
@@ -101,7 +105,7 @@ globalThis.BENCHES ??= {};
         for (const name of names.filter((each) => !known.has(each))) {
           await script(`networks/${name}`);
           if (!BENCHES.networks[name]) throw new Error(`the weights of ${name} are damaged`);
-          worker.postMessage({ describe: { [name]: BENCHES.networks[name] } });
+          worker.postMessage({ describe: { name, network: BENCHES.networks[name] } });
           delete BENCHES.networks[name];
           known.add(name);
         }

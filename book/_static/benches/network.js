@@ -1,10 +1,28 @@
 // A network from its description, as the press writes it (gen_utils/publishing/benches/networks.py): layers in order, and
 // their numbers in one text.
 (globalThis.BENCHES ??= {}).network = function (ops) {
-  // Base64 -> numbers. Throws where they are not those that were written.
-  function numbers({ data, type, count, checksum }) {
+  function decoded(data) {
     const text = atob(data), bytes = new Uint8Array(text.length);
     for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+    return bytes;
+  }
+
+  // A description whose numbers were deflated, with their bytes; any other as it is.
+  async function unpacked(network) {
+    const { weights } = network;
+    if (!weights?.packed) return network;
+    try {
+      const stream = new Blob([decoded(weights.data)]).stream().pipeThrough(new DecompressionStream("deflate"));
+      const planes = new Uint8Array(await new Response(stream).arrayBuffer());
+      const { count } = weights, wide = planes.length / count;
+      return { ...network, weights: { ...weights, bytes: planes.map((_, i) => planes[(i % wide) * count + Math.floor(i / wide)]) } };
+    } catch {
+      throw new Error("the weights are damaged, or this browser cannot unpack them");
+    }
+  }
+
+  // Numbers as they were written; throws where they are others.
+  function numbers({ data, bytes = decoded(data), type, count, checksum }) {
     let low = 1, high = 0; // Adler-32
     for (let i = 0; i < bytes.length; i++) {
       low = (low + bytes[i]) % 65521;
@@ -64,5 +82,5 @@
     }
   }
 
-  return { build, numbers };
+  return { build, numbers, unpacked };
 };

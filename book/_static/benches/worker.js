@@ -2,8 +2,11 @@
 // stopped. Its text is made of the other files' (frame.js).
 (globalThis.BENCHES ??= {}).worker = function (network, chains) {
   const SLICE = 25; // milliseconds between two messages to the page
-  const described = {}, built = {};
-  const net = (name) => (built[name] ??= network.build(described[name]));
+  const described = {}, damaged = {}, built = {};
+  function net(name) {
+    if (damaged[name]) throw damaged[name];
+    return (built[name] ??= network.build(described[name]));
+  }
   const codebook = (name) => (built[`${name} codes`] ??= network.numbers(described[`${name}.decoder`].codebook));
   const bytes = (x) => Uint8ClampedArray.from(x, (value) => (value + 1) * 127.5); // rounds
 
@@ -137,8 +140,16 @@
     }
   }
 
+  async function describe({ name, network: given }) {
+    try {
+      described[name] = await network.unpacked(given);
+    } catch (error) {
+      damaged[name] = error;
+    }
+  }
+
   onmessage = ({ data }) => {
-    if (data.describe) Object.assign(described, data.describe);
+    if (data.describe) queue = queue.then(() => describe(data.describe));
     else if (data.stop) stopped.add(data.stop);
     else queue = queue.then(() => work(data));
   };

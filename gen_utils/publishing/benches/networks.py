@@ -21,6 +21,8 @@ from ...samplers.written import read_kernel
 
 Shape = tuple[int, ...]  # (C, H, W) of a map, (N,) of a vector
 
+PACKED_FROM = 2_900_000  # letters: a larger text is deflated; a bench's data are at most 3 MB
+
 # What of a model a bench uses, by the name that its script then has; other models are used whole.
 PIECES: dict[str, Callable[[Any], nn.Module]] = {
     "digit_classifier": lambda model: nn.Sequential(model.body, model.head),
@@ -87,12 +89,11 @@ def described(net: nn.Module, shape: Shape) -> dict:
 def _text(numbers: Tensor, *, half: bool) -> dict:
     kind = "float16" if half else "float32"
     data = numbers.detach().cpu().numpy().astype(np.dtype(kind).newbyteorder("<")).tobytes()
-    return {
-        "type": kind,
-        "count": numbers.numel(),
-        "checksum": zlib.adler32(data),
-        "data": base64.b64encode(data).decode(),
-    }
+    text = {"type": kind, "count": numbers.numel(), "checksum": zlib.adler32(data)}
+    if len(data) * 4 / 3 > PACKED_FROM:  # each number's first bytes, then their second ones: signs and exponents repeat
+        planes = np.frombuffer(data, np.uint8).reshape(numbers.numel(), -1).T
+        return text | {"packed": True, "data": base64.b64encode(zlib.compress(planes.tobytes(), 9)).decode()}
+    return text | {"data": base64.b64encode(data).decode()}
 
 
 def _layers(module: nn.Module, shape: Shape, tensors: list[Tensor]) -> tuple[list[dict], Shape]:

@@ -5,6 +5,7 @@
     before = "### The replay buffer"     # the line of the page before which it stands
     title = "Bench: what becomes of a digit?"
     text = "Draw a digit …"              # what it is about, for those without scripts too
+    level = 3                            # of its heading
     networks = ["ebm_mnist"]             # loaded at the first click, see networks.py
     scripts = ["plot", "pad"]            # what it uses of book/_static/benches besides the frame
     still = "Three pictures …"           # alternative text of NAME.webp there, for paper and where scripts are off
@@ -32,6 +33,7 @@ class Bench:
     title: str
     text: str
     still: str
+    level: int = 3
     networks: list[str] = field(default_factory=list)
     scripts: list[str] = field(default_factory=list)
 
@@ -47,7 +49,7 @@ class Bench:
 <link rel="stylesheet" href="{here}/benches.css">
 <section class="bench" id="bench-{self.name}" aria-labelledby="bench-{self.name}-title"
  data-bench="{self.name}" data-networks="{networks}">
-<h3 class="bench-title" id="bench-{self.name}-title">{html.escape(self.title)}</h3>
+<h{self.level} class="bench-title" id="bench-{self.name}-title">{html.escape(self.title)}</h{self.level}>
 <p>{html.escape(" ".join(self.text.split()))}</p>
 <p class="bench-off">{OFF}</p>
 <figure class="bench-still"><img src="{here}/{self.name}.webp" alt="{html.escape(self.still)}" width="560"></figure>

@@ -14,7 +14,7 @@ PROLOGUE = """\
 const vm = require("vm"), fs = require("fs");
 for (const name of %s) vm.runInThisContext(fs.readFileSync(%s + "/" + name, "utf-8"), name);
 BENCHES.networks = {};
-const ops = BENCHES.ops(), {build, numbers} = BENCHES.network(ops), chains = BENCHES.chains();
+const ops = BENCHES.ops(), {build, numbers, unpacked} = BENCHES.network(ops), chains = BENCHES.chains();
 const given = JSON.parse(fs.readFileSync("given.json", "utf-8"));
 const answer = (value) => process.stdout.write(JSON.stringify(value, (_, v) => ArrayBuffer.isView(v) ? [...v] : v));
 """

@@ -29,8 +29,10 @@ EVERY = (
     "vaebm_mnist.decoder",
 )
 COMPARE = """
-const net = build(BENCHES.networks[given.name]);
-answer({out: net.forward(Float64Array.from(given.x)), gradient: net.backward(Float64Array.from(given.slope))});
+unpacked(BENCHES.networks[given.name]).then((described) => {
+    const net = build(described);
+    answer({out: net.forward(Float64Array.from(given.x)), gradient: net.backward(Float64Array.from(given.slope))});
+});
 """
 
 
