@@ -183,6 +183,9 @@ class _Perceptron(nn.Module):
             nn.SiLU(),
             nn.Linear(width, 1),
         )
+        for layer in self.net[:-1]:  # PyTorch's own would shrink the signal at each layer, and leave E flat for long
+            if isinstance(layer, nn.Linear):
+                nn.init.kaiming_normal_(layer.weight)
 
     def forward(self, u: Tensor, c: Tensor) -> Tensor:
         return self.net(torch.cat([u, self.waves(c).to(u.dtype)], 1)).squeeze(1)
