@@ -367,6 +367,7 @@ record("landscapes_worst", largest)
 # For $p \propto e^{-E}$ the slope is $p' = -p\,E'$. The two parts cancel at every place, and the density stays what it is: it is {term}`invariant <invariant density>` under the
 # step. In more dimensions the same holds along each axis. Any other amount of noise keeps another density. And we took $p$ and $E'$ for constant over the length of a
 # step, so all this is for small steps; what large ones do is the next question.
+#
 # This is the **unadjusted Langevin algorithm**, {term}`ULA` {cite}`roberts1996langevin`.
 
 # %% [markdown]
@@ -712,8 +713,8 @@ record("double_well_divergence", rows)
 #
 # ```{math}
 # :label: eq-s-tamed
-# \text{clip:} \quad x' = x - \eta\,\mathrm{clamp}(g, \pm c) + \sqrt{2\eta}\,\xi, \qquad
-# \text{tame:} \quad x' = x - \frac{\eta\, g}{1 + \eta\,\lvert g\rvert} + \sqrt{2\eta}\,\xi .
+# \text{clip:} \quad x' &= x - \eta\,\mathrm{clamp}(g, \pm c) + \sqrt{2\eta}\,\xi, \\
+# \text{tame:} \quad x' &= x - \frac{\eta\, g}{1 + \eta\,\lvert g\rvert} + \sqrt{2\eta}\,\xi .
 # ```
 #
 # Clipping, with a fixed $c$, is what the image samplers of Part B do {cite}`du2019implicit`. {term}`Taming <tamed Langevin>` {cite}`brosse2019tamed` makes no step downhill longer than 1, and hardly changes one that is short.
