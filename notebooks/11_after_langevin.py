@@ -1348,7 +1348,12 @@ MAP = [
     ),
     ("denoising (J)", "no", "cancels", "through all levels together"),
     ("energy discrepancy (J)", "no", "cancels", "as wide as the blur"),
-    ("energy matching (J)", "short, at the end", "cancels", "by its transport"),
+    (
+        "energy matching (J)",
+        "short, at the end",
+        "cancels",
+        "its transport; exp(−V/ε) only if chains mix",
+    ),
     ("adversarial (F, H)", "no", "never defined", "as far as the critic"),
     ("evidence lower bound (E, G)", "no", "bounded", "yes"),
     ("bound and energy (I)", "yes, in the noise space", "cancels", "by its VAE"),
