@@ -4,7 +4,7 @@
 globalThis.BENCHES ??= {};
 (() => {
   const HERE = new URL(".", document.currentScript.src).href;
-  const PARTS = ["ops", "network", "chains", "worker"];
+  const PARTS = ["ops", "network", "chains", "toy", "worker"];
   BENCHES.networks ??= {};
   BENCHES.kinds = {};
   BENCHES.define = (name, kind) => (BENCHES.kinds[name] = kind);
@@ -77,7 +77,7 @@ globalThis.BENCHES ??= {};
       await Promise.all(PARTS.filter((part) => !BENCHES[part]).map(script));
       const text =
         `const ops = (${BENCHES.ops})(), chains = (${BENCHES.chains})();\n` +
-        `(${BENCHES.worker})((${BENCHES.network})(ops), chains);`;
+        `(${BENCHES.worker})((${BENCHES.network})(ops), chains, (${BENCHES.toy})(ops));`;
       const made = new Worker(URL.createObjectURL(new Blob([text], { type: "text/javascript" })));
       const fail = (message) => {
         for (const { reject } of open.values()) reject(new Error(message));

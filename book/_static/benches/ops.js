@@ -210,5 +210,5 @@
     };
   }
 
-  return { convolution, linear, activation, silu, norm, pool, residual, chain };
+  return { product, transposed, convolution, linear, activation, silu, norm, pool, residual, chain };
 };

@@ -1,6 +1,6 @@
 // The worker of a page's benches: it holds the networks, and does one job after the other, in slices, so that a job can be
 // stopped. Its text is made of the other files' (frame.js).
-(globalThis.BENCHES ??= {}).worker = function (network, chains) {
+(globalThis.BENCHES ??= {}).worker = function (network, chains, toy) {
   const SLICE = 25; // milliseconds between two messages to the page
   const described = {}, damaged = {}, built = {};
   function net(name) {
@@ -103,6 +103,29 @@
         yield { rows };
       }
       return rows;
+    },
+
+    // Games from the same first weights, round by round, side by side: for each the fakes of one set of vectors, and what
+    // share of them lies on each island.
+    *games({ seed, rounds, games, batch }) {
+      const shown = Float64Array.from({ length: 1000 }, chains.random(seed + 1).normal);
+      const players = games.map((game) => {
+        const random = chains.random(seed);
+        return { game, random, nets: [toy.dense([2, 64, 64, 2], random.uniform), toy.dense([2, 64, 64, 1], random.uniform)] };
+      });
+      const look = () => players.map(({ nets }) => {
+        const points = nets[0].forward(shown);
+        return { points, shares: toy.shares(points) };
+      });
+      let frames = [{ step: 0, sides: look() }];
+      for (let step = 1; step <= rounds; step++) {
+        for (const { game, random, nets } of players)
+          toy.round(...nets, toy.ring(batch, random), Float64Array.from({ length: 2 * batch }, random.normal), { lr: 1e-3, ...game });
+        if (step % 5 === 0 || step === rounds) frames.push({ step, sides: look() });
+        yield { frames };
+        if (frames.sent) frames = [];
+      }
+      return { frames };
     },
 
     // Outputs of a network, and the energies that readings make of them.
