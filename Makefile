@@ -18,9 +18,9 @@ book: .venv/.ready
 lab: .venv/.ready
 	GEN_DATA_ROOT="$(abspath $(DATA))" $(PY) -m gen_utils lab
 
-# Two processes: one begins with the book, the other with the rest (tests/conftest.py).
+# Three processes on two cores, since each waits a while for what it starts: one begins with the book (tests/conftest.py).
 test: .venv/.ready
-	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # The book as `make book` builds it without data, and what its parts recorded.
 test-quick: .venv/.ready
