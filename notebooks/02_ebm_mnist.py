@@ -68,8 +68,14 @@ from gen_utils.checks import ebm_mnist as checks
 from gen_utils.data import load_images, to_float, to_uint8
 from gen_utils.evaluation import outliers
 from gen_utils.evaluation.chains import split_rhat
+from gen_utils.evaluation.controls import controls
 from gen_utils.evaluation.corruptions import corruptions
-from gen_utils.evaluation.frechet import extract_features, frechet_distance
+from gen_utils.evaluation.frechet import (
+    extract_features,
+    frechet_distance,
+    frechet_interval,
+)
+from gen_utils.experiments.sweep import sweep
 from gen_utils.models import SmallEnergy
 from gen_utils.plotting import (
     animate_chain,
@@ -85,6 +91,8 @@ from gen_utils.plotting import (
 from gen_utils.profiles import choose
 from gen_utils.report import record, say, table
 from gen_utils.samplers import ChainDiverged, Langevin, UniformStart, sample
+from gen_utils.shipped.draws import labels_asked
+from gen_utils.shipped.registry import lookup
 from gen_utils.training import (
     EBMConfig,
     EBMTraining,
@@ -112,7 +120,10 @@ settings = choose(
         ablation_steps=None,  # a study, which quick does not run
         written_steps=None,  # the same, for Part B as written, whose chains are longer
         seeds=1,
-        n_eval=150,
+        n_eval=280,  # the features are 256: fewer images have no covariance
+        resamples=40,
+        prolonged=None,  # a study: how many images of digits, and of faces
+        prolonged_steps=None,  # as many as the card says
         final_chain=256,
         trace_lengths=(256, 1024),  # the usual chain, and a long one
         looks=4,
@@ -127,6 +138,9 @@ settings = choose(
         written_steps=166,
         seeds=1,
         n_eval=2000,
+        resamples=200,
+        prolonged=(1000, 350),
+        prolonged_steps=None,
         final_chain=256,
         trace_lengths=(256, 4096),
         looks=10,
@@ -141,6 +155,9 @@ settings = choose(
         written_steps=1000,
         seeds=3,
         n_eval=5000,
+        resamples=200,
+        prolonged=(2000, 350),
+        prolonged_steps=None,
         final_chain=256,
         trace_lengths=(256, 16_384),
         looks=10,
@@ -153,6 +170,9 @@ settings = choose(
         ablation_steps=1,
         written_steps=1,
         n_eval=40,
+        resamples=4,
+        prolonged=(20, 20),
+        prolonged_steps=2,
         final_chain=16,
         trace_lengths=(8, 16),
         looks=2,
@@ -802,8 +822,16 @@ checks.draw_starts(draw_starts)
 # ## The loss (B4)
 #
 # Replace the model's expectation in {eq}`eq-ml-gradient` by the finished chains $x^-$, write $x^+$ for the data, and a bar for the mean
-# over a batch: $\mathcal L_{\text{CD}} = \overline{E(x^+)} - \overline{E(x^-)}$, the *{term}`contrastive divergence`*
-# {cite}`hinton2002cd`. This does not change when a constant is added to $E$, so nothing holds the
+# over a batch: $\mathcal L = \overline{E(x^+)} - \overline{E(x^-)}$. Its gradient is {eq}`eq-ml-gradient`, if the chains have converged. Ours have not, and three names tell what one does instead:
+#
+# - *{term}`Contrastive divergence`* {cite}`hinton2002cd` starts each chain at a picture of the data, and stops after a few steps.
+# - **Persistent** contrastive divergence {cite}`tieleman2008pcd` goes on with the chains of the step before. With the buffer and its few restarts, this is what we do.
+# - **Short-run** maximum likelihood {cite}`nijkamp2019shortrun` starts at noise every time and takes as many steps as it can pay.
+#
+# In all three the finished chain depends on $\theta$, since the energy steered it. The loss treats $x^-$ as a constant all the same. The term that is dropped, the gradient
+# through the sampler, is not small in general {cite}`du2021improved`; to keep it would mean to differentiate through every step of the chain.
+#
+# The loss does not change when a constant is added to $E$, so nothing holds the
 # energies near zero, and in practice they drift away until the network is in trouble. Hence a small penalty:
 #
 # ```{math}
@@ -862,7 +890,7 @@ checks.contrastive_loss(contrastive_loss)
 # to the picture* is the product. A ReLU network is piecewise linear: inside each piece the chain would see
 # a constant gradient.
 #
-# ```{prf:algorithm} Training an energy by contrastive divergence with a replay buffer
+# ```{prf:algorithm} Training an energy by persistent contrastive divergence, with a replay buffer
 # :label: alg-training
 # **Inputs** data; energy $E_\theta$; buffer $\mathcal B$; Langevin settings; $\alpha$
 #
@@ -1011,6 +1039,9 @@ curves(
     ax=axes[1],
     ylabel="energy (nats)",
 )
+contrasts = torch.tensor(run.curve("contrast")[1], dtype=torch.float64)
+late = contrasts[-max(1, len(contrasts) // 5) :]
+record("late_contrast", {"mean": late.mean(), "spread": late.std(correction=0)})
 
 # %% [markdown]
 # **Do the curves tell that the model gets better?** Hardly: in a long run both energies soon run side
@@ -1092,6 +1123,11 @@ record("final_gaps", final_gaps)
 # `digit_classifier` that ships with the workbook, trained on real MNIST) for real and for generated pictures, fit a
 # Gaussian to each set, and take the **{term}`Fréchet distance`** of the two {cite}`heusel2017fid`. Zero is
 # perfect. Two numbers compare only with the same features and the same count of pictures.
+#
+# **Is a distance of 10 good?** Alone it means nothing. So the same number of other pictures is measured beside it, none of which needed a network: real ones,
+# averages of two real ones, draws of one Gaussian with the mean and the full covariance of the training images, the same with one Gaussian for each class, and noise.
+# A model that a Gaussian beats has learnt less than a mean and a covariance. The intervals say how far the number moves when other pictures are drawn from the same sources. They
+# do not say how far it moves when the network is trained again.
 
 # %%
 real_features = extract_features(judge, test_images)[: settings.n_eval]
@@ -1119,25 +1155,54 @@ def distance(images):
 
 
 ours = draw(energy)
-quality = {
-    "other real images": distance(train_images.images[: settings.n_eval]),
-    "this run, fresh chains": distance(ours),
-    "this run, buffer": distance(to_uint8(buffer.newest(settings.n_eval))),
-    "uniform noise": distance(
-        to_uint8(UniformStart((1, 28, 28)).draw(settings.n_eval))
-    ),
+measured_sets = {
+    **controls(train_images, settings.n_eval, seed=seed),
+    "this run, buffer": to_uint8(buffer.newest(settings.n_eval)),
+    "this run, fresh chains": ours,
 }
+quality, spread = {}, {}
+for name, images in measured_sets.items():
+    features = extract_features(judge, images)
+    quality[name] = frechet_distance(real_features, features)
+    spread[name] = frechet_interval(real_features, features, n=settings.resamples)
 table(
     [
-        {"images": name, "Fréchet distance": f"{value:.1f}"}
-        for name, value in quality.items()
+        {
+            "images": name,
+            "Fréchet distance": f"{quality[name]:.1f}",
+            "95 % interval, bias taken out": "{:.1f} to {:.1f}".format(*spread[name]),
+        }
+        for name in sorted(quality, key=quality.get)
     ],
     f"Distance to {n_real} held-out images of {test_images.title} (digit-classifier features, {settings.n_eval} images each)",
 )
+fresh_low, fresh_high = spread["this run, fresh chains"]
+beaten = [
+    name
+    for name in ("one Gaussian", "one Gaussian a class")
+    if spread[name][0] > fresh_high
+]
+unbeaten = [
+    name
+    for name in ("one Gaussian", "one Gaussian a class")
+    if spread[name][1] < fresh_low
+]
+say(
+    f"Fresh chains of this model: {quality['this run, fresh chains']:.1f} ({fresh_low:.1f} to {fresh_high:.1f}). "
+    f"They are clearly nearer to digits than draws of {' and of '.join(beaten) or 'no Gaussian'}"
+    + (
+        f", and clearly further away than those of {' and of '.join(unbeaten)}"
+        if unbeaten
+        else ""
+    )
+    + "."
+)
 record("frechet_fresh", quality["this run, fresh chains"])
+record("frechet_interval", list(spread["this run, fresh chains"]))
 record("frechet_buffer", quality["this run, buffer"])
 record("frechet_real", quality["other real images"])
 record("frechet_noise", quality["uniform noise"])
+record("frechet_controls", {name: [quality[name], *spread[name]] for name in quality})
 record("frechet_n", settings.n_eval)
 
 # %% tags=["hide-input"]
@@ -1176,6 +1241,139 @@ say(
     "its noise, and the energies of the valleys do not have to agree."
 )
 record("class_shares", in_samples.tolist())
+
+# %% [markdown]
+# ### A generator or a density?
+#
+# A chain of ours is stopped after 256 steps. If the energy were a good density, and the chain drew from it, nothing would change when it goes on: the samples would be others, and as good.
+# **What becomes of the samples after four times as many steps, and after sixteen times?** We ask three energies that ship with this workbook, that of this chapter first, then the digits on request of Part C and the faces of Part A: each is drawn
+# with the kernel, the starts and the length on its card, and then simply further. Predict before you look: which of the four numbers stay, the distance, the energy, the share of the most frequent class, the class that was asked for?
+
+# %% tags=["hide-input"]
+if study("prolonged"):
+    digits_n, faces_n = settings.prolonged
+    asked_of = {
+        "ebm_mnist": ("mnist", "test", None, digits_n),
+        "ebm_digits_conditional": ("mnist", "test", None, digits_n),
+        "ebm_bitmoji": ("bitmoji", "train", 32, faces_n),
+    }
+    asked_of = {
+        shipped_name: dict(
+            shipped_name=shipped_name, dataset=dataset, split=split, size=size, n=n
+        )
+        for shipped_name, (dataset, split, size, n) in asked_of.items()
+    }
+    TIMES = (1, 4, 16)
+
+    def prolonged(shipped_name, dataset, split, size, n, root, times, seed):
+        """A shipped energy drawn for so many times its usual length: distance, energy, classes, pictures."""
+        row, model = lookup(shipped_name), checkpoints.load(shipped_name)
+        stream = torch.Generator().manual_seed(seed)
+        states, energies = row.draw.longer(
+            model, n, stream, root, max(times), steps=settings.prolonged_steps
+        )
+        network = checkpoints.load(row.judge)
+        real = extract_features(
+            network, load_images(dataset, split, size=size, root=root)
+        )
+        found = {
+            "steps": model.card["sampler"]["steps"],
+            "energy": [],
+            "frechet": [],
+            "low": [],
+            "high": [],
+            "most": [],
+            "asked": [],
+        }
+        for k in times:
+            images = to_uint8(states[k - 1])
+            features = extract_features(network, images)
+            found["frechet"].append(frechet_distance(real, features))
+            low, high = frechet_interval(real, features, n=settings.resamples)
+            found["low"].append(low)
+            found["high"].append(high)
+            found["energy"].append(energies[k - 1].double().mean())
+            with torch.no_grad():
+                guess = torch.cat(
+                    [network(to_float(x)).argmax(1) for x in images.split(500)]
+                )
+            found["most"].append(guess.bincount(minlength=10).max() / len(guess))
+            found["asked"].append((guess == labels_asked(len(guess))).double().mean())
+        found["pictures"] = torch.stack([to_uint8(states[k - 1][:12]) for k in times])
+        return found
+
+    longer = {
+        cell.name: cell
+        for cell in sweep(
+            "prolonged",
+            prolonged,
+            asked_of,
+            seeds=(seed,),
+            root=data_root,
+            times=list(TIMES),
+        )
+    }
+    rows = []
+    for name, cell in longer.items():
+        v = cell.values
+        for i, k in enumerate(TIMES):
+            rows.append(
+                {
+                    "energy": name if i == 0 else "",
+                    "steps": f"{k * v['steps']:,}",
+                    "Fréchet distance": f"{v['frechet'][i]:.1f}",
+                    "95 % interval, bias taken out": f"{v['low'][i]:.1f} to {v['high'][i]:.1f}",
+                    "mean energy (nats)": f"{v['energy'][i]:.2f}",
+                    "most frequent class": "–"
+                    if name == "ebm_bitmoji"
+                    else f"{v['most'][i]:.0%}",
+                    "as asked": f"{v['asked'][i]:.0%}"
+                    if name == "ebm_digits_conditional"
+                    else "–",
+                }
+            )
+    table(
+        rows,
+        f"Shipped energies at 1, 4 and 16 times their usual length: {digits_n} digits, {faces_n} faces; each beside held-out images, in the features of its judge",
+    )
+    record("prolonged", {name: cell.values for name, cell in longer.items()})
+
+# %% tags=["hide-input"]
+if study("prolonged-pictures"):
+    fig, axes = plt.subplots(len(longer), 1, figsize=(9, 2.1 * len(longer)))
+    for ax, (name, cell) in zip(axes, longer.items(), strict=True):
+        lengths = [k * cell.values["steps"] for k in TIMES]
+        image_grid(
+            cell.tensors["pictures"].flatten(0, 1),
+            f"{name}: the same chains after {' / '.join(map(str, lengths))} steps",
+            columns=12,
+            ax=ax,
+        )
+    away = {name: cell.values["frechet"] for name, cell in longer.items()}
+    leave = [
+        name
+        for name, cell in longer.items()
+        if cell.values["low"][-1] > cell.values["high"][0]
+    ]
+    stay = [name for name in longer if name not in leave]
+    digits_then = longer["ebm_mnist"].values
+    say(
+        f"After sixteen times the length the distance is clearly larger for {', '.join(f'`{name}` ({away[name][0]:.1f} → {away[name][-1]:.1f})' for name in leave) or 'none'}"
+        + (
+            f"; for {', '.join(f'`{name}` ({away[name][0]:.1f} → {away[name][-1]:.1f})' for name in stay)} the intervals meet"
+            if stay
+            else ""
+        )
+        + f". This chapter's chains go on downhill, by {digits_then['energy'][0] - digits_then['energy'][-1]:.2f} nats in the mean, and end in fewer valleys: "
+        f"the most frequent class grows from {digits_then['most'][0]:.0%} to {digits_then['most'][-1]:.0%} of the samples. "
+        f"Of the digits made on request {longer['ebm_digits_conditional'].values['asked'][0]:.0%} are what was asked for at first, {longer['ebm_digits_conditional'].values['asked'][-1]:.0%} at the end."
+    )
+
+# %% [markdown]
+# A distance that holds is no proof of a density either: look at the pictures. What does not move at all may be stuck.
+#
+# Every distance of an image energy in this workbook is therefore the distance of a *generator*: an energy, a start, a step and a length, to be named together. The
+# later chapters refer to this table.
 
 # %% tags=["hide-input"]
 if ship:
@@ -1315,7 +1513,7 @@ if study("ablation-pictures"):
         for row in rows
         if row["Fréchet distance"] != "diverged"
     }
-    base = far["the recipe"]
+    base = far.get("the recipe", math.inf)
     worse = [f"{name} ({d:.0f})" for name, d in far.items() if d > 1.5 * base]
     better = [f"{name} ({d:.0f})" for name, d in far.items() if d < 0.9 * base]
     between = [f"{name} ({d:.0f})" for name, d in far.items() if base < d <= 1.5 * base]

@@ -35,11 +35,56 @@ def sampler_of(model: Any) -> tuple[Kernel, int]:
     return read_kernel(told["kernel"]), int(told["steps"])
 
 
-def chains(model: Any, n: int, stream: torch.Generator, _root) -> Tensor:
-    """From uniform noise."""
-    kernel, steps = sampler_of(model)
-    start = UniformStart(model.event_shape).draw(n, generator=stream)
-    return sample(model, start, kernel, steps, generator=stream, fast=True).x
+def _from_noise(model: Any, n: int, stream: torch.Generator, _root) -> tuple[Callable, Tensor]:
+    return model, UniformStart(model.event_shape).draw(n, generator=stream)
+
+
+def _under_labels(model: Any, n: int, stream: torch.Generator, _root) -> tuple[Callable, Tensor]:
+    return model.given(labels_asked(n)), UniformStart(model.event_shape).draw(n, generator=stream)
+
+
+def _from_gaussians(model: Any, n: int, stream: torch.Generator, root) -> tuple[Callable, Tensor]:
+    train = load_images("mnist", root=root, stand_in=False).split(0.95, 0.05, seed=model.card["seed"])[0]
+    start = GaussianStart.fit(train.images, train.labels).draw(n, labels=labels_asked(n), generator=stream)
+    return JointEnergy(model, train.shape).given(labels_asked(n)), start
+
+
+class Chains:
+    """Draws by the chains of the card's sampler.
+
+    Args:
+        begin: (model, n, random numbers, data root) -> the energy to descend and the starts.
+    """
+
+    def __init__(self, begin: Callable) -> None:
+        self.begin = begin
+
+    def __call__(self, model: Any, n: int, stream: torch.Generator, root) -> Tensor:
+        """(n, C, H, W) after the card's number of steps."""
+        (kernel, steps), (energy, start) = sampler_of(model), self.begin(model, n, stream, root)
+        return sample(energy, start, kernel, steps, generator=stream, fast=True).x
+
+    def longer(
+        self, model: Any, n: int, stream: torch.Generator, root, times: int, *, steps: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The same chains for ``times`` as many steps.
+
+        Args:
+            steps: in place of those that the card says.
+
+        Returns:
+            (times, n, C, H, W) states after 1, 2, …, ``times`` as many steps as the card says, and their energies
+            (times, n) in nats.
+        """
+        (kernel, usual), (energy, x) = sampler_of(model), self.begin(model, n, stream, root)
+        steps = usual if steps is None else steps
+        states, energies = [], []
+        for _ in range(times):
+            x = sample(energy, x, kernel, steps, generator=stream, fast=True).x
+            with torch.no_grad():
+                energies.append(energy(x).cpu())
+            states.append(x.cpu())
+        return torch.stack(states), torch.stack(energies)
 
 
 def denoised(model: Any, n: int, stream: torch.Generator, _root) -> Tensor:
@@ -53,20 +98,9 @@ def denoised(model: Any, n: int, stream: torch.Generator, _root) -> Tensor:
     return torch.cat(parts).clamp(-1, 1)
 
 
-def on_request(model: Any, n: int, stream: torch.Generator, _root) -> Tensor:
-    """From uniform noise, each under its label."""
-    kernel, steps = sampler_of(model)
-    start = UniformStart(model.event_shape).draw(n, generator=stream)
-    return sample(model.given(labels_asked(n)), start, kernel, steps, generator=stream, fast=True).x
-
-
-def joint(model: Any, n: int, stream: torch.Generator, root) -> Tensor:
-    """A classifier read as an energy: from the Gaussian of each label."""
-    kernel, steps = sampler_of(model)
-    train = load_images("mnist", root=root, stand_in=False).split(0.95, 0.05, seed=model.card["seed"])[0]
-    start = GaussianStart.fit(train.images, train.labels).draw(n, labels=labels_asked(n), generator=stream)
-    energy = JointEnergy(model, train.shape).given(labels_asked(n))
-    return sample(energy, start, kernel, steps, generator=stream, fast=True).x
+chains = Chains(_from_noise)
+on_request = Chains(_under_labels)  # each under its label
+joint = Chains(_from_gaussians)  # a classifier read as an energy: from the Gaussian of each label
 
 
 @torch.no_grad()
