@@ -63,6 +63,7 @@ import math
 import time
 
 import torch
+from scipy import stats
 from torch import nn
 from torch.nn import functional as F
 
@@ -76,7 +77,12 @@ from gen_utils.evaluation.classification import (
     outlier_scores,
     reliability,
 )
-from gen_utils.evaluation.frechet import extract_features, frechet_distance
+from gen_utils.evaluation.controls import controls
+from gen_utils.evaluation.frechet import (
+    extract_features,
+    frechet_distance,
+    frechet_interval,
+)
 from gen_utils.evaluation.intervals import bootstrap, wilson
 from gen_utils.evaluation.outliers import auroc
 from gen_utils.experiments.sweep import summary, sweep
@@ -127,14 +133,16 @@ settings = choose(
         capacity=256,
         looks=4,
         hand_steps=40,
-        study_n=64,
+        study_n=280,  # the features are 256: fewer images have no covariance
         seeds=1,
         study_steps=None,
         study_looks=None,
         rescue_steps=None,  # of studies, which quick does not run
         n_eval=150,
-        per_class=8,
+        per_class=28,
         sample_steps=20,
+        study_draw=None,
+        lengths=(5, 20, 80),
         n_outliers=100,
         n_attack=40,
         attack_steps=8,
@@ -164,7 +172,9 @@ settings = choose(
         rescue_steps=300,
         n_eval=2000,
         per_class=100,
-        sample_steps=40,
+        sample_steps=160,
+        study_draw=40,
+        lengths=(10, 40, 160, 640),
         n_outliers=2000,
         n_attack=500,
         attack_steps=20,
@@ -194,7 +204,9 @@ settings = choose(
         rescue_steps=1000,
         n_eval=10_000,
         per_class=500,
-        sample_steps=60,
+        sample_steps=240,
+        study_draw=60,
+        lengths=(10, 60, 240, 960),
         n_outliers=5000,
         n_attack=1000,
         attack_steps=40,
@@ -213,6 +225,8 @@ settings = choose(
         n_eval=60,
         per_class=2,
         sample_steps=3,
+        study_draw=3,
+        lengths=(1, 2, 4),
         n_outliers=40,
         n_attack=10,
         attack_steps=2,
@@ -1062,7 +1076,8 @@ table(rows, f"From your starts at a mean energy of {e_start:.2f} nats ({lens_nam
 # 2. until the budget is spent
 # ```
 #
-# In the experiments both kernels keep a little noise, σ = 0.01, so that they differ in their bounds alone. Step 6 is
+# In the experiments all kernels keep a little noise, σ = 0.01, so that they differ in their bounds alone: the proximal step has two of them, on the move and on the
+# state, and each can be had without the other. Step 6 is
 # there because divergence is the first thing every user of JEM meets. `train_jem` does it, and reports it.
 
 # %%
@@ -1077,6 +1092,8 @@ recipe = dict(
 )
 KERNELS = {
     "SGLD": Langevin(1.0, noise=0.01),
+    "SGLD in the box": Langevin(1.0, noise=0.01, bounds=box),
+    "bounded steps": ProximalLangevin(1.0, max_step=0.1, noise=0.01),
     "proximal": ProximalLangevin(1.0, max_step=0.1, noise=0.01, bounds=box),
 }
 STARTS = {"noise": UniformStart(shape), "class Gaussians": gaussians}
@@ -1305,31 +1322,40 @@ image_grid(
     columns=n_classes,
     width=6,
 )
+compared = {
+    **controls(train_images, n_pictures, seed=seed),
+    "newest negatives, this run": newest[:n_pictures],
+    "class Gaussians alone": raw,
+    "on request, this run": pictures,
+}
+compared.pop("one Gaussian a class")  # "class Gaussians alone" are such draws
+told = {
+    "class Gaussians alone": share(raw_seen, len(raw)),
+    "on request, this run": share(int(agree.sum()), n_pictures),
+}
+quality, spread = {}, {}
+for name, x in compared.items():
+    features = extract_features(judge, x)
+    quality[name] = frechet_distance(real_features, features)
+    spread[name] = frechet_interval(real_features, features, n=settings.resamples)
 quality_rows = [
     {
         "images": name,
-        "n": len(x),
-        "Fréchet distance": f"{distance(x):.1f}",
-        "seen as asked": told,
-        "classes covered": f"{coverage(x):.2f}" if told == "–" else "as asked",
+        "n": len(compared[name]),
+        "Fréchet distance": f"{quality[name]:.1f}",
+        "95 % interval, bias taken out": "{:.1f} to {:.1f}".format(*spread[name]),
+        "seen as asked": told.get(name, "–"),
+        "classes covered": "as asked"
+        if name in told
+        else f"{coverage(compared[name]):.2f}",
     }
-    for name, x, told in (
-        ("other real images", train_images.images[:n_pictures], "–"),
-        ("class Gaussians alone", raw, share(raw_seen, len(raw))),
-        ("on request, this run", pictures, share(int(agree.sum()), n_pictures)),
-        ("newest negatives, this run", newest[:n_pictures], "–"),
-        (
-            "uniform noise",
-            to_uint8(UniformStart(shape).draw(n_pictures, generator=stream)),
-            "–",
-        ),
-    )
+    for name in sorted(quality, key=quality.get)
 ]
 table(
     quality_rows,
-    f"Against the test images of {test_images.title}, {settings.judge} features; compare rows of equal n",
+    f"Against the test images of {test_images.title}, {settings.judge} features",
 )
-sample_distance = float(quality_rows[2]["Fréchet distance"])
+sample_distance = quality["on request, this run"]
 better = agree.double().mean().item() > raw_seen / len(raw)
 say(
     f"The judge sees **{share(int(agree.sum()), n_pictures)}** of the samples as the class asked for, against {share(raw_seen, len(raw))} "
@@ -1339,7 +1365,7 @@ say(
 record("samples_as_asked", agree.double().mean().item())
 record("samples_n", n_pictures)
 record("samples_frechet", sample_distance)
-record("quality", quality_rows)
+record("quality", {name: [quality[name], *spread[name]] for name in quality})
 
 # %% tags=["hide-input"]
 class_rows = [
@@ -1354,14 +1380,93 @@ table(class_rows, f"{settings.per_class} samples of each class ({train_images.ti
 record("classes", class_rows)
 
 # %% [markdown]
+# ### How long should the chain be that draws? (D5)
+#
+# Training takes a few steps a chain, and lets the chains of the buffer live on. Nothing says that a fresh chain is finished after so few. **What becomes of digits on request if their
+# chains go on?** Too short, and they are still the blurs they began as; too long, and they leave the region that training has shaped (Part B shows what becomes of other energies). The
+# distances of this table are to the *validation* images, since a length is chosen by them; the table above has the test images.
+
+# %% tags=["hide-input"]
+val_features = extract_features(judge, val_images)
+labels_asked = asked(settings.per_class)
+stream = torch.Generator().manual_seed(seed + 3)
+x = gaussians.draw(len(labels_asked), labels=labels_asked, generator=stream)
+asked_energy = JointEnergy(joint, shape).given(labels_asked)
+length_rows, length_pictures, done = [], [], 0
+for length in (0, *settings.lengths):
+    if length > done:
+        x = sample(
+            asked_energy,
+            x,
+            KERNELS["proximal"],
+            length - done,
+            generator=stream,
+            fast=True,
+        ).x
+        done = length
+    images = to_uint8(x)
+    features = extract_features(judge, images)
+    low, high = frechet_interval(val_features, features, n=settings.resamples)
+    with torch.no_grad():
+        level = asked_energy(x).mean().item()
+    length_rows.append(
+        {
+            "steps": length,
+            "Fréchet distance": frechet_distance(val_features, features),
+            "low": low,
+            "high": high,
+            "seen as asked": (seen_as(images) == labels_asked).double().mean().item(),
+            "mean energy (nats)": level,
+        }
+    )
+    length_pictures.append(images[:n_classes])
+table(
+    [
+        {
+            "steps": row["steps"],
+            "Fréchet distance": f"{row['Fréchet distance']:.1f}",
+            "95 % interval, bias taken out": f"{row['low']:.1f} to {row['high']:.1f}",
+            "seen as asked": f"{row['seen as asked']:.1%}",
+            "mean E(x, y) (nats)": f"{row['mean energy (nats)']:.1f}",
+        }
+        for row in length_rows
+    ],
+    f"{len(labels_asked):,} chains from class Gaussians, against {len(val_images):,} validation images of {everything.title}; step 0 is the start",
+)
+image_grid(
+    torch.cat(length_pictures),
+    f"One row a length ({', '.join(str(row['steps']) for row in length_rows)} steps), the same chains ({train_images.title})",
+    columns=n_classes,
+    width=6,
+)
+nearest = min(length_rows, key=lambda row: row["Fréchet distance"])
+last_length = length_rows[-1]
+say(
+    f"The nearest samples come after **{nearest['steps']} steps** (distance {nearest['Fréchet distance']:.1f}, {nearest['seen as asked']:.1%} as asked). "
+    f"After {last_length['steps']} steps the distance is {last_length['Fréchet distance']:.1f}: "
+    + (
+        "clearly further away again. These chains do not settle at the data either; a length is part of the model."
+        if last_length["low"] > nearest["high"]
+        else "no clear difference from the best. "
+    )
+)
+record("lengths", length_rows)
+
+# %% [markdown]
 # ## What are the two improvements worth? (D4)
 #
-# **The question.** JEM++ changes the starts and the step together. Which of them helps, and with what? A 2×2 experiment
-# answers: *where chains begin* (noise, or class Gaussians; both with a buffer and 5 % fresh starts) crossed with *how
-# they step* ({term}`SGLD` as in JEM, or {term}`proximal <proximal step>`). Everything else is the same: the classifier they
-# begin with, the step size, the noise, $M$ steps a chain, the number of optimiser steps. A fifth row is JEM with its
-# own 20 steps a chain, and half the optimiser steps, so that it spends as many gradient calls. (A run that is rescued
-# goes on with half the learning rate, and is no longer quite the same experiment: the table counts the rescues.)
+# **The question.** JEM++ changes the starts and the step together, and its step has two bounds. Which of the three helps, and with what? A 2×2×2 experiment
+# answers: *where chains begin* (noise, or class Gaussians; both with a buffer and 5 % fresh starts), *whether a pixel's move is bounded*, and *whether the state is kept in the
+# box* $[-1, 1]$. Without either bound the step is JEM's {term}`SGLD`; with both it is {term}`proximal <proximal step>`. Everything else is the same: the classifier they
+# begin with, the step size, the noise, $M$ steps a chain, the number of optimiser steps. (A run that is rescued
+# goes on with half the learning rate, and is no longer quite the same experiment: the table counts the rescues.) Three more rows ask further questions:
+#
+# - *no buffer*: class Gaussians and proximal steps, but every chain begins afresh, as the assignment words it;
+# - *JEM's own chains*: noise, SGLD, 20 steps a chain, and half the optimiser steps, so that it spends as many gradient calls;
+# - *JEM's own optimiser too*: its rate $10^{-4}$ and $\beta_1 = 0.9$ besides.
+#
+# What of the published recipes is *not* in this table: both papers train a Wide-ResNet-28-10 on CIFAR-10 for 150 to 200 epochs, from scratch, where we fine-tune a trained small network. JEM++ takes its
+# gradient in an inner loop with $\eta = 0.2$, clamps it at ±1, so that a step moves a pixel by up to 0.2 {cite}`yang2021jempp`, adds no noise, keeps batch norm, and trains by SGD with momentum at a rate of 0.1. Our bound is 0.1.
 #
 # - *accuracy* on the test set;
 # - *Fréchet distance* of samples drawn on request, each by its own start and kernel, in the features of the
@@ -1374,7 +1479,7 @@ record("classes", class_rows)
 
 
 # %%
-def joint_study(seed, kernel, start, steps, chain):
+def joint_study(seed, kernel, start, steps, chain, restart=0.05, lr=None, beta1=0.0):
     """Fine-tune briefly from one start with one kernel; accuracy, quality, speed, stability."""
     per_class = max(1, settings.study_n // n_classes)
     looks = QualityWatch(
@@ -1384,7 +1489,7 @@ def joint_study(seed, kernel, start, steps, chain):
         draw=lambda module: draw(
             module.classifier,
             per_class,
-            settings.sample_steps,
+            settings.study_draw,
             kernel=kernel,
             start=start,
         )[0],
@@ -1396,11 +1501,14 @@ def joint_study(seed, kernel, start, steps, chain):
         kernel=kernel,
         start=start,
         n_steps=chain,
+        restart=restart,
+        lr=settings.lr if lr is None else lr,
+        betas=(beta1, 0.999),
         watchers=[looks],
     )
     network = trained.module.classifier
     images, wanted = draw(
-        network, per_class, settings.sample_steps, kernel=kernel, start=start
+        network, per_class, settings.study_draw, kernel=kernel, start=start
     )
     newest = to_uint8(trained.module.buffer.newest(settings.study_n))
     reached = next(
@@ -1441,12 +1549,21 @@ if study("starts-and-steps"):
         for start in STARTS
         for kernel in KERNELS
     }
-    cells["JEM's own: noise, SGLD, twice M"] = dict(
+    cells["class Gaussians, proximal, no buffer"] = {
+        **cells["class Gaussians, proximal"],
+        "restart": 1.0,
+    }
+    cells["JEM's own chains: noise, SGLD, twice M"] = dict(
         start="noise",
         kernel="SGLD",
         chain=2 * settings.chain_steps,
         steps=settings.study_steps // 2,
     )
+    cells["JEM's own optimiser too"] = {
+        **cells["JEM's own chains: noise, SGLD, twice M"],
+        "lr": 1e-4,
+        "beta1": 0.9,
+    }
     outcome = sweep(
         "jem_study",
         joint_study,
@@ -1477,8 +1594,8 @@ if study("starts-and-steps"):
         row["arrived"] = f"{sum(a is not None for a in arrived)} of {settings.seeds}"
     table(
         study_rows,
-        f"{settings.study_steps} optimiser steps each on {train_images.title}, M = {settings.chain_steps} (the last row: half the steps, twice M), mean ± standard deviation over {settings.seeds} seed(s), "
-        f"{settings.study_n} samples. The contrast of a step that diverges is not among the logged ones: read it with the rescues",
+        f"{settings.study_steps} optimiser steps each on {train_images.title}, M = {settings.chain_steps} (JEM's own: half the steps, twice M), mean ± standard deviation over {settings.seeds} seed(s), "
+        f"{settings.study_n} samples of {settings.study_draw} steps. The contrast of a step that diverges is not among the logged ones: read it with the rescues",
     )
     record("study", study_rows)
     record("study_n", settings.study_n)
@@ -1550,13 +1667,6 @@ if study("starts-and-steps-in-words"):
         ]
         return sum(found) / len(found) if found else math.nan
 
-    def effect(pairs, key):
-        """'a → b (+d)' for each pair of cells: what changing one factor alone does."""
-        return "; ".join(
-            f"{mean_of(a, key):.1f} → {mean_of(b, key):.1f} ({mean_of(b, key) - mean_of(a, key):+.1f}) with {told}"
-            for a, b, told in pairs
-        )
-
     def rescued_of(kernel):
         """Rescues of all runs with one kernel, and how many runs they were."""
         runs = [
@@ -1566,22 +1676,92 @@ if study("starts-and-steps-in-words"):
         ]
         return f"{sum(c.values['rescues'] for c in runs)} in {len(runs)} runs"
 
-    by_start = [(f"noise, {k}", f"class Gaussians, {k}", k) for k in KERNELS]
-    by_kernel = [(f"{s}, SGLD", f"{s}, proximal", s) for s in STARTS]
-    lost = [c for c in outcome if c.diverged is not None]
-    seeds_told = (
-        "one seed: these differences have no error bar"
-        if settings.seeds == 1
-        else f"{settings.seeds} seeds: hold them against the ± of the table"
+    def values_of(name, key):
+        """One number a seed that finished."""
+        return [
+            c.values[key]
+            for c in outcome
+            if c.name == name and c.diverged is None and c.values.get(key) is not None
+        ]
+
+    def change(a, b, key):
+        """The difference of two cells' means, and the half-width of its 95 % interval by Welch's t."""
+        one, two = (
+            torch.tensor(values_of(n, key), dtype=torch.float64) for n in (a, b)
+        )
+        if min(len(one), len(two)) < 2:
+            return mean_of(b, key) - mean_of(a, key), math.inf
+        parts = one.var() / len(one), two.var() / len(two)
+        freedom = float(sum(parts)) ** 2 / max(
+            sum(
+                float(v) ** 2 / (len(x) - 1)
+                for v, x in zip(parts, (one, two), strict=True)
+            ),
+            1e-30,
+        )
+        return float(two.mean() - one.mean()), float(
+            stats.t.ppf(0.975, max(1.0, freedom)) * sum(parts) ** 0.5
+        )
+
+    FACTORS = {
+        "Class Gaussians in place of noise": [
+            (f"noise, {k}", f"class Gaussians, {k}", k) for k in KERNELS
+        ],
+        "A bound on the move": [
+            (f"{s}, {a}", f"{s}, {b}", f"{s}, {told}")
+            for s in STARTS
+            for a, b, told in (
+                ("SGLD", "bounded steps", "no box"),
+                ("SGLD in the box", "proximal", "box"),
+            )
+        ],
+        "The box": [
+            (f"{s}, {a}", f"{s}, {b}", f"{s}, {told}")
+            for s in STARTS
+            for a, b, told in (
+                ("SGLD", "SGLD in the box", "no bound"),
+                ("bounded steps", "proximal", "bounded move"),
+            )
+        ],
+    }
+    effects, effect_rows = [], []
+    for factor, pairs in FACTORS.items():
+        for a, b, told in pairs:
+            row = {"what is added": factor, "where": told}
+            for heading, key in (
+                ("Fréchet distance, on request", "frechet"),
+                ("accuracy (%)", "accuracy"),
+            ):
+                by, half = change(a, b, key)
+                row[heading] = (
+                    f"{mean_of(a, key):.1f} → {mean_of(b, key):.1f} ({by:+.1f} ± {half:.1f})"
+                    + ("" if abs(by) > half else ", not told apart")
+                )
+                effects.append([factor, told, key, by, half])
+            effect_rows.append(row)
+    table(
+        effect_rows,
+        f"What one change does, everything else equal: mean → mean (difference ± half of its 95 % interval, by Welch's t over {settings.seeds} seed(s) a cell)",
     )
+    record("effects", effects)
+
+    def clear_in(factor, key):
+        """In how many of the four places a change is clear, and in which direction."""
+        found = [(by, half) for f, _, k, by, half in effects if (f, k) == (factor, key)]
+        down = sum(by < -half for by, half in found)
+        up = sum(by > half for by, half in found)
+        return f"lower in {down}, higher in {up} of {len(found)} places"
+
     say(
-        f"**Class Gaussians in place of noise** change the Fréchet distance on request: {effect(by_start, 'frechet')}; and the accuracy: "
-        f"{effect(by_start, 'accuracy')} %. **Proximal steps in place of SGLD** change the distance: {effect(by_kernel, 'frechet')}; and the "
-        f"accuracy: {effect(by_kernel, 'accuracy')} %. ({seeds_told}.) "
-        f"Rescues: {rescued_of('SGLD')} with SGLD, {rescued_of('proximal')} with proximal steps. "
+        "Counting clear differences only: "
+        + "; ".join(
+            f"**{factor[0].lower()}{factor[1:]}** makes the distance {clear_in(factor, 'frechet')}, and the accuracy {clear_in(factor, 'accuracy')}"
+            for factor in FACTORS
+        )
+        + f". Rescues: {', '.join(f'{k} {rescued_of(k)}' for k in KERNELS)}. "
         + (
             f"{len(lost)} run(s) diverged for good: {', '.join(sorted({c.name for c in lost}))}."
-            if lost
+            if (lost := [c for c in outcome if c.diverged is not None])
             else "No run was lost."
         )
     )
@@ -2052,10 +2232,11 @@ say(
 
 # %% tags=["hide-input"]
 if shipped is not None and shape == (1, 28, 28):
-    shown, _ = draw(shipped, 10, 40)
+    usual = shipped.card["sampler"]["steps"]
+    shown, _ = draw(shipped, 10, usual)
     image_grid(
         shown,
-        f"The shipped model ({shipped.card['data']}): column k was asked for class k, 40 steps from {train_images.title}'s class Gaussians",
+        f"The shipped model ({shipped.card['data']}): column k was asked for class k, {usual} steps from {train_images.title}'s class Gaussians",
         columns=10,
         width=6,
     )
