@@ -824,8 +824,8 @@ checks.draw_starts(draw_starts)
 # Replace the model's expectation in {eq}`eq-ml-gradient` by the finished chains $x^-$, write $x^+$ for the data, and a bar for the mean
 # over a batch: $\mathcal L = \overline{E(x^+)} - \overline{E(x^-)}$. Its gradient is {eq}`eq-ml-gradient`, if the chains have converged. Ours have not, and three names tell what one does instead:
 #
-# - *{term}`Contrastive divergence`* {cite}`hinton2002cd` starts each chain at a picture of the data, and stops after a few steps.
-# - **Persistent** contrastive divergence {cite}`tieleman2008pcd` goes on with the chains of the step before. With the buffer and its few restarts, this is what we do.
+# - *{term}`Contrastive divergence <contrastive divergence>`* {cite}`hinton2002cd` starts each chain at a picture of the data, and stops after a few steps.
+# - **Persistent** contrastive divergence {cite}`tieleman2008pcd` goes on with the chains of the step before. With the {term}`buffer <replay buffer>` and its few restarts, this is what we do.
 # - **Short-run** maximum likelihood {cite}`nijkamp2019shortrun` starts at noise every time and takes as many steps as it can pay.
 #
 # In all three the finished chain depends on $\theta$, since the energy steered it. The loss treats $x^-$ as a constant all the same. The term that is dropped, the gradient
@@ -950,7 +950,7 @@ say(
 # From here on the package's tested version takes over: the same algorithm, with logs, checkpoints and
 # resuming. The original assignment (B3, B4) runs 60 steps a chain with a learning rate of $10^{-4}$, for 60
 # epochs on a GPU. On two cores that is hopeless: nearly all of the time goes into the chain. Our recipe
-# keeps the step, the noise, the clamp, the {term}`buffer <replay buffer>` and the penalty, and changes three things: **20 steps a
+# keeps the step, the noise, the clamp, the buffer and the penalty, and changes three things: **20 steps a
 # chain, five times the learning rate with a cosine decay, a looser bound on the gradient's norm**. It also
 # runs the chain in bfloat16 where the processor is fast at it (`fast=True`): a chain only needs to know
 # which way is down.
