@@ -1,4 +1,4 @@
-"""Denoisers and noise-conditional energies: what they are where their network is zero, and how E and D belong together."""
+"""Denoisers and noise-conditional energies: what they are where their network is zero, and how E and D belong."""
 
 import pytest
 import torch
