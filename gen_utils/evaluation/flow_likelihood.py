@@ -61,6 +61,8 @@ def flow_log_likelihood(
     low = arguments.number("low", low, above=0)
     high = arguments.number("high", high, above=low)
     tolerance = arguments.number("tolerance", tolerance, above=0, below=1)
+    if sigma_data is not None:
+        sigma_data = arguments.number("sigma_data", sigma_data, least=0)
     x = x.detach()
     b, d = len(x), x[0].numel()
     probes = _directions(x) if n_probes is None else _signs(x, arguments.whole("n_probes", n_probes, 1), generator)

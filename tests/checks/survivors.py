@@ -181,6 +181,11 @@ SURVIVORS = {
     },
     "11_after_langevin denoising_loss": {
         "(clean + level * noise).detach() -> clean + level * noise": "data and noise carry no graph",
+        "clean is detached": "data carry no graph",
+        "noise is detached": "nor does the noise",
+        "sigma is detached": "nor do the levels",
+        "energy(x, sigma) -> energy(x, sigma.detach())": "nor do the levels",
+        "sigma.reshape(-1, *[1] * (clean.ndim - 1)) -> sigma.detach().reshape(-1, *[1] * (clean.ndim - 1))": "nor do they",
     },
     "11_after_langevin divergences": {
         "score_p and score_q change places": "a square has no sign",

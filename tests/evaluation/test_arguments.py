@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from gen_utils import evaluation
+from gen_utils.data import ImageSet
 from gen_utils.models import VQVAE, LinearGaussianVAE
 from gen_utils.samplers import Langevin, UniformStart
 
@@ -54,6 +55,17 @@ FREE = {
 
 
 # --- what works ----------------------------------------------------------------------------------
+
+
+class Halves:
+    """A denoiser that believes half of what it sees."""
+
+    def denoise(self, x, sigma):
+        return x / 2
+
+
+def pictures(n):
+    return ImageSet(torch.arange(n * 16).reshape(n, 1, 4, 4).to(torch.uint8), None, (), "few", "few")
 
 
 def draws(*shape, seed=0):
@@ -187,6 +199,25 @@ BAD_X = [X[:0], with_one(X, NAN), with_one(X, INF), X[0, 0]]
 
 # name -> (arguments that work, what is refused of each); after "|": what the refusal says in place of the name.
 TABLE = {
+    "controls.controls": (
+        {"images": pictures(4), "n": 5},
+        {"images": [pictures(1)], "n": [0, -1, 1.5]},
+    ),
+    "denoising.denoising_errors": (
+        {"model": Halves(), "images": draws(3, 1, 4, 4).clamp(-1, 1), "sigma": 0.5},
+        {"images": [draws(0, 1, 4, 4), draws(3, 4)], "sigma": [0, -1, NAN], "batch_size": [0, 1.5]},
+    ),
+    "flow_likelihood.flow_log_likelihood": (
+        {"model": Halves(), "x": draws(2, 2)},
+        {
+            "x": [draws(2, 2) * NAN],
+            "low": [0, -1, NAN],
+            "high": [0.001, NAN],
+            "n_probes": [0, 1.5],
+            "tolerance": [0, 1, NAN],
+            "sigma_data": [-1, NAN],
+        },
+    ),
     "annealing.annealed_importance": (
         {"log_joint": lambda z: -z.square().sum(1), "z0": draws(4, 2), "n_temperatures": 3},
         {
