@@ -68,10 +68,15 @@ from gen_utils import checkpoints, report
 from gen_utils.checks import after_langevin as checks
 from gen_utils.data import load_images, to_float, to_uint8
 from gen_utils.evaluation import outliers
+from gen_utils.evaluation.controls import controls
 from gen_utils.evaluation.corruptions import corruptions
 from gen_utils.evaluation.denoising import denoising_errors
 from gen_utils.evaluation.flow_likelihood import flow_log_likelihood
-from gen_utils.evaluation.frechet import extract_features, frechet_distance
+from gen_utils.evaluation.frechet import (
+    extract_features,
+    frechet_distance,
+    frechet_interval,
+)
 from gen_utils.evaluation.likelihood import bits_per_dim
 from gen_utils.models import (
     EnergyUNet,
@@ -115,13 +120,14 @@ settings = choose(
         energy_steps=100,
         batch_size=32,
         width=16,
-        n_eval=100,
+        n_eval=280,  # the features are 256: fewer images have no covariance
+        resamples=40,
         flow_steps=10,
         ancestral_steps=40,
         per_level=3,
-        n_long=20,
+        n_long=None,  # of a study, which quick does not run
         n_outliers=100,
-        n_likelihood=4,
+        n_likelihood=None,
     ),
     laptop=dict(
         data="mnist",
@@ -133,6 +139,7 @@ settings = choose(
         batch_size=64,
         width=24,
         n_eval=2000,
+        resamples=200,
         flow_steps=18,
         ancestral_steps=64,
         per_level=8,
@@ -150,6 +157,7 @@ settings = choose(
         batch_size=256,
         width=64,
         n_eval=5000,
+        resamples=200,
         flow_steps=32,
         ancestral_steps=256,
         per_level=20,
@@ -165,6 +173,7 @@ settings = choose(
         batch_size=8,
         width=8,
         n_eval=40,
+        resamples=4,
         flow_steps=3,
         ancestral_steps=4,
         per_level=1,
@@ -748,11 +757,18 @@ if study("five"):
                     drawn.setdefault((world, label), log_q)
             for label, rows in found.items():
                 kls = [row["kl"] for row in rows]
-                five.append(
-                    {"data": world, "objective": label, "kl": sum(kls) / len(kls), "kl_low": min(kls), "kl_high": max(kls),
-                     "seconds": sum(row["seconds"] for row in rows) / len(rows)}
-                    | ({"weights": [sum(w) / len(rows) for w in zip(*(row["weights"] for row in rows), strict=True)]} if mixture else {})
-                )  # fmt: skip
+                told = {
+                    "data": world,
+                    "objective": label,
+                    "kl": sum(kls) / len(kls),
+                    "kl_low": min(kls),
+                    "kl_high": max(kls),
+                    "seconds": sum(row["seconds"] for row in rows) / len(rows),
+                }
+                if mixture:
+                    by_mode = zip(*(row["weights"] for row in rows), strict=True)
+                    told["weights"] = [sum(w) / len(rows) for w in by_mode]
+                five.append(told)
     record("five", five)
     table(
         [
@@ -1035,49 +1051,43 @@ report.figure(
 )
 
 # %% [markdown]
-# **A distance needs its controls.** Noise; one Gaussian with the training images' mean and covariance; averages of two digits; other real digits.
+# **A distance needs its controls** (Part B): other real digits, averages of two, draws of Gaussians, and noise. The intervals cover other pictures of the same sources, not another training.
 
 
 # %% tags=["hide-input"]
-def gaussian_images(n):
-    """Draws of one Gaussian fitted to the training pixels."""
-    x = to_float(train_images.images).flatten(1).double()
-    values, vectors = torch.linalg.eigh(torch.cov(x.T))
-    z = torch.randn(
-        n, len(values), generator=torch.Generator().manual_seed(2), dtype=torch.float64
-    )
-    drawn = x.mean(0) + (z * values.clamp(min=0).sqrt()) @ vectors.T
-    return drawn.reshape(n, 1, 28, 28).float().clamp(-1, 1)
-
-
 n = settings.n_eval
-pairs = to_float(train_images.images[: 2 * min(n, len(train_images) // 2)])
-quality = {
-    "other real images": distance(train_images.images[:n]),
-    "score network, flow": distance(drawn_by["score network"]),
-    "energy, flow": distance(drawn_by["energy"]),
-    "one Gaussian": distance(gaussian_images(n)),
-    "averages of two digits": distance((pairs[::2] + pairs[1::2]) / 2),
-    "uniform noise": distance(2 * torch.rand(n, 1, 28, 28) - 1),
+compared = {
+    **controls(train_images, n, seed=seed),
+    "score network, flow": drawn_by["score network"],
+    "energy, flow": drawn_by["energy"],
 }
+quality, spread = {}, {}
+for name, images in compared.items():
+    features = extract_features(judge, images)
+    quality[name] = frechet_distance(real_features, features)
+    spread[name] = frechet_interval(real_features, features, n=settings.resamples)
 part_b = report.kept("02_ebm_mnist")
 before = None if part_b is None or settings.data != "mnist" else part_b["records"]
 rows = [
     {
         "images": name,
         "Fréchet distance": f"{value:.1f}",
+        "95 % interval, bias taken out": "{:.1f} to {:.1f}".format(*spread[name]),
         "training (s)": {
             "score network, flow": f"{score_run.seconds:.0f}",
             "energy, flow": f"{energy_run.seconds:.0f}",
         }.get(name, "–"),
     }
-    for name, value in quality.items()
+    for name, value in sorted(quality.items(), key=lambda item: item[1])
 ]
 if before is not None:
     rows.append(
         {
             "images": "Part B's energy, 256 steps of its chain (its long run)",
             "Fréchet distance": f"{before['frechet_fresh']:.1f}",
+            "95 % interval, bias taken out": "{:.1f} to {:.1f}".format(
+                *before["frechet_interval"]
+            ),
             "training (s)": f"{before['train_seconds']:.0f}",
         }
     )
@@ -1086,6 +1096,7 @@ table(
     f"Distance to {len(real_features):,} held-out images of {test_images.title}, {n:,} images each (digit-classifier features)",
 )
 record("quality", quality)
+record("intervals", {name: list(ends) for name, ends in spread.items()})
 record("frechet_n", n)
 record("frechet_score", quality["score network, flow"])
 record("frechet_energy", quality["energy, flow"])
@@ -1097,41 +1108,56 @@ record("frechet_real", quality["other real images"])
 # sixteen times as many for the flow.
 
 # %%
-n = settings.n_long
-long_features = extract_features(judge, test_images.images[:n])
-langevin = AnnealedLangevin(levels, rate=0.1, per_level=settings.per_level)
-trials = {
-    "flow (Heun)": (flow, settings.flow_steps, 2),
-    "flow (Heun), 16 times the steps": (flow, 16 * settings.flow_steps, 2),
-    "flow (Euler), as many looks": (
-        ProbabilityFlow(levels, order=1),
-        2 * settings.flow_steps,
-        1,
-    ),
-    "ancestral": (Ancestral(levels), settings.ancestral_steps, 1),
-    "annealed Langevin": (langevin, settings.per_level * settings.flow_steps, 1),
-}
-waits = {}
-for name, (kernel, n_steps, _) in trials.items():
-    images = draw(score, kernel, n_steps, n, stream_seed=3)
-    waits[name] = frechet_distance(
-        long_features, extract_features(judge, to_uint8(images))
+if study("kernels"):
+    n_long = settings.n_long
+    long_features = extract_features(judge, test_images.images[:n_long])
+    langevin = AnnealedLangevin(levels, rate=0.1, per_level=settings.per_level)
+    trials = {
+        "flow (Heun)": (flow, settings.flow_steps, 2),
+        "flow (Heun), 16 times the steps": (flow, 16 * settings.flow_steps, 2),
+        "flow (Euler), as many looks": (
+            ProbabilityFlow(levels, order=1),
+            2 * settings.flow_steps,
+            1,
+        ),
+        "ancestral": (Ancestral(levels), settings.ancestral_steps, 1),
+        "annealed Langevin": (langevin, settings.per_level * settings.flow_steps, 1),
+    }
+    waits = {}
+    for name, (kernel, n_steps, _) in trials.items():
+        images = draw(score, kernel, n_steps, n_long, stream_seed=3)
+        features = extract_features(judge, to_uint8(images))
+        waits[name] = [
+            frechet_distance(long_features, features),
+            *frechet_interval(long_features, features, n=settings.resamples),
+        ]
+    table(
+        [
+            {
+                "kernel": name,
+                "looks at the network": trials[name][1] * trials[name][2],
+                "Fréchet distance": f"{value:.1f}",
+                "95 % interval, bias taken out": f"{low:.1f} to {high:.1f}",
+            }
+            for name, (value, low, high) in waits.items()
+        ],
+        f"The score network ({profile}), {n_long} samples each; fewer samples mean a larger distance, so compare within this table",
     )
-table(
-    [
-        {
-            "kernel": name,
-            "looks at the network": trials[name][1] * trials[name][2],
-            "Fréchet distance": f"{value:.1f}",
-        }
-        for name, value in waits.items()
-    ],
-    f"The score network ({profile}), {n} samples each; fewer samples mean a larger distance, so compare within this table",
-)
-record("waits", waits)
-say(
-    f"Sixteen times the steps: {waits['flow (Heun)']:.1f} becomes {waits['flow (Heun), 16 times the steps']:.1f}. Nothing runs away, for nothing is left to go on: at level zero the walk is over."
-)
+    record("waits", waits)
+    once, longer = (
+        waits[name] for name in ("flow (Heun)", "flow (Heun), 16 times the steps")
+    )
+    say(
+        f"Sixteen times the steps: {once[0]:.1f} becomes {longer[0]:.1f}"
+        + (
+            ", clearly worse. "
+            if longer[1] > once[2]
+            else ", clearly better. "
+            if longer[2] < once[1]
+            else "; the intervals meet. "
+        )
+        + "Nothing goes on for ever here: at level zero the walk is over."
+    )
 
 # %% [markdown]
 # ## What an energy buys (J3)
@@ -1234,65 +1260,67 @@ say(
 # digits, not another training.
 
 # %%
-held = dequantise(
-    test_images.images[: settings.n_likelihood], torch.Generator().manual_seed(7)
-)
-bits = {}
-flows = {}
-for name, network in (("score network", score), ("energy", energy)):
-    flows[name] = flow_log_likelihood(
-        network,
-        held,
-        low=0.01,
-        high=40.0,
-        n_probes=2,
-        tolerance=1e-2,
-        generator=torch.Generator().manual_seed(8),
+if study("digits-in-bits"):
+    held = dequantise(
+        test_images.images[: settings.n_likelihood], torch.Generator().manual_seed(7)
     )
-    each = bits_per_dim(flows[name].log_prob, 784, levels=128)
-    half = 1.96 * float(each.std()) / len(each) ** 0.5
-    bits[name] = {
-        "bits": float(each.mean()),
-        "half": half,
-        "probes": float(flows[name].error.mean()) / (784 * math.log(2)),
-        "looks": flows[name].evaluations,
-    }
-table(
-    [
-        {
-            "network": name,
-            "bits per dimension": f"{row['bits']:.2f} ± {row['half']:.2f}",
-            "error of a picture from its probes": f"{row['probes']:.3f}",
-            "looks": row["looks"],
+    bits = {}
+    flows = {}
+    for name, network in (("score network", score), ("energy", energy)):
+        flows[name] = flow_log_likelihood(
+            network,
+            held,
+            low=0.01,
+            high=40.0,
+            n_probes=2,
+            tolerance=1e-2,
+            generator=torch.Generator().manual_seed(8),
+        )
+        each = bits_per_dim(flows[name].log_prob, 784, levels=128)
+        half = 1.96 * float(each.std()) / len(each) ** 0.5
+        bits[name] = {
+            "bits": float(each.mean()),
+            "half": half,
+            "probes": float(flows[name].error.mean()) / (784 * math.log(2)),
+            "looks": flows[name].evaluations,
         }
-        for name, row in bits.items()
-    ],
-    f"Likelihood of {len(held)} held-out images of {test_images.title} by the flow of each network, at σ = 0.01",
-)
-record("bits", bits)
-record("likelihood_n", len(held))
+    table(
+        [
+            {
+                "network": name,
+                "bits per dimension": f"{row['bits']:.2f} ± {row['half']:.2f}",
+                "error of a picture from its probes": f"{row['probes']:.3f}",
+                "looks": row["looks"],
+            }
+            for name, row in bits.items()
+        ],
+        f"Likelihood of {len(held)} held-out images of {test_images.title} by the flow of each network, at σ = 0.01",
+    )
+    record("bits", bits)
+    record("likelihood_n", len(held))
 
 # %% [markdown]
 # **Does the energy agree with its own flow?** Both speak of the same network. $-E(x, \sigma)$ should be the flow's log density plus a
 # constant. But denoising never compared the energies of two far-away pictures, only slopes at either.
 
 # %%
-with torch.no_grad():
-    told = -energy(held, 0.01).double()
-by_flow = flows["energy"].log_prob
-correlation = float(torch.corrcoef(torch.stack([told, by_flow]))[0, 1])
-apart = float((told - by_flow).std())
-record(
-    "agreement",
-    {
-        "correlation": correlation,
-        "spread": apart,
-        "spread of the flow": float(by_flow.std()),
-    },
-)
-say(
-    f"Over these {len(held)} digits the flow's log density has a spread of {by_flow.std():.0f} nats. It and −E differ by a constant give or take {apart:.0f} nats; their correlation is {correlation:.2f}."
-)
+if study("energy-and-flow"):
+    with torch.no_grad():
+        told = -energy(held, 0.01).double()
+    by_flow = flows["energy"].log_prob
+    correlation = float(torch.corrcoef(torch.stack([told, by_flow]))[0, 1])
+    apart = float((told - by_flow).std())
+    record(
+        "agreement",
+        {
+            "correlation": correlation,
+            "spread": apart,
+            "spread of the flow": float(by_flow.std()),
+        },
+    )
+    say(
+        f"Over these {len(held)} digits the flow's log density has a spread of {by_flow.std():.0f} nats. It and −E differ by a constant give or take {apart:.0f} nats; their correlation is {correlation:.2f}."
+    )
 
 # %% [markdown]
 # Part B's energy has no flow. Its normaliser would take annealed importance sampling in 784 dimensions (Part G), whose lower bound on $\log Z$
