@@ -42,21 +42,28 @@ class Untrained(Run):
         return [1, 2, 3], [1.0, 1.0, 1.0]
 
 
+class Anything(dict):
+    """The values of a cell that nobody ran: each is one, so that what compares them has something to compare."""
+
+    def __missing__(self, key):
+        return 1.0
+
+    def get(self, key, default=None):
+        return self[key]
+
+
 class One(float):
-    """The number one, and a list of as many as are asked for."""
+    """The number one, and a list of ones where somebody looks into it."""
 
     def __getitem__(self, i):
         return self
 
 
-class Anything(dict):
-    """The values of a cell that nobody ran: each is one, so that what compares them has something to compare."""
+class Measures(Anything):
+    """The values of a cell that trains nothing, such as figures of a model that ships: numbers or lists."""
 
     def __missing__(self, key):
         return One(1.0)
-
-    def get(self, key, default=None):
-        return self[key]
 
 
 class Plans:
@@ -82,16 +89,17 @@ class Plans:
 
     def sweep(self, name, experiment, cells, *, seeds=(0,), **common):
         study, found, inside = Study.of(experiment), [], self.inside
+        text = json.dumps(study.experiment)
+        trains = any(trainer in text for trainer in (*TRAINERS - {"fit", "sweep"}, "Plans"))
         for label, settings in cells.items():
             for seed in seeds:
                 wanted = {**common, **settings, "seed": seed}
                 self.keys.append(study.key(wanted))
-                found.append(Cell(label, seed, Anything(), {}, 1.0, None))
+                found.append(Cell(label, seed, Anything() if trains else Measures(), {}, 1.0, None))
         self.inside = True
-        text = json.dumps(study.experiment)
         try:
-            if not any(trainer in text for trainer in (*TRAINERS - {"fit", "sweep"}, "Plans")):
-                return found  # it trains by itself: a few numbers, at its own cost
+            if not trains:
+                return found  # it trains by itself, a few numbers, at its own cost; or nothing
             for settings in reversed(list(cells.values())):  # until one of them trains
                 try:
                     experiment(**{**common, **settings, "seed": next(iter(seeds))})

@@ -17,6 +17,8 @@ from ..data.load import find
 from ..kept_runs import LONG
 from ..profiles import PROFILES, columns_read
 
+WITHOUT_STUDIES = "quick"  # see ``report.studies``
+
 
 def fingerprint(part: str, profile: str, data_root: str, seed: int) -> str:
     """Changes when anything changes that the executed notebook depends on."""
@@ -38,7 +40,9 @@ def depends_on(part: str, profile: str, data_root: str, seed: int) -> dict:
     modules = imported_files([path])
     tree = ast.parse(source)
     own = set(_strings(tree, profile))
-    named = own.union(*(_strings_of(module, module.stat().st_mtime_ns, profile) for module in modules))
+    # The registry of shipped models names them all. Only studies draw from it; elsewhere a notebook names its own.
+    speaking = [module for module in modules if profile != WITHOUT_STUDIES or module.parent.name != "shipped"]
+    named = own.union(*(_strings_of(module, module.stat().st_mtime_ns, profile) for module in speaking))
     data = {}
     for name in sorted(own & CATALOG.keys()):
         found = None if CATALOG[name].stand_in is None else find(CATALOG[name], Path(data_root))
@@ -79,10 +83,17 @@ def _strings_of(path: Path, _changed: int, profile: str) -> frozenset[str]:
 
 
 def _strings(node: ast.AST, profile: str) -> Iterator[str]:
-    """The string constants of a piece of code, without the settings of other profiles."""
+    """The string constants of a piece of code that is run: without settings of other profiles, and studies in quick."""
+    if profile == WITHOUT_STUDIES and _is_study(node):
+        return
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         yield node.value
     for child in ast.iter_child_nodes(node):
         other = isinstance(child, ast.keyword) and child.arg in set(PROFILES) - columns_read(profile)
         if not (other and isinstance(node, ast.Call) and getattr(node.func, "id", None) == "choose"):
             yield from _strings(child, profile)
+
+
+def _is_study(node: ast.AST) -> bool:
+    """``if study("name"):``, see ``report.studies``."""
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Call) and getattr(node.test.func, "id", "") == "study"
