@@ -1316,10 +1316,16 @@ if study("prolonged"):
     rows = []
     for name, cell in longer.items():
         v = cell.values
+        held_out = load_images(
+            *(asked_of[name][key] for key in ("dataset", "split")),
+            size=asked_of[name]["size"],
+            root=data_root,
+        )
         for i, k in enumerate(TIMES):
             rows.append(
                 {
                     "energy": name if i == 0 else "",
+                    "beside": held_out.title if i == 0 else "",
                     "steps": f"{k * v['steps']:,}",
                     "Fréchet distance": f"{v['frechet'][i]:.1f}",
                     "95 % interval, bias taken out": f"{v['low'][i]:.1f} to {v['high'][i]:.1f}",
@@ -1334,7 +1340,7 @@ if study("prolonged"):
             )
     table(
         rows,
-        f"Shipped energies at 1, 4 and 16 times their usual length: {digits_n} digits, {faces_n} faces; each beside held-out images, in the features of its judge",
+        f"Shipped energies at 1, 4 and 16 times their usual length: {digits_n} digits, {faces_n} faces; each beside images of the named set, in the features of its judge",
     )
     record("prolonged", {name: cell.values for name, cell in longer.items()})
 
