@@ -50,11 +50,18 @@ def fit_density(
         return Independent(Normal(mean, shrink * deviation.square().mean(0).sqrt().clamp(min=1e-6)), 1)
     if covariance == "shrunk":
         rows = samples.detach().cpu().double().numpy().transpose(1, 0, 2)
-        sigma = torch.from_numpy(np.stack([ledoit_wolf(each)[0] for each in rows])).to(samples)
+        sigma = torch.from_numpy(np.stack([ledoit_wolf(each)[0] for each in rows]))
     else:
-        sigma = torch.einsum("lbi,lbj->bij", deviation, deviation) / (n - 1)
-    sigma = sigma + 1e-6 * torch.eye(d).to(sigma)
-    return MultivariateNormal(mean, shrink**2 * sigma)
+        wide = deviation.double()
+        sigma = torch.einsum("lbi,lbj->bij", wide, wide) / (n - 1)
+    return MultivariateNormal(mean, scale_tril=shrink * _root(sigma).to(samples))
+
+
+def _root(covariances: Tensor) -> Tensor:
+    """Lower triangular roots of covariances (..., d, d), in float64: those of few draws are nearly singular."""
+    d = covariances.shape[-1]
+    size = covariances.diagonal(dim1=-2, dim2=-1).mean(-1).clamp(min=1.0)
+    return torch.linalg.cholesky(covariances + 1e-6 * size[..., None, None] * torch.eye(d).to(covariances))
 
 
 def _mixture(
@@ -70,11 +77,12 @@ def _mixture(
     ]
 
     def stacked(name: str) -> Tensor:
-        return torch.from_numpy(np.stack([getattr(fit, name) for fit in fits])).to(samples)
+        return torch.from_numpy(np.stack([getattr(fit, name) for fit in fits]))
 
-    weights, means, covariances = stacked("weights_"), stacked("means_"), stacked("covariances_")
+    weights, means = stacked("weights_").to(samples), stacked("means_").to(samples)
+    covariances = stacked("covariances_")
     if covariance == "diagonal":
-        parts: Distribution = Independent(Normal(means, shrink * covariances.sqrt()), 1)
+        parts: Distribution = Independent(Normal(means, shrink * covariances.sqrt().to(samples)), 1)
     else:
-        parts = MultivariateNormal(means, shrink**2 * covariances)
+        parts = MultivariateNormal(means, scale_tril=shrink * _root(covariances).to(samples))
     return MixtureSameFamily(Categorical(weights), parts)

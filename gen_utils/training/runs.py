@@ -150,6 +150,8 @@ def tell_of_older_code(place: Path, files: Sequence[str], what: str = "was made"
     """One line, when a result that is loaded was made by other code than today's."""
     if files:
         shown = ", ".join(files[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
+        if place.is_relative_to(runs_root()):  # a kept run shows this line: no folders of one machine in it
+            place = place.relative_to(runs_root().parent)
         print(f"{place} {what} by another version of its code ({shown}); delete it to make it anew.")
 
 

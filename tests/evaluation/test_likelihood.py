@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.distributions import Categorical, Independent, MultivariateNormal, Normal
 
+from gen_utils.evaluation.fitted_density import fit_density
 from gen_utils.evaluation.likelihood import (
     annealed_log_weights,
     bits_per_dim,
@@ -135,6 +136,17 @@ def test_a_shrunk_covariance_needs_fewer_draws():
         estimate = posterior_density(model, x, 120, covariance=covariance, n_warmup=80, n_leapfrog=5, generator=stream)
         errors[covariance] = (estimate - exact).abs().mean()
     assert errors["shrunk"] < errors["full"]
+
+
+@pytest.mark.parametrize("density", ["gaussian", "gmm"])
+def test_a_few_draws_along_one_line_have_a_density(density):
+    """In float32 such a covariance, which is nearly singular, was refused on some machines."""
+    stream = torch.Generator().manual_seed(0)
+    for scale in (1e-3, 1.0, 1e3):
+        line = torch.randn(26, 3, 1, generator=stream) * torch.randn(10, generator=stream)
+        samples = scale * (line + 1e-4 * torch.randn(26, 3, 10, generator=stream))
+        fitted = fit_density(samples, density, "full", 2, 1.0, stream)
+        assert fitted.log_prob(samples).isfinite().all() and fitted.sample((5,)).isfinite().all()
 
 
 @pytest.mark.parametrize(

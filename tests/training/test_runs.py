@@ -157,6 +157,7 @@ def test_code_that_changed_is_told_and_the_finished_run_is_loaded(images, capsys
     said = capsys.readouterr().out
     assert again.resumed_from == 3 and again.run_dir == first.run_dir
     assert said.count("\n") == 1 and "gen_utils/samplers/langevin.py" in said and "delete it" in said
+    assert first.run_dir.name in said and str(first.run_dir) not in said
 
 
 def test_the_code_noted_is_the_code_gone_through(images):
