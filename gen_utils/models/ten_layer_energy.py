@@ -8,10 +8,14 @@ from .shapes import refuse_other
 
 
 class TenLayerEnergy(nn.Module):
-    """Ten layers of convolution, activation, pooling and norm, down to one pixel, and one linear output (A1).
+    """Ten layers of convolution, activation, pooling and norm, down to a few pixels, and one linear output (A1).
 
-    The pooling halves the resolution as often as it can, spread evenly over the ten layers; in the other layers
+    The pooling halves the resolution as often as it must, spread evenly over the ten layers; in the other layers
     it averages over 3×3 pixels and keeps the size.
+
+    With ``norm="batch"`` and ``last=1`` the mean energy of a batch in training mode is the same number for every batch:
+    the last norm has fixed the mean of every feature, and the output is linear in them. With ``last=2`` only the mean
+    over the four places is fixed, and each place has its own weights.
 
     Args:
         channels: of the images.
@@ -20,19 +24,33 @@ class TenLayerEnergy(nn.Module):
         norm: "batch" as written, "instance" (left out from 2×2 pixels on: there the pooling has made a map constant,
             and an instance norm of a constant is its shift, whatever the image), or "none".
         smooth: SiLU in place of the original's leaky ReLU.
+        last: height and width of the last map, a power of two below ``size``.
+
+    Raises:
+        ValueError: another norm, or sizes that are no such powers of two.
     """
 
     def __init__(
-        self, channels: int = 3, size: int = 64, width: int = 32, norm: str = "batch", smooth: bool = False
+        self,
+        channels: int = 3,
+        size: int = 64,
+        width: int = 32,
+        norm: str = "batch",
+        smooth: bool = False,
+        last: int = 1,
     ) -> None:
         super().__init__()
         if norm not in ("batch", "instance", "none"):
             raise ValueError(f'norm is "batch", "instance" or "none", got {norm!r}')
         if not 16 <= size <= 1024 or size & (size - 1):
             raise ValueError(f"size is a power of two from 16 to 1024, got {size}")
-        self.config = {"channels": channels, "size": size, "width": width, "norm": norm, "smooth": smooth}
+        if not 1 <= last < size or last & (last - 1):
+            raise ValueError(f"last is a power of two from 1 to below size = {size}, got {last}")
+        self.config = {
+            "channels": channels, "size": size, "width": width, "norm": norm, "smooth": smooth, "last": last,
+        }  # fmt: skip
         self.event_shape = (channels, size, size)
-        halvings = size.bit_length() - 1
+        halvings = size.bit_length() - last.bit_length()
         layers: list[nn.Module] = []
         before, side = channels, size
         for layer in range(10):
@@ -46,7 +64,7 @@ class TenLayerEnergy(nn.Module):
                 layers.append(nn.BatchNorm2d(out))
             elif norm == "instance" and side > 2:
                 layers.append(nn.InstanceNorm2d(out, affine=True))
-        self.net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(before, 1))
+        self.net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(before * last * last, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) in [-1, 1] -> (B,) energies; in training mode with batch norm, of the batch as a whole."""

@@ -120,6 +120,46 @@ def test_with_batch_norm_the_energy_is_the_batchs():
     torch.testing.assert_close(energy(x)[:2], energy(x[:2]), rtol=1e-4, atol=1e-4)
 
 
+def test_a_batch_norm_before_a_linear_output_pins_the_mean_of_every_batch_and_stops_the_chain():
+    energy, x = perturbed(TenLayerEnergy(size=16, width=4)).double().train(), faces(6, 16).double().requires_grad_()
+    norm, head = energy.net[-3], energy.net[-1]
+    predicted = head.weight[0] @ norm.bias + head.bias[0]
+    for batch in (x, -x, x.roll(3, -1).square()):
+        torch.testing.assert_close(energy(batch).mean(), predicted)
+    assert energy(x).std() > 0.01  # single images differ; their mean cannot
+    (slope,) = torch.autograd.grad(energy(x).sum(), x)
+    assert slope.abs().max() < 1e-12
+    gradients = torch.autograd.grad(energy(x).mean() - energy(-x).mean(), list(energy.parameters()))
+    assert max(gradient.abs().max() for gradient in gradients) < 1e-12
+    (slope,) = torch.autograd.grad(energy.eval()(x).sum(), x)
+    assert slope.abs().max() > 1e-3  # in evaluation mode nothing is pinned
+
+
+def test_a_last_map_of_four_places_is_not_pinned():
+    torch.manual_seed(0)
+    energy = perturbed(TenLayerEnergy(size=16, width=4, last=2)).double().train()
+    x = faces(6, 16).double()
+    x[..., :8, :] += 1.0  # bright above
+    x.requires_grad_()
+    assert (energy(x).mean() - energy(x.flip(-2)).mean()).abs() > 0.01
+    (slope,) = torch.autograd.grad(energy(x).sum(), x)
+    assert slope.abs().max() > 1e-4
+    # What is fixed is the mean over batch and places of each channel.
+    last_map = energy.net[:-2](x)
+    assert last_map.shape == (6, 16, 2, 2)
+    torch.testing.assert_close(last_map.mean((0, 2, 3)), energy.net[-3].bias)
+
+
+def test_the_ten_layers_end_at_one_pixel_or_at_more():
+    for last in (1, 2, 4):
+        net = TenLayerEnergy(size=16, width=2, norm="none", last=last).net
+        assert sum(isinstance(layer, nn.Conv2d) for layer in net) == 10
+        assert net[-1].in_features == 8 * last**2
+    for last in (0, 3, 16, 32):
+        with pytest.raises(ValueError, match="last is a power of two"):
+            TenLayerEnergy(size=16, last=last)
+
+
 def test_the_ten_layers_end_at_one_pixel():
     for size in (16, 64, 256):
         net = TenLayerEnergy(size=size, width=2, norm="none").net
