@@ -761,6 +761,9 @@ if study("five"):
         seeds=range(seed, seed + settings.seeds),
         passes=settings.passes,
     )
+
+# %%
+if study("five-table"):
     five, drawn = [], {}
     for label, asked_of in cells.items():
         of_cell = [run for run in runs if run.name == label]
