@@ -11,6 +11,7 @@ from .energy import SmallEnergy
 from .face_features import FaceFeatures
 from .gan import AutoencoderEnergy, Critic, Generator, ToyCritic, ToyGenerator
 from .joint_energy import JointEnergy
+from .label_input_energy import LabelInputEnergy
 from .linear_gaussian import LinearGaussianVAE
 from .protocols import LatentVariableModel
 from .residual_energy import ResidualEnergy, ResNet18Energy
@@ -41,6 +42,7 @@ __all__ = [
     "Generator",
     "GumbelVAE",
     "JointEnergy",
+    "LabelInputEnergy",
     "LatentVariableModel",
     "LinearGaussianVAE",
     "PlaneNoiseEnergy",

@@ -13,6 +13,7 @@ from gen_utils.models import (
     FaceFeatures,
     Generator,
     GumbelVAE,
+    LabelInputEnergy,
     ResidualEnergy,
     ResNetClassifier,
     SmallClassifier,
@@ -27,6 +28,7 @@ from gen_utils.models.shapes import fits
 SIZED = {
     "small": lambda: SmallEnergy(width=4),
     "conditional": lambda: ConditionalEnergy(width=4).class_energies,
+    "label as input": lambda: LabelInputEnergy(width=4).class_energies,
     "smooth": lambda: SmoothClassifier(width=4),
     "its features": lambda: SmoothClassifier(width=4).features,
     "strided": lambda: StridedEnergy(1, 16, widths=(4, 4)),
