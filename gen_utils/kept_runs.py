@@ -25,9 +25,9 @@ LONG = ("full", "laptop")  # the profiles that are kept, the best first
 class KeptRun:
     """What ``outputs.json`` holds.
 
-    ``about``: part, profile, seed, seconds, data, date, commit, machine. ``cells``: key -> outputs as in an .ipynb,
-    pictures and films as names of files in ``folder``. ``texts``: hash of a cell's own code -> its key. ``studies``:
-    name of a study -> the key of its cell. ``modules``: file of the package -> hash of its code.
+    ``about``: part, profile, seed, seconds, earlier_seconds, data, date, commit, machine. ``cells``: key -> outputs as
+    in an .ipynb, pictures and films as names of files in ``folder``. ``texts``: hash of a cell's own code -> its key.
+    ``studies``: name of a study -> the key of its cell. ``modules``: file of the package -> hash of its code.
     """
 
     folder: Path
@@ -45,8 +45,12 @@ class KeptRun:
     @property
     def words(self) -> str:
         """Its profile, its day and how long it took."""
-        about = self.about
-        return f"profile `{about['profile']}`, {about['date']}, {about['seconds'] / 60:.0f} minutes in all"
+        return f"profile `{self.about['profile']}`, {self.about['date']}, {self.whole_seconds / 60:.0f} minutes in all"
+
+    @property
+    def whole_seconds(self) -> float:
+        """What it took, with the earlier sittings whose results it found on disk."""
+        return self.about["seconds"] + self.about["earlier_seconds"]
 
     @property
     def size(self) -> int:
@@ -91,6 +95,7 @@ def _read(folder: Path, part: str, profile: str) -> KeptRun:
         texts, studies, modules = held["texts"], held["studies"], held["modules"]
         found = (about["part"], about["profile"])
         told = {name: about[name] for name in ("seed", "seconds", "data", "date", "machine", "commit")}
+        told["earlier_seconds"] = float(about.get("earlier_seconds", 0.0))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Damaged(f"the kept run in {folder} cannot be read ({type(error).__name__}: {error}); {again}") from None
     if found != (part, profile):

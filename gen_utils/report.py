@@ -14,6 +14,7 @@ from . import beside, kept_runs
 from .base.frontend import in_notebook
 from .base.places import RESULTS
 from .base.plain import finite_or_none, plain
+from .base.sittings import earlier_seconds
 
 MIME = "application/vnd.gen-utils.record+json"
 KIND = "gen_utils"  # in an output's metadata: what it is
@@ -27,6 +28,8 @@ def record(name: str, value) -> None:
     The value becomes part of the executed .ipynb (read it back with ``records``).
 
     A number that is not finite is kept as None: JSON has no word for it, and the book shows a dash.
+
+    With ``notebook_seconds``, the last of a notebook, go the seconds of what it found on disk: ``earlier_seconds``.
 
     Raises:
         TypeError: a value that JSON cannot hold; convert tensors with .item() or .tolist().
@@ -43,6 +46,8 @@ def record(name: str, value) -> None:
         # Only the private type: the value travels with the notebook and nothing is drawn.
         # As text: who saves a notebook sorts the keys of its objects, and a table would lose the order of its columns.
         display({MIME: json.dumps({"name": name, "value": held})}, raw=True)
+    if name == "notebook_seconds":
+        record("earlier_seconds", round(earlier_seconds(), 1))
 
 
 def recorded() -> dict[str, object]:

@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 from ..base.frontend import interactive
 from ..base.places import runs_root
 from ..base.plain import finite_or_none, plain
+from ..base.sittings import took_before
 from ..samplers import ChainDiverged
 from ..training.guards import TrainingDiverged
 from ..training.runs import changed_code, tell_of_older_code
@@ -70,6 +71,8 @@ def sweep(
     older = {file for found in kept if found for file in changed_code(found[1], study.code)}
     tell_of_older_code(folder, sorted(older))
     done = [found and found[0] for found in kept]
+    for path, cell in zip(paths, done, strict=True):
+        took_before(path, cell.seconds if cell else 0.0)
     waiting = [i for i, cell in enumerate(done) if cell is None]
     engine = _engine(os.environ.get("GEN_JOBS") or None)
     finish = partial(_finish, experiment, study.code)

@@ -169,7 +169,7 @@ def _told(part: str, kept: KeptRun | None, problem: str, missing: int, run: dict
     about, machine = kept.about, kept.about["machine"]
     told = [
         f"**This page shows the long run**: {_data(about['data'])}; profile `{about['profile']}`, "
-        f"{_duration(about['seconds'])} on {machine.get('gpu') or machine['cpu']}, "
+        f"{_duration(kept.whole_seconds)}{_in_sittings(about)} on {machine.get('gpu') or machine['cpu']}, "
         f"{machine['threads']} of {machine['cores']} cores, {_day(about['date'])}, seed {about['seed']}"
         + (f", commit {about['commit']}" if about["commit"] else "")
         + f". Make it again: `{kept.command}`."
@@ -180,6 +180,13 @@ def _told(part: str, kept: KeptRun | None, problem: str, missing: int, run: dict
         cells = "One cell has" if missing == 1 else f"{missing} cells have"
         told.append(f"{cells} changed since the long run, which shows nothing there.")
     return told
+
+
+def _in_sittings(about: Mapping) -> str:
+    """Which part of the time was an earlier sitting's; nothing where it is not a twentieth of the whole."""
+    earlier = about["earlier_seconds"]
+    share = earlier > 0.05 * (about["seconds"] + earlier)
+    return f" ({_duration(earlier)} of them in earlier sittings)" if share else ""
 
 
 def _data_of(part: str, run: Mapping) -> str:

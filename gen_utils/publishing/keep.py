@@ -14,7 +14,7 @@ from ..base.files import plain_write_errors
 from ..base.places import NOTEBOOKS, RESULTS
 from ..base.sources import text_hash
 from ..kept_runs import FORMAT, LIMIT, LONG, KeptRun, file_hash
-from ..report import MIME
+from ..report import MIME, records
 from .cell_keys import cell_keys
 
 STUDY = re.compile(r"""\bstudy\(\s*["']([^"']+)["']""")
@@ -42,6 +42,7 @@ def keep_outputs(executed: Path) -> Path:
     if cell_keys(["".join(cell["source"]) for cell in cells], run["profile"]) != keys:
         raise ValueError(f"{executed} is a run of another version of {part}.py; run it again")
     about = {"part": part, **{name: run[name] for name in ("profile", "seed", "seconds")}}
+    about["earlier_seconds"] = records(notebook).get("earlier_seconds", 0.0)
     target = RESULTS / f"{part}.{run['profile']}"
     RESULTS.mkdir(exist_ok=True)
     with plain_write_errors(target), tempfile.TemporaryDirectory(dir=RESULTS, prefix=".keeping-") as name:

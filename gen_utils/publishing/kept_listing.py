@@ -24,7 +24,7 @@ def listing() -> Iterator[str]:
             continue
         about, stale, changed = run.about, stale_cells(run), changed_modules(run)
         yield (
-            f"{part}: {about['profile']}, {about['date']}, {about['seconds'] / 60:.0f} min, {run.size / 1e6:.1f} MB, "
+            f"{part}: {about['profile']}, {about['date']}, {run.whole_seconds / 60:.0f} min, {run.size / 1e6:.1f} MB, "
             f"{_count(len(stale), 'stale cell')}, {_count(len(changed), 'module')} changed since"
         )
         yield from (f"  stale: {line}" for line in stale)

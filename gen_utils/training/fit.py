@@ -17,6 +17,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from ..base.files import plain_write_errors
 from ..base.frontend import interactive
+from ..base.sittings import took_before
 from ..data import ImageSet
 from ..models import modes
 from ..samplers import ChainDiverged
@@ -121,6 +122,8 @@ def fit(
             trainer.fit(module, batches, val_batches, ckpt_path=checkpoint, weights_only=True)
         except ChainDiverged as error:
             raise TrainingDiverged(f"at optimiser step {trainer.global_step}: {error}; {last_good(last)}") from error
+        finally:
+            took_before(run_dir, clock.before)
         if clock.first_step < clock.step:
             saver.save(trainer, module)  # the end is a checkpoint too, whatever checkpoint_every says
     module.eval()
@@ -147,18 +150,20 @@ class _Clock(Callback):
 
     def __init__(self) -> None:
         self.seconds, self.step, self.first_step = 0.0, 0, 0
+        self.before = 0.0  # in the sittings that a checkpoint tells of
 
     def on_train_start(self, trainer, module) -> None:
-        self._start, self._before = time.perf_counter(), self.seconds
+        self._start = time.perf_counter()
 
     def on_train_batch_end(self, trainer, *args) -> None:
-        self.seconds, self.step = self._before + time.perf_counter() - self._start, trainer.global_step
+        self.seconds, self.step = self.before + time.perf_counter() - self._start, trainer.global_step
 
     def state_dict(self) -> dict:
         return {"seconds": self.seconds, "step": self.step}
 
     def load_state_dict(self, state: dict) -> None:
-        self.seconds, self.step, self.first_step = state["seconds"], state["step"], state["step"]
+        self.before = self.seconds = state["seconds"]
+        self.step = self.first_step = state["step"]
 
 
 class _Saver(Callback):

@@ -64,6 +64,14 @@ def test_without_a_run_of_ones_own_the_long_run_is_the_page(kept):
     assert notebook == cards.chapter(PART)  # nothing of it is drawn by lot
 
 
+def test_the_time_of_a_run_is_that_of_all_its_sittings(tiny):
+    outputs = {**LONG, 'print("the same")': [shown({MIME: json.dumps({"name": "earlier_seconds", "value": 3600.0})})]}
+    keep.keep_outputs(executed(tiny() / "laptop" / f"{PART}.ipynb", outputs))
+    assert "; profile `laptop`, 62 minutes (60 minutes of them in earlier sittings) on A processor" in said(
+        cards.chapter(PART)
+    )
+
+
 def test_where_both_show_something_else_ones_own_follows_folded(kept):
     notebook = cards.chapter(PART, own(kept))
     nbformat.validate(nbformat.from_dict(notebook))

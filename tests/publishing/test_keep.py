@@ -13,7 +13,11 @@ from gen_utils.publishing.kept_listing import listing
 from gen_utils.report import MIME
 
 OUTPUTS = {
-    "draw(x)": [picture(1), shown({MIME: "{}"}), shown({"text/markdown": "| a | b |"}, gen_utils="a table")],
+    "draw(x)": [
+        picture(1),
+        shown({MIME: '{"name": "data", "value": 1}'}),
+        shown({"text/markdown": "| a | b |"}, gen_utils="a table"),
+    ],
     'print("the same")': [printed("the same\n")],
     'if study("long one"):': [picture(2)],
 }
