@@ -1324,7 +1324,7 @@ chain_strip(
 # among pixels along $E$ alone, which samples $e^{-E}$ and forgets the VAE: it is here to show what the VAE's part of the gradient is worth. A pixel state has no code, so its "means" are those of the code that the encoder gives it; the row of
 # draws without a chain is measured both ways.
 # Each space gets several step sizes around the one that moves pixels as far as the ε-chain does, $\eta\sigma^2$, since a step of
-# the ε-chain moves a pixel by σ times its own step; $(x, z)$ is tried from there upwards, beyond the largest step that you predicted.
+# the ε-chain moves a pixel by σ times its own step; $(x, z)$ is tried from there upwards, beyond the largest step that you predicted, and pixels along $h$ up to what their spring 1/σ² allows, nearly $4\sigma^2$.
 
 # %%
 n_space = settings.n_eval
@@ -1387,7 +1387,11 @@ def pictures(space, state):
 
 
 space_rows = []
-FACTORS = {"(x, z)": (1, 4, 16, 64, 256), "pixels along h, from noise": (1, 16, 64)}
+FACTORS = {
+    "(x, z)": (1, 4, 16, 64, 256),
+    "pixels along h, from the VAE": (4, 16, 64, 256),
+    "pixels along h, from noise": (16, 64, 256),
+}
 for space, (energy, begin) in walks.items():
     for factor in FACTORS.get(space, (0.25, 1, 4, 16)):
         eta = factor * base[space]
