@@ -64,11 +64,12 @@ import copy
 import math
 import statistics
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from scipy import stats
 from torch import nn
+from torch.nn import functional as F
 
 from gen_utils import checkpoints, models, report
 from gen_utils.checks import ebm_bitmoji as checks
@@ -345,14 +346,16 @@ record("train_images", len(train_images))
 # The assignment's experiment and the studies below run on smaller copies of the same pictures. A study of thirty trainings is then long enough
 # for its rows to differ by more than their seeds.
 
+
 # %%
-small_images = load_images(
-    settings.data, "train", size=settings.small, limit=settings.limit, root=data_root
-)
-small_test = load_images(
-    settings.data, "test", size=settings.small, limit=settings.limit, root=data_root
-)
-small_train, small_validation = small_images.split(0.95, 0.05, seed=seed)
+def smaller(images):
+    """The same set at settings.small pixels a side, each the mean of a block."""
+    block = settings.size // settings.small
+    return replace(images, images=to_uint8(F.avg_pool2d(images.scaled(), block)))
+
+
+small_test = smaller(test_images)
+small_train, small_validation = smaller(train_images), smaller(validation_images)
 small_shape = (3, settings.small, settings.small)
 small_title = f"{small_train.title}, {settings.small}×{settings.small}"
 image_grid(small_train.images[:30], f"{small_title}", columns=15)
@@ -1292,7 +1295,7 @@ record("frechet_n", n_eval)
 #
 # **Which change lets the ten layers learn more than "this is noise"?** Each row below is the assignment's model with one or two things changed,
 # trained for the same number of steps with $t = 5$ MALA steps from noise. Then its own sampler draws. (Instance norm is left out
-# from 2×2 pixels on; ResNet-18's batch norms use their stored averages.) At the foot stand random weights and the controls: a change helps only where its row leaves theirs.
+# from 2×2 pixels on; ResNet-18's batch norms use their stored averages.) At the foot stand the controls: a change helps the samples only where its row leaves that of noise.
 
 
 # %%
@@ -1689,7 +1692,7 @@ say(
 )
 
 # %% [markdown]
-# **And if the chain goes on?** Chapter 2 draws the shipped energy for 4 and 16 times its usual length, beside two others, with intervals (*A generator or a density?*). What is measured
+# **And if the chain goes on?** Part B draws the shipped energy for 4 and 16 times its usual length, beside two others, with intervals (*A generator or a density?*). What is measured
 # here is a *generator*: this energy, stopped after so many steps. The table below asks the same of the small models.
 #
 # %% [markdown]
@@ -1953,7 +1956,7 @@ if study("crossed-samplers-in-words"):
 # ## The diagnostics, put to the test (A8)
 #
 # **Which measurement tells peace from the ways to be deceived?** Five networks, all on the small faces: one with random weights, the model as written ($t = 1$), the pinned one, one
-# that a penalty of $\alpha = 1000$ has made collapse, and the recipe's, several seeds of the last two. Each is drawn from by the sampler that trained it.
+# that a penalty of $\alpha = 1000$ has made collapse, and the recipe's, each from several seeds. Each is drawn from by the sampler that trained it.
 
 
 # %%
