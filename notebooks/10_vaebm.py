@@ -2142,7 +2142,7 @@ say(
 #
 # - $\mathcal N(0, I)$, one Gaussian, and mixtures, fitted to codes of training pictures;
 # - a *learnt energy of the codes* {cite}`pang2020latent`, $p_\alpha(z) \propto \mathcal N(z; 0, I)\, e^{-E_\alpha(z)}$: a small dense network, trained as in Part B with codes of pictures as data and short chains in $z$ as samples,
-#   for as many optimiser steps as the energy of pictures got, and drawn with as many gradient calls;
+#   for two and a half times as many optimiser steps as the energy of pictures got, which takes about as long on digits, and drawn with as many gradient calls;
 # - the VAEBM: $\mathcal N(0, I)$ and the energy of pictures, a chain in $(\varepsilon_x, \varepsilon_z)$;
 # - both: the mixture that gains most on held-out codes, then a chain on $E(x) + \frac12 \lVert \varepsilon_x \rVert^2 - \log p_{\text{mix}}(z)$, along your gradient. (This energy has learnt to mend draws of $\mathcal N(0, I)$; one that is trained with the mixture could do better.)
 #
@@ -2246,7 +2246,8 @@ def prior_cell(seed, kind, training, fit_seed, steps, n, chain):
             seconds=spent,
         )
     best = max(gains, key=gains.get)
-    network, spent = train_latent_energy(codes, steps, fit_seed)
+    # About the time of the digits' energy of pictures: a step of that one costs two to three of these.
+    network, spent = train_latent_energy(codes, 5 * steps // 2, fit_seed)
     add(
         "learnt energy of codes",
         with_pixels(draw_by_latent_energy(network, n, d, stream)),
