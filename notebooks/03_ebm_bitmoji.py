@@ -1624,12 +1624,13 @@ sides = {
 say(
     "Fresh chains are "
     + "; ".join(
-        f"{text} {', '.join(n for n, side in sides.items() if side == wanted) or 'nothing here'}"
+        f"{text} {', '.join(named)}"
         for wanted, text in (
             (-1, "clearly nearer to faces than"),
-            (1, "clearly further than"),
+            (1, "clearly further from them than"),
             (0, "not told apart from"),
         )
+        if (named := [n for n, side in sides.items() if side == wanted])
     )
     + ". "
     + (
@@ -1936,7 +1937,9 @@ if study("crossed-samplers-in-words"):
         f"Trained with → drawn with, nearer than half of the way from noise ({noise_at:.1f}): {', '.join(arrived_pairs) or '**none**'}. "
         f"Another sampler in training changes the distance by {reach_over(0):.1f} (range of the means, averaged over those that draw); another one that draws, by {reach_over(1):.1f}. "
         + (
-            "**The sampler that draws decides more of what is seen.** "
+            ""
+            if not apart_pairs
+            else "**The sampler that draws decides more of what is seen.** "
             if reach_over(1) > reach_over(0)
             else "**The sampler that trains decides more of what is seen.** "
         )
