@@ -2570,7 +2570,7 @@ if study("long-digits"):
 #
 # - the **{term}`mutual information gap`** {cite}`chen2018isolating`: for each factor, how much more the best dimension tells
 #   of it than the second best, as a share of the factor's entropy, {eq}`eq-mig`;
-# - **DCI** {cite}`eastwood2018framework`: a random forest predicts each factor from the code. *Disentanglement*: each dimension
+# - **{term}`DCI`** {cite}`eastwood2018framework`: a random forest predicts each factor from the code. *Disentanglement*: each dimension
 #   matters for one factor. *Completeness*: each factor needs one dimension. *Informativeness*: the prediction's accuracy.
 #
 # With the mutual information $I(z_j; v_k)$ of dimension $j$ and factor $k$, and the factor's entropy $H(v_k)$, the gap is the mean over the $m$ factors

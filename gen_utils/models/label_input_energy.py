@@ -32,7 +32,7 @@ class LabelInputEnergy(nn.Module):
         layers = list(SmallEnergy(channels, size, width).net)
         self.convolutions = nn.ModuleList(layer for layer in layers if isinstance(layer, nn.Conv2d))
         self.head = nn.Sequential(*layers[2 * len(self.convolutions) :])
-        self.widths = [layer.out_channels for layer in self.convolutions]
+        self.widths = [layer.out_channels for layer in layers if isinstance(layer, nn.Conv2d)]
         # Small, but not zero: at zero the label would have no say, and no gradient would tell the classes apart.
         self.modulation = nn.Embedding(n_classes, 2 * sum(self.widths))
         nn.init.normal_(self.modulation.weight, std=0.1)
