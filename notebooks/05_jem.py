@@ -23,7 +23,7 @@
 # ```{admonition} What you will learn
 # - how logits hold three things at once: $p(y \mid x)$, an energy $E(x)$ and energies $E(x, y)$ (D2);
 # - how to train for two aims without losing the first (D1–D3), and what to do when training diverges;
-# - what starts and bounded steps are worth, in a 2×2 experiment over several seeds (D4, D5);
+# - what starts, bounded steps and a box are worth, in a 2×2×2 experiment over three seeds (D4, D5);
 # - why a loop of the published code is a single step, and how to prove it;
 # - how to measure calibration, outlier detection and robustness, with intervals (D6).
 # ```
@@ -35,7 +35,7 @@
 # | profile | data | what happens | time |
 # |---|---|---|---|
 # | `quick` | built-in digits | the joint training, short; the studies are shown from the long run | about a minute, one core |
-# | `laptop` | MNIST | all experiments, the ablation over three seeds | about 42 minutes in all on one of two busy cores: joint training 16, the ablation about 24 |
+# | `laptop` | MNIST | all experiments, the ablation over three seeds | two hours in all on one of two busy cores: joint training 29 minutes, the ablation about 75 |
 # | `full` | CIFAR-10 | ResNet-18 without norm, long training | a day, one GPU (not yet measured) |
 
 # %% tags=["remove-cell"]
@@ -1054,7 +1054,7 @@ record("inner_outer", rows)
 table(rows, f"From your starts at a mean energy of {e_start:.2f} nats ({lens_name})")
 
 # %% [markdown]
-# For a few steps, one gradient goes nearly as far as a fresh one each time, and the further the chain walks, the more the fresh ones are worth. That says that 0.2 is a
+# For twenty steps, one gradient goes as far as a fresh one each time; over a hundred, the fresh ones go further. That says that 0.2 is a
 # small step; a single step of 1.0 would have done, and no inner loop. So the speed-up that the paper reports must come from its ten outer steps in
 # place of JEM's twenty, and from the better starts.
 
