@@ -101,6 +101,21 @@ def test_more_temperatures_tighten_the_lower_bound():
     assert gaps[0] > 1.5 * gaps[1] > 2 * gaps[2] > 0
 
 
+def test_back_from_samples_of_the_energy_it_bounds_log_z_from_above():
+    """The roles swapped: the weights then have mean 1/Z (Part J's bracket)."""
+    generator = torch.Generator().manual_seed(3)
+    energy = Ring()
+    _, log_wide = wide(1, 2.5, generator)
+    z0 = energy.sample(1000, generator)
+    betas = 1 - torch.tensor(sigmoid_betas(30), dtype=torch.float64).flip(0)
+    back = annealed_importance(
+        log_wide, z0, 30, log_base=lambda z: -energy(z), kernel=HMC(0.15, 8), betas=betas, generator=generator
+    )
+    assert abs(z_score(back, -energy.log_z)) < 4.5
+    assert (-back).mean() > energy.log_z + 3 * back.std() / math.sqrt(1000)
+    assert abs(z_score(-back, energy.log_z)) > 4.5  # the mean of the inverse weights is not Z
+
+
 def test_log_p_of_a_linear_gaussian_model():
     """log p(x) with the prior as base, one exact answer per x, as part G will use it."""
     generator = torch.Generator().manual_seed(3)
