@@ -1431,6 +1431,9 @@ if study("energy-in-bits") and "ebm_mnist" in checkpoints.names():
         seeds=(seed,),
         n_chains=16,
     )
+
+# %% tags=["hide-input"]
+if study("energy-in-bits-table") and "ebm_mnist" in checkpoints.names():
     held_out = dequantise(
         test_images.images[: settings.n_outliers], torch.Generator().manual_seed(7)
     )

@@ -17,7 +17,7 @@ from gen_utils.publishing.parts import parts
 # Numbers that decide how something is drawn, measured or shown, or how many seeds are run: not what a run is.
 NOT_OF_A_RUN = {
     "02_ebm_mnist": {"n_eval", "resamples", "step_size", "noise", "grad_clip", "bounds"},  # of the chains that draw
-    "03_ebm_bitmoji": {"ablation_seeds"},
+    "03_ebm_bitmoji": {"ablation_seeds", "resamples"},  # of intervals
     "05_jem": {"forgiven", "per_class", "blocks"},  # a rescued run stays what it was; blocks are `full`'s
     "09_vae_likelihood": {"n_draws", "n_long", "k_long"},  # of what is measured of a model
     "10_vaebm": {"max_recoveries", "jitter"},
