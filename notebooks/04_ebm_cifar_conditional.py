@@ -1862,10 +1862,13 @@ if study("label-forms-controls"):
         one, two = (values_of(form, key) for form in FORMS)
         if min(len(one), len(two)) < 2:
             return float("nan"), float("inf"), False
-        found = stats.ttest_ind(two.numpy(), one.numpy(), equal_var=False)
-        low, high = found.confidence_interval(0.95)
-        by = float(two.mean() - one.mean())
-        return by, float(high - low) / 2, bool(low > 0 or high < 0)
+        by, parts = float(two.mean() - one.mean()), []
+        for values in (one, two):
+            parts.append((float(values.var()) / len(values), len(values) - 1))
+        variance = sum(part for part, _ in parts)
+        freedom = variance**2 / max(sum(part**2 / n for part, n in parts), 1e-30)
+        half = float(stats.t.ppf(0.975, max(1.0, freedom))) * variance**0.5
+        return by, half, abs(by) > half
 
     differences = {
         told: told_apart(key)
