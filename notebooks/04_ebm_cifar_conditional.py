@@ -60,7 +60,6 @@ _ = importlib.import_module("gen_utils")  # before torch: sets how threads wait
 import time
 
 import torch
-from scipy import stats
 
 from gen_utils import checkpoints, report
 from gen_utils.checks import ebm_cifar_conditional as checks
@@ -71,7 +70,7 @@ from gen_utils.evaluation.frechet import (
     frechet_distance,
     frechet_interval,
 )
-from gen_utils.evaluation.intervals import bootstrap
+from gen_utils.evaluation.intervals import bootstrap, welch
 from gen_utils.experiments.sweep import summary, sweep
 from gen_utils.models import ConditionalEnergy, LabelInputEnergy, ResidualEnergy
 from gen_utils.models.conditional_energy import classify
@@ -1852,22 +1851,14 @@ if study("label-forms-controls"):
 
     def values_of(form, key):
         """One number a seed that finished."""
-        return torch.tensor(
-            [c.values[key] for c in forms if c.name == form and c.diverged is None],
-            dtype=torch.float64,
-        )
+        return [c.values[key] for c in forms if c.name == form and c.diverged is None]
 
     def told_apart(key):
         """The second form less the first, half of Welch's 95 % interval, and whether it excludes zero."""
         one, two = (values_of(form, key) for form in FORMS)
         if min(len(one), len(two)) < 2:
             return float("nan"), float("inf"), False
-        by, parts = float(two.mean() - one.mean()), []
-        for values in (one, two):
-            parts.append((float(values.var()) / len(values), len(values) - 1))
-        variance = sum(part for part, _ in parts)
-        freedom = variance**2 / max(sum(part**2 / n for part, n in parts), 1e-30)
-        half = float(stats.t.ppf(0.975, max(1.0, freedom))) * variance**0.5
+        by, half = welch(one, two)
         return by, half, abs(by) > half
 
     differences = {

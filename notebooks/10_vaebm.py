@@ -40,7 +40,7 @@
 # | profile | data | what happens | time |
 # |---|---|---|---|
 # | `quick` | built-in digits, drawn avatars | digits and faces, both stages, short; the studies are shown from the long run | about a minute and a half, one core |
-# | `laptop` | MNIST, CelebA at 32×32, stacked MNIST, dSprites (or drawn sprites) | all experiments; digits over three trainings, faces over two | about two hours on one core |
+# | `laptop` | MNIST, CelebA at 32×32, stacked MNIST, dSprites (or drawn sprites) | all experiments; digits over three trainings, faces over two | planned for two hours on one core (not yet timed whole) |
 # | `full` | the same, with CIFAR-10 in place of the faces | longer training, more samples | hours, one GPU (not yet measured) |
 
 # %% tags=["remove-cell"]

@@ -36,7 +36,7 @@
 # | profile | data | what happens | time |
 # |---|---|---|---|
 # | `quick` | 1,500 built-in 8×8 digits, scaled up; densities in the plane | both networks, trained for seconds; the comparison of objectives is shown from the long run | about a minute, one core |
-# | `laptop` | MNIST, 60,000 images | digits you recognise, five objectives with three seeds, likelihoods | about an hour and a half, two cores |
+# | `laptop` | MNIST, 60,000 images | digits you recognise, five objectives with three seeds, likelihoods | planned for two hours, one core (not yet timed whole) |
 # | `full` | MNIST | wider networks, ten times the steps | an hour, one GPU (not yet measured) |
 
 # %% tags=["remove-cell"]
@@ -1486,7 +1486,7 @@ if study("energy-in-bits-table") and "ebm_mnist" in checkpoints.names():
             else ""
         )
         + (
-            f"At T = {priced[-1]['T']:g} they are {abs(priced[-1]['gap']):,.0f} nats apart: no likelihood is to be had there, and the chains that draw digits are ten thousand times colder still."
+            f"At T = {priced[-1]['T']:g} they are {abs(priced[-1]['gap']):,.0f} nats apart: no likelihood is to be had there, and the chains that draw digits are thousands of times colder still."
             if abs(priced[-1]["gap"]) > 5
             else ""
         )

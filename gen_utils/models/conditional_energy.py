@@ -9,7 +9,22 @@ from .energy import SmallEnergy
 from .shapes import refuse_other
 
 
-class ConditionalEnergy(nn.Module):
+class LabelledEnergy(nn.Module):
+    """What every E(x, y) can do that has ``class_energies``, (B, C, H, W) -> (B, n_classes)."""
+
+    def class_energies(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def marginal(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B,): -log Σ_y exp(-E(x, y)), the energy of the image whatever its label."""
+        return -torch.logsumexp(-self.class_energies(x), 1)
+
+    def given(self, labels: Tensor) -> Given:
+        """The energy of x alone, its labels (B,) fixed: what ``sample`` wants."""
+        return Given(self, labels)
+
+
+class ConditionalEnergy(LabelledEnergy):
     """E(x, y): Part B's small energy with one output a class; the label picks its own (C6).
 
     The ten energies of an image share all features. p(x | y) ∝ exp(-E(x, y)) for each y, so the energies of two
@@ -35,17 +50,8 @@ class ConditionalEnergy(nn.Module):
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
         """(B, C, H, W) and (B,) int64 -> (B,) energies."""
-        if labels.shape != x.shape[:1]:
-            raise ValueError(f"{len(x)} images need labels of shape ({len(x)},), got {tuple(labels.shape)}")
+        refuse_other_labels(x, labels)
         return self.class_energies(x).gather(1, labels[:, None]).squeeze(1)
-
-    def marginal(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B,): -log Σ_y exp(-E(x, y)), the energy of the image whatever its label."""
-        return -torch.logsumexp(-self.class_energies(x), 1)
-
-    def given(self, labels: Tensor) -> Given:
-        """The energy of x alone, its labels (B,) fixed: what ``sample`` wants."""
-        return Given(self, labels)
 
 
 class Given(nn.Module):
@@ -64,7 +70,17 @@ class Given(nn.Module):
         return Given(self.energy, self.labels[rows])
 
 
-def classify(energy: ConditionalEnergy, x: Tensor) -> Tensor:
+def refuse_other_labels(x: Tensor, labels: Tensor) -> None:
+    """Is there one label for each image?
+
+    Raises:
+        ValueError: another shape.
+    """
+    if labels.shape != x.shape[:1]:
+        raise ValueError(f"{len(x)} images need labels of shape ({len(x)},), got {tuple(labels.shape)}")
+
+
+def classify(energy: LabelledEnergy, x: Tensor) -> Tensor:
     """(B, C, H, W) -> (B,) int64: the label of lowest energy, arg min_y E(x, y)."""
     with torch.no_grad():
         return energy.class_energies(x).argmin(1)

@@ -6,17 +6,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .conditional_energy import Given
+from .conditional_energy import LabelledEnergy, refuse_other_labels
 from .energy import SmallEnergy
 from .shapes import refuse_other
 
 
-class LabelInputEnergy(nn.Module):
+class LabelInputEnergy(LabelledEnergy):
     """E(x, y) with y as an input (C6): Part B's small energy, each convolution scaled and shifted by the label.
 
     Feature map c of a convolution becomes (1 + γ_yc) h_c + β_yc, a gain and a shift for each label, before SiLU. There
-    is one output, so the energies of an image under K labels take K passes through the network. The methods are those
-    of ``ConditionalEnergy``, which has one output a class and asks for one pass.
+    is one output, so the energies of an image under K labels take K passes through the network, where
+    ``ConditionalEnergy``, with one output a class, takes one.
 
     Args:
         channels, size, width: as in ``SmallEnergy``.
@@ -40,8 +40,7 @@ class LabelInputEnergy(nn.Module):
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
         """(B, C, H, W) in [-1, 1] and (B,) int64 -> (B,) energies."""
         refuse_other(x, *self.event_shape)
-        if labels.shape != x.shape[:1]:
-            raise ValueError(f"{len(x)} images need labels of shape ({len(x)},), got {tuple(labels.shape)}")
+        refuse_other_labels(x, labels)
         gains, shifts = self.modulation(labels)[:, :, None, None].chunk(2, 1)
         layers = zip(self.convolutions, gains.split(self.widths, 1), shifts.split(self.widths, 1), strict=True)
         for convolution, gain, shift in layers:
@@ -53,11 +52,3 @@ class LabelInputEnergy(nn.Module):
         refuse_other(x, *self.event_shape)
         labels = torch.arange(self.n_classes, device=x.device)
         return self(x.repeat_interleave(self.n_classes, 0), labels.repeat(len(x))).view(len(x), self.n_classes)
-
-    def marginal(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B,): -log Σ_y exp(-E(x, y)), the energy of the image whatever its label."""
-        return -torch.logsumexp(-self.class_energies(x), 1)
-
-    def given(self, labels: Tensor) -> Given:
-        """The energy of x alone, its labels (B,) fixed: what ``sample`` wants."""
-        return Given(self, labels)

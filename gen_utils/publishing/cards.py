@@ -185,8 +185,8 @@ def _told(part: str, kept: KeptRun | None, problem: str, missing: int, run: dict
 def _in_sittings(about: Mapping) -> str:
     """Which part of the time was an earlier sitting's; nothing where it is not a twentieth of the whole."""
     earlier = about["earlier_seconds"]
-    share = earlier > 0.05 * (about["seconds"] + earlier)
-    return f" ({_duration(earlier)} of them in earlier sittings)" if share else ""
+    worth_telling = earlier > 0.05 * (about["seconds"] + earlier)
+    return f" ({_duration(earlier)} of them in earlier sittings)" if worth_telling else ""
 
 
 def _data_of(part: str, run: Mapping) -> str:

@@ -399,6 +399,10 @@ TABLE = {
         {"successes": 3, "n": 5},
         {"successes": [-1, 6, 2.5, NAN, None], "n": [*count(), 2.5], "level": SHARE},
     ),
+    "intervals.welch": (
+        {"one": [1.0, 2.0, 4.0], "two": [3.0, 3.5]},
+        {"one": [[], [1.0], [1.0, NAN]], "two": [[], [1.0], [INF, 1.0]], "level": SHARE},
+    ),
     "intervals.log_mean_exp": ({"log_weights": LOG_WEIGHTS}, {"log_weights": log_weights(LOG_WEIGHTS)}),
     "intervals.weight_ess": (
         {"log_weights": LOG_WEIGHTS},

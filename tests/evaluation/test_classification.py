@@ -4,12 +4,13 @@ import math
 
 import pytest
 import torch
+from scipy import stats
 from torch import nn
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from gen_utils.evaluation.attacks import pgd, robust_accuracy
 from gen_utils.evaluation.classification import fit_temperature, logits_of, outlier_scores, reliability
-from gen_utils.evaluation.intervals import bootstrap, wilson
+from gen_utils.evaluation.intervals import bootstrap, welch, wilson
 
 
 class Linear(nn.Module):
@@ -212,6 +213,23 @@ def test_wilson_by_hand():
     assert wilson(40, 50) == pytest.approx(expected)
     low, high = wilson(50, 50)
     assert 0.9 < low < 1 and high == 1
+
+
+@pytest.mark.parametrize("level", [0.5, 0.95])
+def test_welch_is_scipys(level):
+    one, two = [1.0, 2.0, 4.0, 4.5], [7.0, 3.0]
+    by, half = welch(one, two, level)
+    expected = stats.ttest_ind(two, one, equal_var=False).confidence_interval(level)
+    assert (by - half, by + half) == pytest.approx((expected.low, expected.high))
+    assert welch([2.0, 2.0], [5.0, 5.0, 5.0]) == (3.0, 0.0)
+
+
+def test_welch_covers_the_true_difference_as_often_as_it_says():
+    """Of groups of three with spreads 1 and 3; a normal interval would cover it in 83 %."""
+    stream = torch.Generator().manual_seed(0)
+    groups = torch.randn(2000, 2, 3, generator=stream, dtype=torch.float64) * torch.tensor([1.0, 3.0])[:, None]
+    covered = sum(abs(by) <= half for by, half in (welch(a, b) for a, b in groups)) / 2000
+    assert 0.94 < covered < 0.99
 
 
 def test_the_bootstrap_of_a_mean_has_the_usual_width():
