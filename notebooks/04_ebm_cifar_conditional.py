@@ -902,7 +902,9 @@ nearer = [
 say(
     f"The nearer of fresh chains and buffer has {ours:.1f}, one Gaussian {gaussian:.1f}: "
     + (
-        "**nearer by more than a third.** The energy has learnt something that a mean and a covariance do not tell."
+        "but these are drawn shapes, and the run is short. It says nothing of photographs."
+        if photos.is_stand_in
+        else "**nearer by more than a third.** The energy has learnt something that a mean and a covariance do not tell."
         if ours < 2 * gaussian / 3
         else "not nearer by a third. **This is a negative result**: with this recipe and this budget a residual energy of photographs has not been shown to know more than a mean and a covariance."
     )
