@@ -1008,7 +1008,7 @@ score, energy = score_run.module.averaged, energy_run.module.averaged
 curves(
     {"score network": score_run.curve("loss"), "energy": energy_run.curve("loss")},
     f"Denoising loss on {train_images.title}; one is that of a Gaussian guess",
-    smooth=10,
+    smooth=max(1, len(score_run.curve("loss")[0]) // 20),
 )
 weights = sum(w.numel() for w in score.parameters())
 per_step = {

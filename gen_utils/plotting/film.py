@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import textwrap
 from collections.abc import Sequence
 from html import escape
 
@@ -24,15 +25,17 @@ def animate_chain(path: Tensor, steps: Sequence[int], title: str = "", *, column
     columns = columns or math.ceil(math.sqrt(path.shape[1]))
     frames = [mosaic(states, columns) for states in path]
     # A figure outside pyplot: it must not be shown a second time, as a still.
-    fig = Figure(figsize=(4.6, 4.6 * frames[0].shape[0] / frames[0].shape[1] + 0.4), dpi=72, layout="none")
-    fig.subplots_adjust(0, 0, 1, 0.92)
+    lines = textwrap.wrap(title, 42)
+    height, above = 4.6 * frames[0].shape[0] / frames[0].shape[1], 0.15 + 0.25 * (len(lines) + 1)  # inches
+    fig = Figure(figsize=(4.6, height + above), dpi=72, layout="none")
+    fig.subplots_adjust(0, 0, 1, height / (height + above))
     ax = fig.subplots()
     picture = ax.imshow(frames[0], interpolation="nearest")
     ax.axis("off")
 
     def show(i: int):
         picture.set_data(frames[i])
-        ax.set_title(f"{title} – step {steps[i]}" if title else f"step {steps[i]}")
+        ax.set_title("\n".join([*lines, f"step {steps[i]}"]))
         return (picture,)
 
     film = animation.FuncAnimation(fig, show, frames=len(frames), interval=120)

@@ -1,5 +1,10 @@
+import base64
+import io
+import re
+
 import numpy as np
 import torch
+from PIL import Image
 
 from gen_utils import plotting
 from gen_utils.data import load_images
@@ -43,6 +48,17 @@ def test_an_animation_is_self_contained_and_light():
     assert "data:image/jpeg;base64" in html
     assert "<script src=" not in html
     assert len(html) < 1_500_000
+
+
+def test_a_films_long_title_is_not_cut_off():
+    title = "Decoder means along the chain (drawn avatars, standing in for CelebA), place by place the same chain"
+    html = plotting.animate_chain(torch.ones(2, 4, 1, 8, 8), [0, 1], title)
+    frame = re.search(r'data:image/jpeg;base64,([^"]+)"', html).group(1).replace("\\\n", "")
+    with Image.open(io.BytesIO(base64.b64decode(frame))) as picture:
+        grey = torch.tensor(list(picture.convert("L").getdata())).reshape(picture.height, picture.width)
+    title_rows = grey[: picture.height - picture.width]
+    assert title_rows.min() < 100  # there is one
+    assert min(edge.min() for edge in (title_rows[:, :3], title_rows[:, -3:], title_rows[:3])) > 240
 
 
 def test_an_animation_asks_no_other_host_and_can_be_read_aloud():
