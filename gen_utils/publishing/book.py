@@ -74,9 +74,20 @@ def build_book(
     for page in html.rglob("*.html"):
         text = _THEBE.sub("", page.read_text(encoding="utf-8")).replace(_ARROW, _NAMED_ARROW)
         _write_if_changed(_numbered(text, page).encode(), page)
+    for notebook in (html / "_sources").rglob("*.ipynb"):
+        _write_if_changed(without_outputs(notebook.read_text(encoding="utf-8")).encode(), notebook)
     link_chapters(html, staged)
     unchanged.remember(html, key)
     return html / "index.html"
+
+
+def without_outputs(text: str) -> str:
+    """A chapter to download. It is there to be run; what it has shown is on its page, and would weigh as much again."""
+    notebook = json.loads(text)
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            cell["outputs"], cell["execution_count"] = [], None
+    return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
 
 
 def _numbered(text: str, page: Path) -> str:

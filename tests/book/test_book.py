@@ -8,6 +8,7 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from gen_utils import kept_runs, report
@@ -38,6 +39,15 @@ def test_notebooks_hold_no_path_of_this_machine(built):
         text = json.dumps([c.get("outputs") for c in executed(built[0], part)["cells"]])
         found = str(ROOT) in text  # a plain truth: comparing megabytes of text would take pytest minutes
         assert not found, part
+
+
+def test_a_chapter_to_download_is_a_notebook_to_run(built):
+    """Its pictures are on the page, and would weigh as much again."""
+    for part in parts():
+        notebook = nbformat.read(built[0] / "html" / "_sources" / "notebooks" / f"{part}.ipynb", as_version=4)
+        nbformat.validate(notebook)
+        code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+        assert len(code) > 20 and not any(cell.outputs for cell in code)
 
 
 class _Page(HTMLParser):

@@ -126,4 +126,4 @@ def test_pages_are_light(html):
         (html / "_static" / "benches" / "networks").glob("*.js")
     )  # each is loaded when its bench is first run
     assert all(file.stat().st_size < 3_000_000 for file in weights)
-    assert sum(file.stat().st_size for file in html.rglob("*") if file.is_file() and file not in weights) < 80_000_000
+    assert sum(file.stat().st_size for file in html.rglob("*") if file.is_file() and file not in weights) < 60_000_000
