@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from .conditional_energy import Given
 from .modes import evaluating
 from .shapes import refuse_other
 
 NORMS = ("batch", "instance", "none")
+CRITIC_NORMS = (*NORMS, "spectral")
 INITS = ("dcgan", "he")
 LATENTS = ("normal", "uniform")
 
@@ -125,15 +127,18 @@ class Critic(nn.Module):
         image_shape: (C, H, H).
         width: channels of the first convolution; each further one doubles them.
         layers: convolutions of stride 2; None takes as many as bring the map to 4×4 or less.
-        norm: "batch", "instance" or "none"; never at the first layer. A penalty on the gradient of one image's score
-            wants "none" or "instance": with batch norm the score depends on the other images.
+        norm: "batch", "instance" or "none", never at the first layer. A penalty on the gradient of one image's score
+            wants "none" or "instance": with batch norm the score depends on the other images. "spectral" divides the
+            weights of every layer by their largest singular value, found by one step of power iteration a pass in
+            training mode.
         init: as for ``Generator``.
         n_classes: of a conditional critic: to the score comes the features' product with a vector for the label.
 
     Raises:
         ValueError: an image that is not square, more layers than it can be halved, an unknown norm or init.
 
-    Source of the label's term: Miyato and Koyama (2018), the projection discriminator.
+    Source of the label's term: Miyato and Koyama (2018), the projection discriminator; of the spectral norm:
+    Miyato et al. (2018).
     """
 
     def __init__(
@@ -147,7 +152,7 @@ class Critic(nn.Module):
         n_classes: int = 0,
     ) -> None:
         super().__init__()
-        _known(norm=(norm, NORMS), init=(init, INITS))
+        _known(norm=(norm, CRITIC_NORMS), init=(init, INITS))
         channels, size = _square(image_shape)
         self.config = {
             "image_shape": list(image_shape), "width": width, "layers": layers, "norm": norm, "init": init,
@@ -158,6 +163,8 @@ class Critic(nn.Module):
         self.net = nn.Sequential(*body, nn.Flatten(), nn.Linear(wide * size * size, 1))
         self.by_class = nn.Linear(wide * size * size, n_classes, bias=False) if n_classes else None
         _initialise(self, init, 0.2)
+        if norm == "spectral":
+            _bound_every_layer(self)
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """(B, C, H, W) in [-1, 1], with classes also labels (B,) -> (B,) scores, high where it believes in it."""
@@ -263,8 +270,14 @@ def _square(image_shape: tuple[int, int, int]) -> tuple[int, int]:
     return channels, height
 
 
+def _bound_every_layer(module: nn.Module) -> None:
+    for layer in list(module.modules()):
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            spectral_norm(layer)
+
+
 def _normed(channels: int, norm: str) -> list[nn.Module]:
-    if norm == "none":
+    if norm in ("none", "spectral"):
         return []
     return [nn.BatchNorm2d(channels) if norm == "batch" else nn.InstanceNorm2d(channels, affine=True)]
 

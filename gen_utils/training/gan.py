@@ -17,6 +17,7 @@ from ..data import ImageSet, to_float
 from ..losses import squared_gradient
 from ..models.modes import frozen
 from .adversaries import Adversary, EnergyBased, NonSaturating, Relativistic, Wasserstein, WassersteinGP
+from .augment import DiffAugment
 from .demands import demand_labels, demand_shape
 from .fit import fit
 from .run import FitConfig, Run
@@ -24,6 +25,7 @@ from .streams import stream_of_process
 
 __all__ = [
     "Adversary",
+    "DiffAugment",
     "EnergyBased",
     "GANConfig",
     "GANTraining",
@@ -44,12 +46,15 @@ class GANConfig:
         objective: what is played for; it brings the optimisers and the number of critic steps.
         ema: decay of the moving average of the generator's weights that is sampled from; 0 samples the weights as
             they are. It starts from a short memory, min(ema, (1 + t) / (10 + t)) at generator step t.
+        augment: what changes all pictures that the critic sees, data and fakes; None shows them as they are.
         decay: "constant", or "linear": both learning rates fall to zero over the second half of the run.
-        seed: of the inputs and of the objective's draws; the order of the data is ``FitConfig.seed``'s.
+        seed: of the inputs and of what the objective and ``augment`` draw; the order of the data is
+            ``FitConfig.seed``'s.
     """
 
     objective: Adversary = field(default_factory=NonSaturating)
     ema: float = 0.995
+    augment: DiffAugment | None = None
     decay: str = "constant"
     seed: int = 0
 
@@ -125,7 +130,7 @@ class GANTraining(L.LightningModule):
             critic = self.critic if wanted is None else self.critic.given(wanted)
             with torch.no_grad():
                 fake = self._fakes(len(real), wanted)
-            loss, told = objective.critic_loss(critic, real, fake, self.noise)
+            loss, told = objective.critic_loss(critic, self._seen(real), self._seen(fake), self.noise)
             critic_optimiser.zero_grad()
             self.manual_backward(loss)
             critic_optimiser.step()
@@ -133,7 +138,7 @@ class GANTraining(L.LightningModule):
 
         with frozen(self.critic):  # its weights' gradients are not wanted now; they cost a third of the step
             fake = self._fakes(len(real), wanted)
-            generator_loss = objective.generator_loss(critic, real, fake)
+            generator_loss = objective.generator_loss(critic, self._seen(real), self._seen(fake))
             generator_optimiser.zero_grad()
             self.manual_backward(generator_loss)
             generator_optimiser.step()
@@ -145,6 +150,10 @@ class GANTraining(L.LightningModule):
     def _fakes(self, n: int, labels: Tensor | None) -> Tensor:
         """(n, *event), in the precision of the data: penalties compare gradients at both."""
         return full(self.generator(self.generator.draw(n, self.noise, labels=labels)))
+
+    def _seen(self, x: Tensor) -> Tensor:
+        """(B, *event) as the critic sees it."""
+        return x if self.config.augment is None else self.config.augment(x, self.noise)
 
     def _set_rates(self, *optimisers: torch.optim.Optimizer) -> None:
         done = self.global_step / self.trainer.max_steps

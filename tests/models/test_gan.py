@@ -14,6 +14,7 @@ def test_shapes_and_range(shape, norm):
     x = generator(generator.draw(3))
     assert x.shape == (3, *shape) and x.abs().max() <= 1 and x.std() > 0.05
     assert Critic(shape, 4, norm=norm)(x).shape == (3,)
+    assert Critic(shape, 4, norm="spectral")(x).shape == (3,)
     energy = AutoencoderEnergy(shape, 4, code_dim=5, norm=norm)
     assert energy.encode(x).shape == (3, 5) and energy(x).shape == x.shape and energy.energy(x).shape == (3,)
 
@@ -122,3 +123,24 @@ def test_a_conditional_critic_adds_the_products_of_miyato_and_koyama():
     torch.testing.assert_close(critic.given(torch.tensor([2, 0, 1, 1, 2]))(x), scores[range(5), [2, 0, 1, 1, 2]])
     with pytest.raises(ValueError, match="under a label"):
         critic(x)
+
+
+def test_spectral_norm_bounds_every_layer_of_the_critic():
+    """Divided by its largest singular value, which SVD gives exactly; the weights that are trained keep their own."""
+    torch.manual_seed(0)
+    critic = Critic((3, 32, 32), width=4, norm="spectral", init="he")
+    assert not any(isinstance(m, torch.nn.BatchNorm2d | torch.nn.InstanceNorm2d) for m in critic.modules())
+    x = torch.rand(4, 3, 32, 32) * 2 - 1
+    for _ in range(40):  # a step of power iteration each
+        critic(x)
+    critic.eval()
+    layers = [m for m in critic.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)]
+    assert len(layers) == 4
+    for layer in layers:
+        assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item() == pytest.approx(1, rel=0.02)
+        assert torch.linalg.matrix_norm(layer.parametrizations.weight.original.flatten(1), 2) > 1.1
+    again = Critic(**critic.config).eval()
+    again.load_state_dict(critic.state_dict())
+    assert torch.equal(again(x), critic(x))
+    with pytest.raises(ValueError, match="norm"):
+        Generator((3, 32, 32), norm="spectral")
