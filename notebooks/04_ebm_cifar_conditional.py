@@ -72,7 +72,12 @@ from gen_utils.evaluation.frechet import (
 )
 from gen_utils.evaluation.intervals import bootstrap, welch
 from gen_utils.experiments.sweep import summary, sweep
-from gen_utils.models import ConditionalEnergy, LabelInputEnergy, ResidualEnergy
+from gen_utils.models import (
+    ConditionalEnergy,
+    LabelInputEnergy,
+    ResidualEnergy,
+    StridedEnergy,
+)
 from gen_utils.models.conditional_energy import classify
 from gen_utils.plotting import chain_strip, curves, image_grid, plt, use_style
 from gen_utils.profiles import choose
@@ -110,12 +115,12 @@ settings = choose(
         chain_steps=8,
         looks=2,
         n_shown=10,
-        study_width=None,
+        study_widths=None,
         study_steps=None,
         label_steps=None,  # of studies, which quick does not run
-        study_blocks=1,
         study_epsilons=(0.0025, 0.005, 0.01),
-        study_lengths=(5, 10, 20),
+        study_lengths=(5, 20, 40),
+        prolonged=None,
         seeds=1,
         n_eval=48,
         n_study=32,
@@ -148,14 +153,14 @@ settings = choose(
         chain_steps=30,
         looks=8,
         n_shown=60,
-        study_width=16,
-        study_blocks=1,
-        study_steps=150,
+        study_widths=(32, 64, 128),
+        study_steps=400,
         study_epsilons=(0.0025, 0.005, 0.01),
-        study_lengths=(5, 10, 20),
+        study_lengths=(5, 20, 40),
+        prolonged=300,
         seeds=3,
         n_eval=1000,
-        n_study=128,
+        n_study=300,
         final_chain=400,
         study_chain=200,
         digit_width=16,
@@ -186,11 +191,11 @@ settings = choose(
         chain_steps=60,
         looks=10,
         n_shown=60,
-        study_width=64,
-        study_blocks=3,
-        study_steps=3000,
+        study_widths=(64, 128, 256),
+        study_steps=5000,
         study_epsilons=(0.0025, 0.005, 0.01),
-        study_lengths=(10, 20, 40, 80),
+        study_lengths=(5, 20, 40, 80),
+        prolonged=1000,
         seeds=3,
         n_eval=10_000,
         n_study=1000,
@@ -216,7 +221,7 @@ settings = choose(
         shipped_chain=8,
         shipped_digit_chain=8,
         width=4,
-        study_width=4,
+        study_widths=(4, 4, 4),
         digit_width=4,
         train_steps=4,
         chain_steps=3,
@@ -227,6 +232,7 @@ settings = choose(
         study_steps=1,
         study_epsilons=(0.0025, 0.01),
         study_lengths=(4, 8),
+        prolonged=4,
         digit_steps=4,
         label_steps=1,
         per_class=4,
@@ -714,8 +720,6 @@ def train_photos(
     name,
     run_seed=seed,
     epsilon=0.005,
-    width=settings.width,
-    blocks=3,
     watchers=(),
     **changes,
 ):
@@ -725,9 +729,7 @@ def train_photos(
         **chosen, kernel=epsilon_kernel(named_epsilon(epsilon)), seed=run_seed
     )
     torch.manual_seed(run_seed)
-    network = ResidualEnergy(
-        width=width, blocks=blocks, stem_stride=settings.stem_stride
-    )
+    network = ResidualEnergy(width=settings.width, stem_stride=settings.stem_stride)
     return fit(
         EBMTraining(network, config),
         photos,
@@ -922,36 +924,81 @@ say(
 # ## How large a step, and how many? (C2, C5)
 #
 # **The question.** A training step costs $T$ gradients of the chain. Is it better to take many small steps, or few large
-# ones? So that many runs fit, the network of this study is narrower and, except in `full`, has three blocks in place of
-# nine. It trains for a fixed number of optimiser steps for every pair of ε and $T$, and we measure:
+# ones? Photographs cannot tell us here: after the few minutes that a cell of a study may take, every energy of photographs draws blobs, and one blob is as good as another.
+# A study needs a problem on which its cells differ. So we take **digits at 16×16 pixels**: a small network learns them in a minute, well or badly.
+# It trains for the same number of optimiser steps for every pair of ε and $T$, and we measure:
 #
-# - *quality*: the Fréchet distance of fresh chains, all of the same length, with the ε of training, and how many of their pixels are at a wall of the box;
+# - *quality, twice*: the Fréchet distance of fresh chains with the ε of training, after $T$ steps, as long as in training, and after the same, larger number of steps for all;
 # - *convergence*: the distance of the newest {term}`negatives`, followed during training;
 # - *stability*: the largest mean output in absolute value, and how much the contrast wobbles in the second half.
 
-
 # %%
-def sampler_study(seed, epsilon, length, steps, restart, width, blocks):
-    """Train briefly with one sampler; quality, convergence and stability."""
-    looks = QualityWatch(max(1, steps // 5), photo_distance, settings.n_study)
-    trained = train_photos(
-        steps,
-        name=f"ebm_cifar_study_{3 * blocks}_blocks",
-        run_seed=seed,
-        epsilon=epsilon,
-        width=width,
-        blocks=blocks,
-        watchers=(looks,),
-        n_steps=length,
-        restart=restart,
+small_digits, small_test = (
+    load_images(settings.digits, split, size=16, limit=settings.limit, root=data_root)
+    for split in ("train", "test")
+)
+
+
+def enlarged(images):
+    """uint8 images of 16×16 -> of 28×28, which the digit classifier looks at; straight lines between pixels."""
+    return to_uint8(
+        torch.nn.functional.interpolate(
+            to_float(images), size=(28, 28), mode="bilinear"
+        )
     )
+
+
+small_features = extract_features(digit_judge, enlarged(small_test.images[:1000]))
+
+
+def small_distance(images):
+    """Fréchet distance to held-out digits of 16×16, digit-classifier features; compare equal numbers of images only."""
+    return frechet_distance(
+        small_features, extract_features(digit_judge, enlarged(images))
+    )
+
+
+def draw_small(energy, epsilon, n_steps, stream_seed=seed + 20):
+    """Fresh chains of 16×16 pixels from uniform noise, as uint8."""
+    stream = torch.Generator().manual_seed(stream_seed)
+    start = UniformStart((1, 16, 16)).draw(settings.n_study, generator=stream)
+    kernel = epsilon_kernel(named_epsilon(epsilon))
+    return to_uint8(
+        sample(energy, start, kernel, n_steps, generator=stream, fast=True).x
+    )
+
+
+def sampler_study(seed, epsilon, length, steps, restart, widths):
+    """Train on small digits with one sampler; quality, convergence and stability."""
+    looks = QualityWatch(max(1, steps // 8), small_distance, settings.n_study)
+    config = EBMConfig(
+        **{**base, "n_steps": length, "restart": restart},
+        kernel=epsilon_kernel(named_epsilon(epsilon)),
+        seed=seed,
+    )
+    torch.manual_seed(seed)
+    trained = fit(
+        EBMTraining(StridedEnergy(1, 16, tuple(widths)), config),
+        small_digits,
+        config=FitConfig(
+            steps,
+            batch_size=64,
+            seed=seed,
+            name="ebm_small_digits",
+            checkpoint_every=100,
+            log_every=1 if steps <= 200 else 5,
+        ),
+        resume=True,
+        callbacks=[looks],
+    )
+    energy = trained.module.energy
     contrast = torch.tensor(trained.curve("contrast")[1])
     levels = trained.curve("energy_real")[1] + trained.curve("energy_fake")[1]
-    images = draw_photos(
-        trained.module.energy, epsilon, settings.n_study, settings.study_chain
-    )
+    as_trained = draw_small(energy, epsilon, length)
+    images = draw_small(energy, epsilon, settings.study_chain)
     return {
-        "fresh": photo_distance(images),
+        "as trained": small_distance(as_trained),
+        "fresh": small_distance(images),
         "negatives": looks.values[-1],
         "curve": [looks.steps, looks.values],
         "largest": max(abs(v) for v in levels),
@@ -959,14 +1006,16 @@ def sampler_study(seed, epsilon, length, steps, restart, width, blocks):
         "walls": 100 * ((images == 0) | (images == 255)).double().mean().item(),
         "ms": 1000 * trained.seconds / trained.steps,
         "images": images[:10],
+        "early": as_trained[:10],
     }
 
 
 if study("step-and-length"):
     measures = {
-        "Fréchet, fresh": "fresh",
-        "pixels on a wall, fresh (%)": "walls",
+        "Fréchet, after T steps": "as trained",
+        f"Fréchet, after {settings.study_chain}": "fresh",
         "Fréchet, newest negatives": "negatives",
+        f"pixels on a wall, after {settings.study_chain} (%)": "walls",
         "largest mean output": "largest",
         "wobble of the contrast": "wobble",
         "ms a step": "ms",
@@ -974,35 +1023,80 @@ if study("step-and-length"):
     common = dict(
         seeds=range(seed, seed + settings.seeds),
         steps=settings.study_steps,
-        width=settings.study_width,
-        blocks=settings.study_blocks,
+        widths=list(settings.study_widths),
     )
     grid = {
         f"ε = {epsilon:g}, T = {length}": dict(epsilon=epsilon, length=length)
         for epsilon in settings.study_epsilons
         for length in settings.study_lengths
     }
-    by_step = sweep("ebm_cifar_epsilon", sampler_study, grid, restart=0.05, **common)
-    step_rows = summary(by_step, measures, first="sampler in training")
-    table(
-        step_rows,
-        f"{settings.study_steps} optimiser steps each on {photos.title}, buffer with 5 % restarts, mean ± standard deviation over {settings.seeds} seed(s), {settings.n_study} samples",
-    )
-    record("epsilon_study", step_rows)
+    by_step = sweep("ebm_small_epsilon", sampler_study, grid, restart=0.05, **common)
 
 
 # %% tags=["hide-input"]
+def values_of(cells, name, key):
+    """One value a seed that finished."""
+    return [c.values[key] for c in cells if c.name == name and c.diverged is None]
+
+
 def mean_of(cells, name, key):
     """Mean over the seeds that finished, or NaN."""
-    found = [c.values[key] for c in cells if c.name == name and c.diverged is None]
+    found = values_of(cells, name, key)
     return sum(found) / len(found) if found else float("nan")
 
 
+def apart(cells, key):
+    """The spread of the cells' means over the spread of the seeds inside a cell (standard deviations)."""
+    names = list(dict.fromkeys(c.name for c in cells))
+    groups = [torch.tensor(v) for n in names if len(v := values_of(cells, n, key)) > 1]
+    if len(groups) < 2:
+        return float("nan")
+    within = torch.stack([g.var() for g in groups]).mean().sqrt()
+    return (torch.stack([g.mean() for g in groups]).std() / within).item()
+
+
+def rows_with_controls(cells, first):
+    """The summary of a sweep, and below it what the same distances say of pictures that no energy drew."""
+    return [
+        *summary(cells, measures, first=first),
+        *(
+            {
+                first: name,
+                "Fréchet, after T steps": f"{value:.3g}",
+                f"Fréchet, after {settings.study_chain}": f"{value:.3g}",
+            }
+            for name, value in small_controls.items()
+        ),
+    ]
+
+
+if study("step-and-length-table"):
+    small_controls = {
+        name: small_distance(images)
+        for name, images in {
+            **controls(small_digits, settings.n_study, seed=seed),
+            BLOBS: blobs(settings.n_study, small_digits.shape),
+        }.items()
+    }
+    step_rows = rows_with_controls(by_step, "sampler in training")
+    table(
+        step_rows,
+        f"{settings.study_steps} optimiser steps each on {small_digits.title} at 16×16, buffer with 5 % restarts, mean ± standard deviation over {settings.seeds} seeds, {settings.n_study} samples against {len(small_features):,} held-out digits (digit-classifier features)",
+    )
+    record("epsilon_study", step_rows[: len(grid)])
+    record("small_controls", small_controls)
+    record("epsilon_apart", apart(by_step, "fresh"))
+
+# %% tags=["hide-input"]
 if study("step-and-length-pictures"):
-    fig, axes = plt.subplots(1, 2, figsize=(9, 3.2))
+    fig, axes = plt.subplots(1, 3, figsize=(9.6, 3.2), sharey=True)
     for ax, (title, key) in zip(
         axes,
-        (("fresh chains", "fresh"), ("newest negatives", "negatives")),
+        (
+            ("fresh chains, T steps", "as trained"),
+            (f"fresh chains, {settings.study_chain} steps", "fresh"),
+            ("newest negatives", "negatives"),
+        ),
         strict=True,
     ):
         for epsilon in settings.study_epsilons:
@@ -1016,43 +1110,42 @@ if study("step-and-length-pictures"):
                 label=f"ε = {epsilon:g}",
             )
             for length in settings.study_lengths:
-                here = [
-                    c.values[key]
-                    for c in by_step
-                    if c.name == f"ε = {epsilon:g}, T = {length}" and c.diverged is None
-                ]
+                here = values_of(by_step, f"ε = {epsilon:g}, T = {length}", key)
                 ax.plot([length] * len(here), here, ".", color="gray", ms=3)
+        ax.axhline(small_controls["one Gaussian"], color="black", lw=0.8, ls="--")
         ax.set(
             xscale="log",
+            yscale="log",
             xlabel="steps of the training chain, T",
-            ylabel="Fréchet distance",
             title=title,
         )
         ax.set_xticks(settings.study_lengths, [str(k) for k in settings.study_lengths])
         ax.minorticks_off()
+    axes[0].set_ylabel("Fréchet distance")
     axes[0].legend()
     _ = fig.suptitle(
-        f"ε and T after {settings.study_steps} optimiser steps ({photos.title}); grey: single seeds"
+        f"ε and T after {settings.study_steps} optimiser steps ({small_digits.title}, 16×16)\ngrey: single seeds; dashed: one Gaussian"
     )
 
     names = list(grid)
     ranking = sorted(names, key=lambda k: mean_of(by_step, k, "fresh"))
-    spread = [
-        c.values["fresh"]
-        for c in by_step
-        if c.name == ranking[0] and c.diverged is None
-    ]
+    low, high = (
+        welch(*(values_of(by_step, n, "fresh") for n in ranking[:2]))
+        if min(len(values_of(by_step, n, "fresh")) for n in ranking[:2]) > 1
+        else (float("nan"), float("nan"))
+    )
     lost = [
-        r[next(iter(r))]
-        for r in step_rows
+        r["sampler in training"]
+        for r in step_rows[: len(grid)]
         if not r["finished"].startswith(str(settings.seeds))
     ]
     say(
-        f"Best fresh samples: **{ranking[0]}** ({mean_of(by_step, ranking[0], 'fresh'):.0f}), then {ranking[1]} "
-        f"({mean_of(by_step, ranking[1], 'fresh'):.0f}); worst: {ranking[-1]} ({mean_of(by_step, ranking[-1], 'fresh'):.0f}). "
+        f"Do the cells differ? The spread of their means is {apart(by_step, 'fresh'):.1f} times that of the seeds inside a cell. "
+        f"Best after {settings.study_chain} steps: **{ranking[0]}** ({mean_of(by_step, ranking[0], 'fresh'):.0f}), then {ranking[1]} "
+        f"({mean_of(by_step, ranking[1], 'fresh'):.0f}; difference {low:+.0f} to {high:+.0f}, Welch's 95 % interval); worst: {ranking[-1]} ({mean_of(by_step, ranking[-1], 'fresh'):.0f}). "
         + (
-            f"Over seeds the best ranges from {min(spread):.0f} to {max(spread):.0f}, so small differences mean nothing. "
-            if len(spread) > 1
+            "The interval holds zero: the first place is not decided. "
+            if low < 0 < high
             else ""
         )
         + (
@@ -1078,14 +1171,18 @@ if study("starts-and-annealing"):
         "buffer, annealed ε": dict(restart=0.05, epsilon=[0.01, 0.0025]),
     }
     by_start = sweep(
-        "ebm_cifar_starts", sampler_study, choices, length=longest, **common
+        "ebm_small_starts", sampler_study, choices, length=longest, **common
     )
-    start_rows = summary(by_start, measures, first="training chains")
+
+# %% tags=["hide-input"]
+if study("starts-and-annealing-table"):
+    start_rows = rows_with_controls(by_start, "training chains")
     table(
         start_rows,
-        f"T = {longest}, {settings.study_steps} optimiser steps each on {photos.title}, mean ± standard deviation over {settings.seeds} seed(s), {settings.n_study} samples",
+        f"T = {longest}, {settings.study_steps} optimiser steps each on {small_digits.title} at 16×16, mean ± standard deviation over {settings.seeds} seeds, {settings.n_study} samples against {len(small_features):,} held-out digits",
     )
-    record("start_study", start_rows)
+    record("start_study", start_rows[: len(choices)])
+    record("start_apart", apart(by_start, "fresh"))
 
 # %% tags=["hide-input"]
 if study("starts-and-annealing-pictures"):
@@ -1102,36 +1199,124 @@ if study("starts-and-annealing-pictures"):
     ax.set(
         xlabel="optimiser step",
         ylabel="Fréchet distance",
-        title=f"Convergence of the newest negatives ({photos.title}); bands: all seeds",
+        yscale="log",
+        title=f"Convergence of the newest negatives ({small_digits.title}, 16×16); bands: all seeds",
     )
     ax.legend()
     fig, axes = plt.subplots(len(choices), 1, figsize=(7, 4.2))
-    for ax, cell in zip(axes, [c for c in by_start if c.seed == seed], strict=True):
+    for ax, name in zip(axes, choices, strict=True):
+        cell = next(c for c in by_start if c.name == name)
         if cell.tensors:
-            image_grid(cell.tensors["images"], columns=10, ax=ax)
-        ax.set_title(cell.name, fontsize=9)
+            image_grid(
+                torch.cat((cell.tensors["early"], cell.tensors["images"])),
+                columns=20,
+                ax=ax,
+            )
+        ax.set_title(name, fontsize=9)
         ax.axis("off")
     _ = fig.suptitle(
-        f"Fresh chains of {settings.study_chain} steps after {settings.study_steps} optimiser steps ({photos.title})"
+        f"The same energies, ten fresh chains after T = {longest} steps (left) and ten after {settings.study_chain} (right), {small_digits.title}"
     )
 
-    fresh = {name: mean_of(by_start, name, "fresh") for name in choices}
-    seen = {name: mean_of(by_start, name, "negatives") for name in choices}
+    annealing = {
+        (start, key): welch(
+            values_of(by_start, f"{start}, annealed ε", key),
+            values_of(by_start, f"{start}, constant ε", key),
+        )
+        if settings.seeds > 1
+        else (float("nan"), float("nan"))
+        for start in ("noise", "buffer")
+        for key in ("as trained", "fresh")
+    }
+    at = {
+        (name, key): mean_of(by_start, name, key)
+        for name in choices
+        for key in ("as trained", "fresh")
+    }
     say(
-        f"Best fresh samples: *{min(fresh, key=fresh.get)}* ({min(fresh.values()):.0f}); best negatives in training: "
-        f"*{min(seen, key=seen.get)}* ({min(seen.values()):.0f}). Annealing changes the fresh distance from "
-        f"{fresh['noise, constant ε']:.0f} to {fresh['noise, annealed ε']:.0f} when chains start from noise, and from "
-        f"{fresh['buffer, constant ε']:.0f} to {fresh['buffer, annealed ε']:.0f} with the buffer."
+        f"From **noise**, the energy draws best after the $T$ = {longest} steps of its training ({at['noise, constant ε', 'as trained']:.0f}), and after {settings.study_chain} its chains are at {at['noise, constant ε', 'fresh']:.0f}. "
+        f"With the **buffer** it is the other way round: {at['buffer, constant ε', 'as trained']:.0f} after {longest} steps, {at['buffer, constant ε', 'fresh']:.0f} after {settings.study_chain}. "
+        "What annealing adds to the constant ε (Welch's 95 % intervals of the difference): "
+        + "; ".join(
+            f"{start}, after {'T' if key == 'as trained' else settings.study_chain} steps {low:+.0f} to {high:+.0f}"
+            for (start, key), (low, high) in annealing.items()
+        )
+        + "."
+    )
+    record(
+        "annealing",
+        {f"{start}, {key}": list(v) for (start, key), v in annealing.items()},
     )
 
 # %% [markdown]
-# **Look before you believe.** A number that improves is not yet a picture that improves. The fresh chains of these short
-# trainings are black and white blobs: hundreds of steps on a young, steep energy drive most pixels to a wall of the box.
-# The features of the CIFAR classifier find such blobs nearer to photographs than noise is, so the first column of the
-# table mostly compares blobs. The negatives of training have not come that far, and their curve tells the story: from
-# noise, $T$ steps get nowhere near photographs, and the network only learns to recognise noise that has taken $T$ steps;
-# with the buffer the negatives come closer, update by update. Annealing changes less than another seed does. A long run
-# begins with such blobs too; at `laptop` the strip above shows when colours take their place.
+# **What is learnt is a path, not a landscape.** The energy that always met chains of $T$ steps from noise is shaped so that *such* chains end at digits, and nobody ever looked where they go next. The buffer's
+# chains are hundreds of updates old, so its energy holds pictures in place for longer, and cannot bring fresh noise there in $T$ steps. Both are short-run generators, of different lengths. Which start is "better" is therefore a question without
+# an answer until one says how long chains will be when the model is used: *Short-run generator or density?* in Part B.
+#
+# **And photographs?** The shipped energy of photographs was trained with the buffer and is drawn with a fixed number of steps. Do its pictures stay, when chains go on?
+
+# %%
+if study("prolonged") and photo_energy is not None:
+    stream = torch.Generator().manual_seed(seed + 31)
+    x = UniformStart((3, 32, 32)).draw(settings.prolonged, generator=stream)
+    prolonged_rows, strips_of = [], []
+    done = 0
+    for times in (1, 4, 16):
+        chain = sample(
+            photo_energy,
+            x,
+            descent,
+            times * settings.shipped_chain - done,
+            generator=stream,
+            fast=True,
+        )
+        x, done = chain.x, times * settings.shipped_chain
+        images = to_uint8(x)
+        features = extract_features(photo_judge, images)
+        low, high = frechet_interval(photo_features, features, n=settings.resamples)
+        with torch.no_grad():
+            height = torch.cat([photo_energy(part) for part in x.split(100)])
+        prolonged_rows.append(
+            {
+                "steps": done,
+                "Fréchet distance": frechet_distance(photo_features, features),
+                "low": low,
+                "high": high,
+                "mean output f": height.mean().item(),
+                "walls": ((images == 0) | (images == 255)).double().mean().item(),
+            }
+        )
+        strips_of.append(images[:15])
+    table(
+        [
+            {
+                "steps": f"{row['steps']:,}",
+                "Fréchet distance": f"{row['Fréchet distance']:.1f}",
+                "95 % interval, bias taken out": f"{row['low']:.1f} to {row['high']:.1f}",
+                "mean output f": f"{row['mean output f']:.3f}",
+                "pixels on a wall": f"{row['walls']:.0%}",
+            }
+            for row in prolonged_rows
+        ],
+        f"{settings.prolonged} chains of the shipped energy of photographs, each carried on, against held-out {photos_test.title} (CIFAR-classifier features)",
+    )
+    record("prolonged", prolonged_rows)
+    image_grid(
+        torch.cat(strips_of),
+        f"The same fifteen chains after {', '.join(str(row['steps']) for row in prolonged_rows)} steps, top to bottom",
+        columns=15,
+    )
+    ends = prolonged_rows[0], prolonged_rows[-1]
+    say(
+        f"After sixteen times the length the distance is {ends[1]['Fréchet distance']:.0f} in place of {ends[0]['Fréchet distance']:.0f}, and {ends[1]['walls']:.0%} of the pixels are on a wall, in place of {ends[0]['walls']:.0%}. "
+        + (
+            "**The pictures do not stay**: they were a station on the way down."
+            if ends[1]["low"] > ends[0]["high"]
+            else "The two are not told apart."
+            if ends[1]["high"] > ends[0]["low"]
+            else "The longer chains are nearer to photographs."
+        )
+    )
 
 # %% [markdown]
 # ## A label in the energy (C6)
