@@ -40,7 +40,7 @@
 # | profile | data | what happens | time |
 # |---|---|---|---|
 # | `quick` | built-in digits, drawn avatars | digits and faces, both stages, short; the studies are shown from the long run | about a minute and a half, one core |
-# | `laptop` | MNIST, CelebA at 32×32, stacked MNIST, dSprites (or drawn sprites) | all experiments; digits over three trainings, faces over two | planned for two hours on one core (not yet timed whole) |
+# | `laptop` | MNIST, CelebA at 32×32, stacked MNIST, dSprites (or drawn sprites) | all experiments; digits over three trainings, faces over two | 65 minutes on one of two busy cores |
 # | `full` | the same, with CIFAR-10 in place of the faces | longer training, more samples | hours, one GPU (not yet measured) |
 
 # %% tags=["remove-cell"]
@@ -2431,6 +2431,13 @@ if study("priors-seen"):
         _ = fig.suptitle(
             f"Fifteen draws of each, decoder means, not selected ({sets[kind][0].title})"
         )
+
+# %% [markdown]
+# **What does the image-space energy buy, then, beyond a better prior?** On digits hardly anything by itself: a mixture, fitted in a second and drawn from without a chain, is not told apart from it. Together they are better than
+# either. On faces it buys something that no density on the codes has: colours and contrast, which the decoder's means lack wherever the codes come from. So the two mend different faults. A prior mends *where* codes lie, an energy *what the decoder makes of them*.
+#
+# Before praising the faces, look at the last two rows of their table. One Gaussian, fitted to the pixels, comes nearer by $x$ than the VAEBM does, and averages of two faces nearer still: the CIFAR-10 classifier, which is the judge at 32×32, forgives blur
+# and hears colour. So that table ranks densities on the codes of one decoder. It does not say that these are good faces.
 
 # %% [markdown]
 # ## A thousand modes (I5)

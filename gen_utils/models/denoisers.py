@@ -125,16 +125,48 @@ class AtLevel(nn.Module):
 
 
 class ScoreUNet(Denoiser):
-    """A denoiser of images: ``SmallUNet`` is F."""
+    """A denoiser of images: ``SmallUNet`` is F.
 
-    def __init__(self, channels: int = 1, size: int = 28, width: int = 24, sigma_data: float = 0.6) -> None:
-        super().__init__(SmallUNet(channels, size, width), sigma_data)
+    Args:
+        channels, size, width: of the network. sigma_data: σ_d.
+        n_classes: of one that is told a label: ``given(labels)`` denoises, and draws, pictures of those classes.
+    """
+
+    def __init__(
+        self, channels: int = 1, size: int = 28, width: int = 24, sigma_data: float = 0.6, n_classes: int = 0
+    ) -> None:
+        super().__init__(SmallUNet(channels, size, width, n_classes), sigma_data)
         self.config = {"channels": channels, "size": size, "width": width, "sigma_data": sigma_data}
-        self.event_shape = (channels, size, size)
+        if n_classes:
+            self.config["n_classes"] = n_classes
+        self.event_shape, self.n_classes = (channels, size, size), n_classes
 
     def denoise(self, x: Tensor, sigma: Tensor | float) -> Tensor:
         refuse_other(x, *self.event_shape)
         return super().denoise(x, sigma)
+
+    def given(self, labels: Tensor) -> Denoiser:
+        """The denoiser of pictures (B, *event) under labels (B,): what samplers and losses ask for, same weights.
+
+        Raises:
+            ValueError: a network without classes; labels that it has not.
+        """
+        if not self.n_classes:
+            raise ValueError("this network has no classes to ask for")
+        if labels.ndim != 1 or labels.is_floating_point() or ((labels < 0) | (labels >= self.n_classes)).any():
+            raise ValueError(f"labels are (B,) whole numbers from 0 to {self.n_classes - 1}")
+        return Denoiser(_Asked(self.net, labels), self.sigma_data)
+
+
+class _Asked(nn.Module):
+    """(u, c) -> the field of a network under fixed labels (B,)."""
+
+    def __init__(self, field: nn.Module, labels: Tensor) -> None:
+        super().__init__()
+        self.field, self.labels = field, labels
+
+    def forward(self, u: Tensor, c: Tensor) -> Tensor:
+        return self.field(u, c, self.labels)
 
 
 class EnergyUNet(NoiseEnergy):

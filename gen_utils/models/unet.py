@@ -18,13 +18,17 @@ class SmallUNet(nn.Module):
     Args:
         channels: of the images; size: their height and width, a multiple of four.
         width: channels at half the resolution; a quarter has twice as many.
+        n_classes: of a network that is told a label, too, as one more vector; 0 for one without labels.
     """
 
-    def __init__(self, channels: int, size: int, width: int) -> None:
+    def __init__(self, channels: int, size: int, width: int, n_classes: int = 0) -> None:
         super().__init__()
         if size % 4:
             raise ValueError(f"size must be a multiple of 4, got {size}")
         wide, told = 2 * width, 4 * width
+        self.label = nn.Embedding(n_classes, told) if n_classes else None
+        if self.label is not None:
+            nn.init.zeros_(self.label.weight)  # it begins as a network that heard nothing
         self.tell = nn.Sequential(Waves(width), nn.Linear(2 * width, told), nn.SiLU(), nn.Linear(told, told), nn.SiLU())
         self.enter = nn.Conv2d(4 * channels, width, 3, padding=1)
         self.down = nn.ModuleList([_Block(width, width, told), _Block(width, wide, told)])
@@ -34,8 +38,12 @@ class SmallUNet(nn.Module):
             nn.GroupNorm(_groups(width), width), nn.SiLU(), _zero(nn.Conv2d(width, 4 * channels, 3, padding=1))
         )
 
-    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+    def forward(self, x: Tensor, c: Tensor, labels: Tensor | None = None) -> Tensor:
         told = self.tell(c)
+        if self.label is not None:
+            if labels is None:
+                raise ValueError("this network draws what a label asks for: pass labels (B,)")
+            told = told + self.label(labels)
         fine = self.down[0](self.enter(F.pixel_unshuffle(x, 2)), told)
         coarse = self.down[1](F.avg_pool2d(fine, 2), told)
         h = self.up[0](torch.cat([self.middle(coarse, told), coarse], 1), told)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..base.settings import positive, whole
 from ..data import ImageSet, to_float
-from .demands import demand_shape
+from .demands import demand_labels, demand_shape
 from .rates import StepRate, cosine
 from .score_losses import denoising_loss
 from .streams import stream_of_process
@@ -52,7 +52,8 @@ class DenoisingTraining(StepRate):
     weights, at the same levels and with the same noise each time.
 
     Args:
-        model: with ``denoise``, ``sigma_data`` and ``event_shape``; it is changed.
+        model: with ``denoise``, ``sigma_data`` and ``event_shape``; it is changed. One with ``n_classes`` gets the
+            labels of the data.
     """
 
     model: Any
@@ -66,6 +67,8 @@ class DenoisingTraining(StepRate):
 
     def check_data(self, images: ImageSet) -> None:
         demand_shape(images, self.model.event_shape)
+        if getattr(self.model, "n_classes", 0):
+            demand_labels(images, self.model.n_classes, "a denoiser of classes")
 
     def on_train_start(self) -> None:
         self.noise = stream_of_process(self.noise, self.device, self.global_rank)
@@ -73,16 +76,18 @@ class DenoisingTraining(StepRate):
     def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
         return self.averaged.denoise(x, sigma)
 
-    def loss(self, model: Any, images: Tensor, stream: torch.Generator) -> Tensor:
-        """Of bytes (B, C, H, W), at levels and noise from the stream."""
-        clean = to_float(images)
+    def loss(self, model: Any, batch: tuple[Tensor, ...], stream: torch.Generator) -> Tensor:
+        """Of bytes (B, C, H, W), with labels (B,) where the model asks for them, at levels and noise from the stream."""
+        clean = to_float(batch[0])
+        if getattr(model, "n_classes", 0):
+            model = model.given(batch[1])
         draw = {"generator": stream, "device": stream.device}
         level = (self.config.level_mean + self.config.level_spread * torch.randn(len(clean), **draw)).exp()
         noise = torch.randn(clean.shape, **draw)
         return denoising_loss(model, clean, noise.to(clean), level.to(clean), sigma_data=model.sigma_data)
 
     def training_step(self, batch: tuple[Tensor, ...], _) -> Tensor:
-        loss = self.loss(self.model, batch[0], self.noise)
+        loss = self.loss(self.model, batch, self.noise)
         self.log_dict({"loss": loss.detach(), "lr": self.learning_rate(self.global_step)})
         return loss
 
@@ -94,7 +99,7 @@ class DenoisingTraining(StepRate):
 
     def validation_step(self, batch: tuple[Tensor, ...], index: int) -> None:
         stream = torch.Generator(self.device).manual_seed(index)
-        self.log("val_loss", self.loss(self.averaged, batch[0], stream), batch_size=len(batch[0]))
+        self.log("val_loss", self.loss(self.averaged, batch, stream), batch_size=len(batch[0]))
 
     def learning_rate(self, step: int) -> float:
         rise = min(1.0, (step + 1) / max(1, self.config.warmup))

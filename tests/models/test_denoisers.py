@@ -97,3 +97,24 @@ def test_levels_that_are_none_are_refused(sigma):
 def test_half_sizes_that_do_not_halve_are_refused():
     with pytest.raises(ValueError, match="multiple of 4"):
         ScoreUNet(1, 30, 8)
+
+
+def test_a_network_with_classes_hears_the_label_and_is_asked_by_given():
+    network = stirred(ScoreUNet(3, 8, 8, n_classes=3))
+    x, labels = torch.randn(4, 3, 8, 8), torch.tensor([0, 1, 2, 1])
+    asked = network.given(labels).denoise(x, 0.5)
+    assert asked.shape == x.shape
+    one_by_one = torch.cat([network.given(labels[i : i + 1]).denoise(x[i : i + 1], 0.5) for i in range(4)])
+    assert torch.allclose(asked, one_by_one, atol=1e-5)
+    assert not torch.allclose(asked, network.given(labels.flip(0)).denoise(x, 0.5), atol=1e-3)
+    again = ScoreUNet(**network.config)
+    again.load_state_dict(network.state_dict())
+    assert torch.equal(again.given(labels).denoise(x, 0.5), asked)
+    fresh = ScoreUNet(3, 8, 8, n_classes=3)  # begins as if it heard nothing
+    assert torch.equal(fresh.given(labels).denoise(x, 0.5), fresh.given(labels.flip(0)).denoise(x, 0.5))
+    with pytest.raises(ValueError, match="pass labels"):
+        network.denoise(x, 0.5)
+    with pytest.raises(ValueError, match="from 0 to 2"):
+        network.given(torch.tensor([0, 3, 1, 1]))
+    with pytest.raises(ValueError, match="no classes"):
+        ScoreUNet(3, 8, 8).given(labels)
