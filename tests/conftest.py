@@ -26,8 +26,14 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # test processes side by side, one thre
 
 
 def pytest_collection_modifyitems(items):
-    """Under ``--dist loadfile`` one process begins with the book, the others with the rest; its readers are last."""
+    """Under ``--dist loadgroup`` a process takes a file at a time, or a third of one that says it has three.
+
+    One process begins with the book, the others with the rest; the book's readers are last.
+    """
     items.sort(key=lambda item: 0 if item.path.name == "test_book.py" else 2 if "built" in item.fixturenames else 1)
+    for item in items:
+        third = getattr(item, "callspec", None) and item.callspec.params.get("third")
+        item.add_marker(pytest.mark.xdist_group(f"{item.path.relative_to(ROOT)}" + f" {third}" * (third is not None)))
 
 
 @pytest.fixture(autouse=True)

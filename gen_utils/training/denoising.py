@@ -77,7 +77,7 @@ class DenoisingTraining(StepRate):
         return self.averaged.denoise(x, sigma)
 
     def loss(self, model: Any, batch: tuple[Tensor, ...], stream: torch.Generator) -> Tensor:
-        """Of bytes (B, C, H, W), with labels (B,) where the model asks for them, at levels and noise from the stream."""
+        """Of bytes (B, C, H, W), with labels (B,) where the model asks for them; levels and noise from the stream."""
         clean = to_float(batch[0])
         if getattr(model, "n_classes", 0):
             model = model.given(batch[1])
