@@ -1,1 +1,1 @@
-"""The teaching kit: what its tables in ``book/teaching/`` say, as pages. The questions themselves are not in the package."""
+"""The teaching kit: the tables of ``book/teaching/`` as pages. The package itself holds no question and no answer."""

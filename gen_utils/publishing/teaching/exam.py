@@ -6,6 +6,8 @@
     asks = "…"
     answer = "…"
     rubric = [[2, "…"], [3, "…"]]   # points, and what they are for; the question is worth their sum
+
+What is asked and answered is Markdown, with formulas.
 """
 
 from __future__ import annotations

@@ -1,11 +1,13 @@
 """The quizzes: ``book/teaching/quiz/PART.toml``.
 
     [[question]]
-    figure = "fig-s-ula"            # the figure's label, or words of its title, as they stand in the notebook; or left out
-    shows = "ULA's variance …"      # what the figure is of, for a reader who looks for it
-    exercise = "ex-s-bias"          # the exercise that the question belongs to; or left out
+    figure = "fig-s-ula"         # the figure's label, or words of its title as they stand in the notebook
+    shows = "ULA's variance …"   # what the figure is of, for a reader who looks for it
+    exercise = "ex-s-bias"       # the exercise that the question belongs to
     asks = "…"
     answer = "…"
+
+What is asked and answered is Markdown, with formulas; a question may belong to no figure and to no exercise.
 """
 
 from __future__ import annotations
