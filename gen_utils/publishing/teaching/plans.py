@@ -13,6 +13,7 @@ that stand above them.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -62,6 +63,7 @@ def plan(name: str) -> list[Week]:
     return rows(TEACHING / "plans.toml", Week, name)
 
 
+@functools.cache
 def minutes(part: str) -> dict[str, float]:
     """What a student spends on a part, in minutes: reading, exercises, runs, questions. Estimates."""
     prose = [cell.source for cell in jupytext.read(NOTEBOOKS / f"{part}.py").cells if cell.cell_type == "markdown"]
