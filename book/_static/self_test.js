@@ -6,7 +6,8 @@ document.addEventListener("DOMContentLoaded", () => {
   const first = new Map(); // test -> was the first try right?
   const told = () => {
     const right = [...first.values()].filter(Boolean).length;
-    if (score) score.textContent = `Right at the first try: ${right} of ${first.size} answered, of ${tests.length}.`;
+    const left = tests.length - first.size;
+    if (score) score.textContent = `${right} of ${first.size} right at the first try${left ? `; ${left} to go` : ""}.`;
   };
   tests.forEach((test, i) => {
     const right = Number([...test.classList].find((name) => /^right-\d+$/.test(name))?.slice(6));

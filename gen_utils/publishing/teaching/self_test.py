@@ -53,7 +53,7 @@ def page(_executed: Mapping[str, Path] | None = None) -> str:
 
 def _shown(i: int, question: Question) -> str:
     choices = "\n".join(f"{k}. {choice.strip()}" for k, choice in enumerate(question.choices, 1))
-    answer = f"**{question.right}.** {question.because.strip()} *To read: {question.read.strip()}*"
+    answer = f"**{question.right}.** {question.because.strip()} To read: {question.read.strip()}."
     return (
         f":::::{{container}} self-test right-{question.right}\n"
         f"**{i} · {question.about}.** {question.asks.strip()}\n\n{choices}\n\n"
