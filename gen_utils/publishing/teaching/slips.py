@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ast
 import functools
-import importlib.util
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -40,7 +39,7 @@ def slips_of(part: str) -> dict[str, dict[str, str]]:
 
 def _checks(part: str) -> Path:
     """The file with a part's checks: named as the part, or as its first word."""
-    folder = Path(importlib.util.find_spec("gen_utils.checks").origin).parent
+    folder = Path(__file__).parents[2] / "checks"
     whole = folder / f"{part[3:]}.py"
     return whole if whole.exists() else folder / f"{part[3:].split('_')[0]}.py"
 
