@@ -72,6 +72,15 @@ def read(
     typer.echo(f"The book is ready. Open {page}")
 
 
+def slides(
+    out: Annotated[Path | None, typer.Option(help="build somewhere else than _build/slides")] = None,
+) -> None:
+    """Build slides for teachers: a deck a part, of its questions, equations, figures and exercises; nothing is run."""
+    from ..publishing.teaching.slides import build
+
+    typer.echo(f"The slides are ready. Open {build(out)}")
+
+
 def book(
     profile: Profile = "quick",
     data: DataRoot = None,

@@ -6,7 +6,7 @@ import json
 import re
 
 INSTRUCTOR, STUDENT = EDITIONS = ("instructor", "student")
-LEFT_OUT = ("book/instructors", "book/answers")  # pages that students do not get
+LEFT_OUT = ("book/instructors", "book/answers", "book/teaching")  # pages, and folders of them, that students do not get
 
 # A page keeps what stands between <!-- student: --> and <!-- :student --> in that edition only.
 ONLY = re.compile(r"<!-- (?P<edition>\w+): -->\n?(?P<text>.*?)<!-- :(?P=edition) -->\n?", re.S)
@@ -24,14 +24,22 @@ def checked(edition: str) -> str:
 
 
 def has(page: str, edition: str) -> bool:
-    """Whether an edition has a page, named as in the table of contents."""
-    return edition == INSTRUCTOR or page not in LEFT_OUT
+    """Whether an edition has a page (or a file beside it), named as in the table of contents."""
+    return edition == INSTRUCTOR or not any(page == left or page.startswith(f"{left}/") for left in LEFT_OUT)
 
 
 def contents(text: str, edition: str) -> str:
-    """A table of contents without the pages that an edition does not have."""
-    entry = re.compile(r"^\s*- file: (\S+)\n", re.M)
-    return entry.sub(lambda match: match[0] if has(match[1], edition) else "", text)
+    """A table of contents without the pages that an edition does not have, and without what is listed below them."""
+    kept, left_out = [], None  # how far the entry is indented that is being left out
+    for line in text.splitlines(keepends=True):
+        indent = len(line) - len(line.lstrip())
+        if left_out is not None and line.strip() and indent > left_out:
+            continue
+        entry = re.match(r"\s*- file: (\S+)\n", line)
+        left_out = indent if entry and not has(entry[1], edition) else None
+        if left_out is None:
+            kept.append(line)
+    return "".join(kept)
 
 
 def page(text: str, edition: str) -> str:

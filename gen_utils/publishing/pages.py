@@ -16,6 +16,7 @@ from ..report import COMPARISON, KIND
 from . import api, benchmark_tables, openings
 from .exercises import all_exercises, exercises_of
 from .parts import parts, title_of
+from .teaching import exam, plans, quizzes, self_test, slips
 
 _TOLD = {"name", "model", "parameters", "part", "data", "images", "profile", "steps", "seconds", "seed", "metrics",
          "known_faults"}  # fmt: skip
@@ -136,6 +137,13 @@ MAKERS: dict[str, Callable[[Mapping[str, Path]], str]] = {
     "timing": timing,
     "exercises": exercises,
     "part_cards": openings.cards,
+    "self_test": self_test.page,
+    "teaching_hours": plans.hours,
+    "twelve_weeks": plans.twelve,
+    "six_weeks": plans.six,
+    "quizzes": quizzes.page,
+    "exam_bank": exam.page,
+    "misconceptions": slips.page,
     "performance": lambda executed: benchmark_tables.page(),
     "api_index": lambda executed: api.index(),
     **{f"api_{name}": lambda executed, name=name: api.page(name) for name in api.PAGES},

@@ -10,6 +10,7 @@ from gen_utils.base.places import BOOK, NOTEBOOKS, ROOT
 from gen_utils.publishing import editions
 from gen_utils.publishing.book import write_stage
 from gen_utils.publishing.parts import parts
+from gen_utils.publishing.teaching import exam, quizzes
 
 
 def tagged(part, tag):
@@ -51,20 +52,42 @@ def test_students_have_no_page_of_answers(stages):
     student, instructor = (
         {p.relative_to(stages / e) for p in (stages / e).rglob("*.md")} for e in ("student", "instructor")
     )
-    assert {p.as_posix() for p in instructor - student} == {"book/answers.md", "book/instructors.md"}
+    left_out = {p.as_posix() for p in instructor - student}
+    kit = {name for name in left_out if name.startswith("book/teaching/")}
+    assert left_out - kit == {"book/answers.md", "book/instructors.md"}
+    assert kit == {p.relative_to(ROOT).as_posix() for p in (BOOK / "teaching").glob("*.md")} and len(kit) == 6
+    assert not (stages / "student" / "book" / "teaching").exists()
     contents = (stages / "student" / "_toc.yml").read_text(encoding="utf-8")
-    assert (
-        "instructors" not in contents
-        and "answers" not in contents
-        and contents.count("file: notebooks/") == len(parts())
-    )
+    assert not any(name in contents for name in ("instructors", "answers", "teaching")) and contents.count(
+        "file: notebooks/"
+    ) == len(parts())
     assert (stages / "instructor" / "_toc.yml").read_bytes() == (ROOT / "_toc.yml").read_bytes()
     linked = [
         p
         for p in (stages / "student").rglob("*.md")
-        if re.search(r"\]\((answers|instructors)\.md", p.read_text("utf-8"))
+        if re.search(r"\]\((answers|instructors|teaching)[./]", p.read_text("utf-8"))
     ]
     assert not linked
+
+
+def test_no_question_of_the_teaching_kit_is_in_the_students_book(stages):
+    pages = [p for p in (stages / "student").rglob("*") if p.suffix in (".md", ".ipynb", ".toml", ".yml", ".js")]
+    texts = [" ".join(p.read_text(encoding="utf-8").split()) for p in pages]
+    kit = " ".join((stages / "instructor" / "book" / "teaching" / "quizzes.md").read_text(encoding="utf-8").split())
+    for part in parts():
+        for question in quizzes.quiz(part):
+            assert " ".join(question.asks.split()) in kit
+            assert not any(" ".join(question.asks.split()) in text for text in texts)
+    assert not any(" ".join(question.asks.split()) in text for question in exam.bank() for text in texts)
+
+
+def test_what_is_listed_below_a_page_that_is_left_out_is_left_out_too():
+    text = (
+        "- file: book/a\n- file: book/instructors\n  sections:\n    - file: book/b\n\n"
+        "- file: book/c\n  sections:\n    - file: book/teaching/plans\n    - file: book/d\n"
+    )
+    left = "- file: book/a\n\n- file: book/c\n  sections:\n    - file: book/d\n"
+    assert editions.contents(text, "instructor") == text and editions.contents(text, "student") == left
 
 
 def test_a_page_keeps_what_is_meant_for_its_edition(stages):

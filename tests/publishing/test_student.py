@@ -23,6 +23,7 @@ from gen_utils.publishing.landing import progress
 from gen_utils.publishing.parts import exercises, parts
 from gen_utils.publishing.plain_markdown import plain_markdown, read_citations
 from gen_utils.publishing.student import student_notebook, write_student_edition
+from gen_utils.publishing.teaching import exam, quizzes
 
 PARTS = parts()
 
@@ -121,6 +122,17 @@ def test_run_all_stops_kindly_at_the_first_exercise(edition, tmp_path):
     unsolved = dict.fromkeys(exercises()["02_ebm_mnist"])
     first = {"density_on_grid": {"passed": False, "slip": None}}
     assert export_checks(tmp_path)["parts"] == {"02_ebm_mnist": unsolved | first}  # what a student hands in
+
+
+def test_nothing_of_the_teaching_kit_goes_along(edition):
+    asked = [" ".join(q.asks.split())[:60] for q in (*exam.bank(), *(q for part in PARTS for q in quizzes.quiz(part)))]
+    files = [p for p in edition.rglob("*") if p.suffix in (".py", ".md", ".ipynb", ".toml", ".txt") and p.is_file()]
+    assert len(asked) == 128 and len(files) > 100
+    for path in files:
+        text = path.read_text(encoding="utf-8").replace("\\\\", "\\").replace("\\n", " ")  # as JSON writes them
+        text = " ".join(text.split())
+        assert not [question for question in asked if question in text], path
+    assert not (edition / "book").exists()
 
 
 def test_nobodys_answers_are_overwritten(tmp_path):
