@@ -18,6 +18,7 @@ from .dataset_page import write_page
 from .links import link_chapters
 from .pages import fill
 from .parts import parts
+from .repository import repository
 
 # Jupyter Book always writes these, twice, for a service on another host that this book does not use.
 _THEBE = re.compile(
@@ -55,7 +56,12 @@ def build_book(
 
     Args:
         own: part -> its executed notebook; a part that is not among them is shown as its kept run has it.
+
+    Raises:
+        ValueError: ``_config.yml`` names a repository that the buttons do not know.
+        RuntimeError: the builder warned; its words are in the message.
     """
+    repository()  # an address that the buttons do not know is refused here, in a sentence
     out = (out or BUILD).resolve()  # Jupyter Book runs in a folder of its own
     suffix = "" if edition == editions.INSTRUCTOR else f"-{edition}"
     stage, html = out / profile / f"stage{suffix}", out / f"html{suffix}"

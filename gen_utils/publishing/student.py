@@ -17,9 +17,11 @@ from ..base.places import BOOK, NOTEBOOKS, ROOT
 from ..kept_runs import Damaged, find
 from .cell_keys import cell_keys
 from .chapter_numbers import chapter
+from .hosted import add_links, set_up_cell
 from .landing import landing_notebook
 from .parts import parts
 from .plain_markdown import plain_markdown, read_citations
+from .repository import Repository, repository
 
 PAGES = {"the glossary": "glossary", "the notation": "notation"}  # of the book, that go along
 NOT_SHOWN = {"check", "exercise", "solution"}  # cells whose outputs students make themselves
@@ -77,11 +79,15 @@ it was made from: an exercise is solved when one of them solves it. Hand in that
 """
 
 
-def student_notebook(part: str) -> NotebookNode:
+def student_notebook(part: str, address: Repository | None = None) -> NotebookNode:
     """One part without solutions, in plain Markdown; each check stops "Run All" until it passes.
 
     Where a long run is kept, cells hold its outputs, so that a student sees what to expect; but for the checks. What
     the book folds is folded in JupyterLab, too, and the marks for our own tools are gone.
+
+    Args:
+        address: where the workbook lives in public; then the notebook has its links, and sets itself up where it is
+            opened alone.
     """
     notebook = jupytext.read(NOTEBOOKS / f"{part}.py")
     kept = _expect(part, [cell for cell in notebook.cells if cell.cell_type == "code"])
@@ -93,6 +99,10 @@ def student_notebook(part: str) -> NotebookNode:
         cell.source = text
     if kept:
         prose[0].source = re.sub(r"^(# .+\n)", lambda title: f"{title[1]}\n> {kept}\n", prose[0].source, count=1)
+    if address is not None:
+        prose[0].source = add_links(prose[0].source, f"notebooks/{part}", address)
+        first = next(i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code")
+        notebook.cells.insert(first, set_up_cell(address))
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.source = re.sub(r" *# (?:fmt: |noqa).*$", "", cell.source, flags=re.M)
@@ -169,7 +179,8 @@ def _write(work: Path) -> list[str]:
         else:
             shutil.copyfile(ROOT / name, work / name)
     (work / "README.md").write_text(README, encoding="utf-8")
-    notebooks = {part: student_notebook(part) for part in parts()}
+    address = repository()
+    notebooks = {part: student_notebook(part, address) for part in parts()}
     for part, notebook in notebooks.items():
         nbformat.write(notebook, work / "notebooks" / f"{part}.ipynb")
     for name in PAGES.values():
