@@ -18,7 +18,7 @@ app = typer.Typer(
 app.add_typer(models.app, name="models")
 app.command()(machine.doctor)
 app.command(name="data")(machine.data_command)
-for command in (press.run, press.kept, press.read, press.book, press.slides, press.lab):
+for command in (press.run, press.kept, press.read, press.book, press.pdf, press.slides, press.lab):
     app.command()(command)
 for command in (classroom.student, classroom.checks, classroom.gradebook, classroom.grade):
     app.command()(command)

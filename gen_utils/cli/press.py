@@ -113,6 +113,25 @@ def book(
     typer.echo(f"\nThe book is ready. Open {page}")
 
 
+def pdf(
+    part: Annotated[str | None, typer.Argument(help="such as 02; the whole book where none is named")] = None,
+    out: Annotated[Path | None, typer.Option(help="the file; else _build/pdf/NAME.pdf")] = None,
+    built: Annotated[Path | None, typer.Option(help="where read or book has built; else _build")] = None,
+    edition: Annotated[str, typer.Option(help="instructor, or student: without solutions and answers")] = "instructor",
+) -> None:
+    """Print the built book, or one chapter of it, as a PDF for paper; solutions stand at its back."""
+    from ..publishing.editions import INSTRUCTOR, checked
+    from ..publishing.paper import contents, print_pages
+    from ..publishing.parts import find_part
+
+    name = find_part(part) if part else "book"
+    suffix = "" if checked(edition) == INSTRUCTOR else f"-{edition}"
+    pages = [f"notebooks/{name}"] if part else contents(edition)
+    out = out or BUILD / "pdf" / f"{name}{suffix}.pdf"
+    sheets = print_pages((built or BUILD) / f"html{suffix}", pages, out, say=typer.echo)
+    typer.echo(f"wrote {out}: {sheets} pages")
+
+
 def lab() -> None:
     """Open the notebooks in JupyterLab, at a page that links the parts (each is paired with its .py file)."""
     import nbformat
