@@ -85,7 +85,7 @@ def print_pages(html: Path, pages: Sequence[str], out: Path, say: Callable[[str]
             title, solutions, printed = _print(browser, html / f"{name}.html", len(book.pages) + 1, back)
             first = len(book.pages)
             book.append(PdfReader(io.BytesIO(printed)), import_outline=False)
-            book.add_outline_item(f"Solutions: {title}" if back else title, first)
+            book.add_outline_item(title=f"Solutions: {title}" if back else title, page_number=first)
             say(f"{name}{', its solutions' if back else ''}: {len(book.pages) - first} pages")
             starts.setdefault((html / f"{name}.html").resolve(), first)
             return solutions
