@@ -36,7 +36,7 @@ lint: .venv/.ready
 bench: .venv/.ready
 	$(PY) benchmarks/samplers.py
 	GEN_DATA_ROOT="$(DATA)" $(PY) benchmarks/data.py
-	$(PY) benchmarks/readme.py
+	$(PY) benchmarks/pictures.py
 
 # The environment: uv when it is there, plain venv and pip when not. Made again when what it needs changes.
 .venv/.ready: requirements.txt constraints.txt

@@ -1,4 +1,4 @@
-"""The benchmarks' tables, from the files that ``benchmarks/*.py`` wrote: for the README and the book's page."""
+"""The benchmarks' tables, from the files that ``benchmarks/*.py`` wrote: for the book's page."""
 
 from __future__ import annotations
 
@@ -231,7 +231,7 @@ def page() -> str:
     sections = []
     for name, (title, make) in SECTIONS.items():
         if was_run(name):
-            drawn = name == "time_to_quality" and PICTURE.exists()  # by `python benchmarks/readme.py`
+            drawn = name == "time_to_quality" and PICTURE.exists()  # by `python benchmarks/pictures.py`
             figure = f"{FIGURE}\n\n" if drawn else ""
             sections.append(f"## {title}\n\n{figure}{make()}")
     return "\n\n".join(sections)

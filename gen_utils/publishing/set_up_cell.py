@@ -65,7 +65,7 @@ def install(home: Path, wanted: dict[str, str]) -> None:
     pinned = home / "constraints.of-missing.txt"
     pinned.write_text("\n".join(line for line in tested if line.split("==")[0] in wanted) + "\n", encoding="utf-8")
     command = [sys.executable, "-m", "pip", "install", "--quiet", *wanted.values(), "-c", str(pinned)]
-    answer = subprocess.run(command, capture_output=True, text=True)
+    answer = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
     if answer.returncode:
         told = (answer.stderr.strip() or answer.stdout.strip() or "it said nothing").splitlines()[-1]
         raise RuntimeError(f"pip could not install {', '.join(wanted)}: {told}")

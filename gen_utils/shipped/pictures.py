@@ -37,7 +37,7 @@ def draw(model: Any, n: int, *, data_root: str | None = None, seed: int = 1) -> 
 
 
 def save_picture(name: str, data_root: str | None = None) -> Path | None:
-    """``checkpoints/NAME.png``, four rows of ten draws: for the card, the book and the README. None for a judge.
+    """``checkpoints/NAME.png``, four rows of ten draws: for the card and the book. None for a judge.
 
     Raises:
         CannotWrite: the disk is full or read-only; the old picture is still there.
