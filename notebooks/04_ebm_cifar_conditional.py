@@ -1045,6 +1045,14 @@ def mean_of(cells, name, key):
     return sum(found) / len(found) if found else float("nan")
 
 
+def interval_of(one, two):
+    """Welch's 95 % interval of the mean of the second less that of the first; NaN for single seeds."""
+    if min(len(one), len(two)) < 2:
+        return float("nan"), float("nan")
+    gap, half = welch(one, two)
+    return gap - half, gap + half
+
+
 def apart(cells, key):
     """The spread of the cells' means over the spread of the seeds inside a cell (standard deviations)."""
     names = list(dict.fromkeys(c.name for c in cells))
@@ -1129,11 +1137,7 @@ if study("step-and-length-pictures"):
 
     names = list(grid)
     ranking = sorted(names, key=lambda k: mean_of(by_step, k, "fresh"))
-    low, high = (
-        welch(*(values_of(by_step, n, "fresh") for n in ranking[:2]))
-        if min(len(values_of(by_step, n, "fresh")) for n in ranking[:2]) > 1
-        else (float("nan"), float("nan"))
-    )
+    low, high = interval_of(*(values_of(by_step, n, "fresh") for n in ranking[:2]))
     lost = [
         r["sampler in training"]
         for r in step_rows[: len(grid)]
@@ -1219,12 +1223,10 @@ if study("starts-and-annealing-pictures"):
     )
 
     annealing = {
-        (start, key): welch(
-            values_of(by_start, f"{start}, annealed ε", key),
+        (start, key): interval_of(
             values_of(by_start, f"{start}, constant ε", key),
+            values_of(by_start, f"{start}, annealed ε", key),
         )
-        if settings.seeds > 1
-        else (float("nan"), float("nan"))
         for start in ("noise", "buffer")
         for key in ("as trained", "fresh")
     }
