@@ -5,6 +5,7 @@ import shutil
 from gen_utils.base.places import BOOK
 from gen_utils.publishing.benches import networks, places
 
+MOST = 60_000  # bytes by which a bench may make its page grow
 PAGE = """<!doctype html>
 <html lang="en" data-theme="{theme}"><head><meta charset="utf-8"><title>One bench</title>
 <meta name="viewport" content="width=device-width">
@@ -29,6 +30,17 @@ def write(folder, name: str, theme: str = "light"):
     page.parent.mkdir(exist_ok=True)
     page.write_text(PAGE.format(theme=theme, bench=bench.html), encoding="utf-8")
     return page
+
+
+def grows_by(bench: places.Bench) -> int:
+    """Bytes that a page loads for a bench before the first click."""
+    names = [
+        "benches.css",
+        f"{bench.name}.webp",
+        *(f"{each}.js" for each in ("frame", "log", bench.name, *bench.scripts)),
+    ]
+    folder = BOOK / "_static" / "benches"
+    return sum((folder / name).stat().st_size for name in names) + len(bench.html.encode())
 
 
 class Bench:

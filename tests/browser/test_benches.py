@@ -6,7 +6,7 @@ import pytest
 
 from gen_utils.publishing.benches import places
 
-from .bench_pages import Bench, write
+from .bench_pages import MOST, Bench, grows_by, write
 from .visit import DESKTOP, PHONE, Visit
 
 pytestmark = pytest.mark.slow
@@ -91,16 +91,7 @@ def test_a_page_grows_by_little_and_loads_no_network_before_a_click(name, visit)
     opened.page.wait_for_load_state("load")
     assert not [url for url in asked if "networks/" in url or url.endswith(("ops.js", "worker.js"))]
     bench = next(each for each in places.every() if each.name == name)
-    files = [
-        "benches.css",
-        "frame.js",
-        "log.js",
-        f"{name}.js",
-        f"{name}.webp",
-        *(f"{each}.js" for each in bench.scripts),
-    ]
-    folder = places.BOOK / "_static" / "benches"
-    assert sum((folder / file).stat().st_size for file in files) + len(bench.html.encode()) < 60_000
+    assert grows_by(bench) < MOST
 
 
 def test_without_scripts_a_bench_is_a_picture_that_says_so(folder, chromium):

@@ -4,7 +4,7 @@
 globalThis.BENCHES ??= {};
 (() => {
   const HERE = new URL(".", document.currentScript.src).href;
-  const PARTS = ["ops", "network", "chains", "toy", "worker"];
+  const PARTS = ["ops", "network", "chains", "toy", "mixture", "energy", "objectives", "worker"];
   BENCHES.networks ??= {};
   BENCHES.kinds = {};
   BENCHES.define = (name, kind) => (BENCHES.kinds[name] = kind);
@@ -37,6 +37,9 @@ globalThis.BENCHES ??= {};
   // Bytes of a picture -> numbers in [-1, 1]; and the share of a picture's pixels that are neither black nor white.
   const values = (bytes) => Float32Array.from(bytes, (value) => value / 127.5 - 1);
   const grey = (x) => x.reduce((sum, value) => sum + (Math.abs(value) < 0.8), 0) / x.length;
+
+  // The colour of a density, in [0, 1] of the highest, as bytes.
+  const glow = (p) => [12 + 190 * p * p, 26 + 150 * p, 62 + 60 * p * (1 - p) * 4, 255];
 
   // A canvas with words below it.
   const shot = (caption, canvas) => {
@@ -76,8 +79,9 @@ globalThis.BENCHES ??= {};
     async function start() {
       await Promise.all(PARTS.filter((part) => !BENCHES[part]).map(script));
       const text =
-        `const ops = (${BENCHES.ops})(), chains = (${BENCHES.chains})();\n` +
-        `(${BENCHES.worker})((${BENCHES.network})(ops), chains, (${BENCHES.toy})(ops));`;
+        `const ops = (${BENCHES.ops})(), chains = (${BENCHES.chains})(), mixture = (${BENCHES.mixture})();\n` +
+        `const objectives = (${BENCHES.objectives})((${BENCHES.energy})(ops), mixture);\n` +
+        `(${BENCHES.worker})((${BENCHES.network})(ops), chains, (${BENCHES.toy})(ops), objectives, mixture);`;
       const made = new Worker(URL.createObjectURL(new Blob([text], { type: "text/javascript" })));
       const fail = (message) => {
         for (const { reject } of open.values()) reject(new Error(message));
@@ -257,6 +261,6 @@ globalThis.BENCHES ??= {};
     if (location.hash.startsWith(`#bench-${name}:`)) section.scrollIntoView();
   }
 
-  Object.assign(BENCHES, { make, picture, values, grey, shot, button, number, a, noise, engine });
+  Object.assign(BENCHES, { make, picture, values, grey, glow, shot, button, number, a, noise, engine });
   document.addEventListener("DOMContentLoaded", () => document.querySelectorAll(".bench").forEach(install));
 })();

@@ -210,5 +210,19 @@
     };
   }
 
-  return { product, transposed, convolution, linear, activation, silu, norm, pool, residual, chain };
+  // One step of Adam; the slopes are zero again. kept: what learning() made; age: steps so far, this one among them.
+  function adam(values, { slope, mean, square }, age, { lr, betas: [first, second] }) {
+    const pace = lr / (1 - first ** age), scale = 1 / (1 - second ** age);
+    for (let k = 0; k < values.length; k++) {
+      mean[k] = first * mean[k] + (1 - first) * slope[k];
+      square[k] = second * square[k] + (1 - second) * slope[k] ** 2;
+      values[k] -= (pace * mean[k]) / (Math.sqrt(square[k] * scale) + 1e-8);
+      slope[k] = 0;
+    }
+  }
+
+  // What is kept of each number that learns: the slope of a loss by it, and two means over steps.
+  const learning = (values) => ({ slope: new Float64Array(values.length), mean: new Float64Array(values.length), square: new Float64Array(values.length) });
+
+  return { adam, learning, product, transposed, convolution, linear, activation, silu, norm, pool, residual, chain };
 };

@@ -8,8 +8,7 @@
     const layers = sizes.slice(1).map((m, i) => {
       const n = sizes[i], reach = 1 / Math.sqrt(n), draw = () => reach * (2 * uniform() - 1);
       const layer = { n, m, weight: Float64Array.from({ length: n * m }, draw), bias: Float64Array.from({ length: m }, draw) };
-      for (const name of ["weight", "bias"])
-        layer[`${name}s`] = { slope: new Float64Array(layer[name].length), mean: new Float64Array(layer[name].length), square: new Float64Array(layer[name].length) };
+      for (const name of ["weight", "bias"]) layer[`${name}s`] = ops.learning(layer[name]);
       return layer;
     });
     let inputs, slopes, rows, age = 0;
@@ -62,19 +61,9 @@
     }
 
     // Adam, and the slopes are zero again.
-    function learn({ lr, betas: [first, second] }) {
+    function learn(settings) {
       age++;
-      for (const layer of layers)
-        for (const name of ["weight", "bias"]) {
-          const values = layer[name], { slope, mean, square } = layer[`${name}s`];
-          for (let k = 0; k < values.length; k++) {
-            mean[k] = first * mean[k] + (1 - first) * slope[k];
-            square[k] = second * square[k] + (1 - second) * slope[k] ** 2;
-            const size = Math.sqrt(square[k] / (1 - second ** age)) + 1e-8;
-            values[k] -= ((lr / (1 - first ** age)) * mean[k]) / size;
-            slope[k] = 0;
-          }
-        }
+      for (const layer of layers) for (const name of ["weight", "bias"]) ops.adam(layer[name], layer[`${name}s`], age, settings);
     }
 
     return { layers, forward, backward, penalise, learn, forget: () => layers.forEach(({ weights, biass }) => (weights.slope.fill(0), biass.slope.fill(0))) };

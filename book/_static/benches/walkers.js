@@ -154,10 +154,7 @@ BENCHES.define("walkers", {
       for (let i = 0; i < values.length; i++)
         values[i] = energy(middle[0] + extent * ((2 * (i % side) + 1) / side - 1), middle[1] + extent * (1 - (2 * Math.floor(i / side) + 1) / side), g);
       const least = values.reduce((a, b) => Math.min(a, b));
-      values.forEach((value, i) => {
-        const p = Math.exp(least - value);
-        image.data.set([12 + 190 * p * p, 26 + 150 * p, 62 + 60 * p * (1 - p) * 4, 255], 4 * i);
-      });
+      values.forEach((value, i) => image.data.set(BENCHES.glow(Math.exp(least - value)), 4 * i));
     }
     context.putImageData(bench.ground, 0, 0);
     context.fillStyle = "#fff";

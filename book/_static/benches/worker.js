@@ -1,6 +1,6 @@
 // The worker of a page's benches: it holds the networks, and does one job after the other, in slices, so that a job can be
 // stopped. Its text is made of the other files' (frame.js).
-(globalThis.BENCHES ??= {}).worker = function (network, chains, toy) {
+(globalThis.BENCHES ??= {}).worker = function (network, chains, toy, objectives, mixture) {
   const SLICE = 25; // milliseconds between two messages to the page
   const described = {}, damaged = {}, built = {};
   function net(name) {
@@ -126,6 +126,36 @@
         if (frames.sent) frames = [];
       }
       return { frames };
+    },
+
+    // Five objectives with equally many passes, side by side, on points of one mixture. A frame holds for each its KL, the
+    // shares of the modes, and its density at the plane's cells, 255 being the data's highest. The flow of denoising comes last.
+    *five({ world, seed, passes, width, looks }) {
+      const points = mixture.sample(20000, world, chains.random(seed + 1)), truth = mixture.onPlane(world);
+      const learners = Object.keys(objectives.OBJECTIVES).map((name) => objectives.learner(name, points, { passes, width, seed }, chains.random));
+      const top = Math.exp(truth.reduce((a, b) => Math.max(a, b)));
+      const seen = (name, logs) => ({
+        name, kl: mixture.kl(truth, logs), map: Uint8ClampedArray.from(logs, (value) => (255 * Math.exp(value)) / top),
+        shares: mixture.shares(world, logs),
+      });
+      const frame = (share) => ({ passes: Math.round(share * passes), sides: learners.map((each) => seen(each.name, objectives.density(each))) });
+      let frames = [frame(0)];
+      for (let look = 1; look <= looks; look++) {
+        for (const learner of learners)
+          while (learner.share < look / looks - 1e-9) {
+            learner.step();
+            yield { frames, share: (look - 1 + (learners.indexOf(learner) + 1) / learners.length) / looks };
+            if (frames.sent) frames = [];
+          }
+        frames.push(frame(look / looks));
+      }
+      const { net } = learners.find(({ name }) => name === "denoising"), walk = objectives.flow(net, mixture.centres, 20);
+      for (;;) {
+        const { value, done } = walk.next();
+        if (done) return { frames, flow: seen("flow", mixture.normal(value)) };
+        yield { frames, share: 1 };
+        if (frames.sent) frames = [];
+      }
     },
 
     // Outputs of a network, and the energies that readings make of them.
