@@ -177,6 +177,38 @@ def test_a_running_bench_can_be_stopped(visit):
     assert bench.finished() == "Stopped."
 
 
+def test_a_density_is_drawn_and_an_empty_one_is_one_sentence(visit):
+    bench = Bench(visit("five"), "five")
+    page, pad = bench.page, bench.section.locator(".bench-pad")
+    bench.section.get_by_role("button", name="Clear").click()
+    assert "nothing is drawn yet" in bench.section.inner_text()
+    bench.expect()
+    bench.run_button.click()
+    assert "there is no drawing yet" in bench.finished()
+    pad.focus()
+    for key in ("Space", *["ArrowRight"] * 6, "Space"):
+        page.keyboard.press(key)
+    drawn = page.evaluate("location.hash")
+    assert "world=drawn" in drawn and "ink=" in drawn
+    assert bench.section.get_by_label("Density of the data, your drawing, blurred").is_visible()
+    again = visit("five").page
+    again.goto(again.url + drawn)
+    again.reload()
+    assert again.get_by_label("Density of the data, your drawing, blurred").is_visible()
+
+
+def test_other_data_stop_a_training(visit):
+    opened = visit("five", reduced_motion="reduce")
+    bench = Bench(opened, "five")
+    bench.expect()
+    bench.run_button.click()
+    bench.page.wait_for_function("document.querySelector('#bench-five .bench-status').innerText.includes('%')")
+    bench.section.get_by_role("button", name="A ring").click()
+    assert bench.finished() == "Stopped."
+    assert "nats:" not in bench.section.locator("figure").last.inner_text()
+    assert bench.section.get_by_label("Density of the data, a ring").is_visible()
+
+
 def test_python_is_at_hand_for_every_bench(visit):
     for name in EVERY:
         page = visit(name).page
