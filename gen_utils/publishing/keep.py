@@ -52,7 +52,7 @@ def keep_outputs(executed: Path) -> Path:
         studies: dict[str, str] = {}
         weights: dict[int, int] = {}
         for i, (key, cell) in enumerate(zip(keys, cells, strict=True)):
-            shown = [output for output in cell["outputs"] if MIME not in output.get("data", {})]
+            shown = [output for output in cell["outputs"] if for_readers(output)]
             held[key] = [small_outputs.packed(out, folder, f"cell{i:02}-{j}") for j, out in enumerate(shown)]
             studies |= dict.fromkeys(STUDY.findall(sources[i]), key)
             weights[i] = sum(path.stat().st_size for path in folder.glob(f"cell{i:02}-*"))
@@ -75,6 +75,11 @@ def keep_outputs(executed: Path) -> Path:
             os.replace(target, Path(name) / "before")
         os.replace(folder, target)
     return target
+
+
+def for_readers(output: Mapping) -> bool:
+    """Is this output part of the chapter? Not what a notebook records, nor a warning, which is for those who run it."""
+    return MIME not in output.get("data", {}) and output.get("name") != "stderr"
 
 
 def _too_large(part: str, size: int, weights: Mapping[int, int], sources: list[str]) -> str:

@@ -129,3 +129,10 @@ def test_a_file_that_is_not_the_runs_is_refused(kept):
 
 def test_no_run_is_no_error(tiny):
     assert find(PART) is None
+
+
+def test_a_warning_is_for_those_who_run_it_and_is_not_kept(tiny):
+    warned = {"output_type": "stream", "name": "stderr", "text": "/some/file.py:3: UserWarning: soon gone"}
+    keep.keep_outputs(executed(tiny / "executed" / f"{PART}.ipynb", {"x = 1": [warned, printed("one")]}))
+    run = find(PART)
+    assert [output["text"] for output in run.outputs(key_of("x = 1"))] in (["one"], [["one"]])
