@@ -36,7 +36,7 @@
 # | profile | data | what happens | time |
 # |---|---|---|---|
 # | `quick` | 1,500 built-in 8×8 digits, scaled up; densities in the plane | both networks, trained for seconds; the comparison of objectives is shown from the long run | about a minute, one core |
-# | `laptop` | MNIST, 60,000 images | digits you recognise, five objectives with three seeds, likelihoods | planned for two hours, one core (not yet timed whole) |
+# | `laptop` | MNIST, 60,000 images | digits you recognise, five objectives with three seeds, likelihoods | 71 minutes on one of two busy cores |
 # | `full` | MNIST | wider networks, ten times the steps | an hour, one GPU (not yet measured) |
 
 # %% tags=["remove-cell"]

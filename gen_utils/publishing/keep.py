@@ -46,30 +46,33 @@ def keep_outputs(executed: Path) -> Path:
     target = RESULTS / f"{part}.{run['profile']}"
     RESULTS.mkdir(exist_ok=True)
     with plain_write_errors(target), tempfile.TemporaryDirectory(dir=RESULTS, prefix=".keeping-") as name:
-        folder = Path(name) / target.name
-        folder.mkdir()
-        held: dict[str, list[dict]] = {}
-        studies: dict[str, str] = {}
-        weights: dict[int, int] = {}
-        for i, (key, cell) in enumerate(zip(keys, cells, strict=True)):
-            shown = [output for output in cell["outputs"] if for_readers(output)]
-            held[key] = [small_outputs.packed(out, folder, f"cell{i:02}-{j}") for j, out in enumerate(shown)]
-            studies |= dict.fromkeys(STUDY.findall(sources[i]), key)
-            weights[i] = sum(path.stat().st_size for path in folder.glob(f"cell{i:02}-*"))
-        files = {path.name: file_hash(path) for path in sorted(folder.iterdir())}
-        whole = {
-            "format": FORMAT,
-            "about": {**about, "data": run["made_from"]["data"], **run["made"]},
-            "cells": held,
-            "texts": {text_hash(source): key for source, key in zip(sources, held, strict=True)},
-            "studies": studies,
-            "files": files,
-            "modules": run["made_from"]["modules"],
-        }
-        text = json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
-        (folder / "outputs.json").write_text(text, encoding="utf-8")
-        size = sum(path.stat().st_size for path in folder.iterdir())
-        if size > LIMIT:
+        for qualities in small_outputs.QUALITIES:
+            folder = Path(name) / f"{target.name}.{qualities[0]}"
+            folder.mkdir()
+            held: dict[str, list[dict]] = {}
+            studies: dict[str, str] = {}
+            weights: dict[int, int] = {}
+            for i, (key, cell) in enumerate(zip(keys, cells, strict=True)):
+                shown = [output for output in cell["outputs"] if for_readers(output)]
+                held[key] = [small_outputs.packed(o, folder, f"cell{i:02}-{j}", qualities) for j, o in enumerate(shown)]
+                studies |= dict.fromkeys(STUDY.findall(sources[i]), key)
+                weights[i] = sum(path.stat().st_size for path in folder.glob(f"cell{i:02}-*"))
+            files = {path.name: file_hash(path) for path in sorted(folder.iterdir())}
+            whole = {
+                "format": FORMAT,
+                "about": {**about, "data": run["made_from"]["data"], **run["made"]},
+                "cells": held,
+                "texts": {text_hash(source): key for source, key in zip(sources, held, strict=True)},
+                "studies": studies,
+                "files": files,
+                "modules": run["made_from"]["modules"],
+            }
+            text = json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
+            (folder / "outputs.json").write_text(text, encoding="utf-8")
+            size = sum(path.stat().st_size for path in folder.iterdir())
+            if size <= LIMIT:
+                break
+        else:
             raise ValueError(_too_large(part, size, weights, sources))
         if target.exists():
             os.replace(target, Path(name) / "before")
