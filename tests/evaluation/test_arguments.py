@@ -51,7 +51,20 @@ EXEMPT = {
 FREE = {
     *("classifier", "network", "model", "energy", "kernel", "start", "proposal"),
     *("measure", "statistic", "log_joint", "log_base"),
-    *("generator", "seed", "fast", "strict", "fresh", "fit", "draws", "minibatch", "n_jobs", "shares", "dim", "settings"),
+    *(
+        "generator",
+        "seed",
+        "fast",
+        "strict",
+        "fresh",
+        "fit",
+        "draws",
+        "minibatch",
+        "n_jobs",
+        "shares",
+        "dim",
+        "settings",
+    ),
 }
 
 
