@@ -21,8 +21,8 @@ from .rates import StepRate, cosine
 class VAETraining(StepRate):
     """Adam with a cosine decay on reconstruction + β · KL.
 
-    Logs ``loss`` (what is minimised), ``reconstruction``, ``kl`` (nats an image), ``mse`` (always in units of [-1, 1]) and
-    ``sigma``; in validation the same with ``val_`` before it.
+    Logs ``loss`` (what is minimised), ``reconstruction``, ``kl`` (nats an image), ``mse`` (always in units of [-1, 1])
+    and ``sigma``; in validation the same with ``val_`` before it.
 
     Args:
         model: a VAE with ``prior``, ``posterior``, ``likelihood`` and ``pixels`` (see ``models.vae``).
@@ -37,8 +37,8 @@ class VAETraining(StepRate):
         lr: Adam's first learning rate.
 
     Raises:
-        ValueError: an unknown objective; a range of pixels that is none, or one for the ELBO, whose unit is nats; pixels both dequantised and binarised, or dequantised for a likelihood of
-            levels.
+        ValueError: an unknown objective; a range of pixels that is none, or one for the ELBO, whose unit is nats;
+            pixels both dequantised and binarised, or dequantised for a likelihood of levels.
 
     Source of the fresh draws: Burda et al. (2016), IWAE.
     """

@@ -159,7 +159,7 @@ def test_fresh_draws_are_not_those_of_chains_that_are_stuck_where_the_density_wa
 
 
 def test_draws_know_their_energies_and_whether_the_chains_have_met():
-    model, x, exact, stream = oracle(3)
+    model, x, _, stream = oracle(3)
     draws = posterior_draws(model, x, 102, n_warmup=60, thin=2, generator=stream)
     assert draws.fresh.shape == (26, 4, N_IMAGES, 3) and draws.rows().shape == (102, N_IMAGES, 3)
     assert draws.energies.shape == (26, 8, N_IMAGES)
