@@ -25,7 +25,7 @@
 #   survive (G2, G3);
 # - three estimates of $\log p(x)$, two from below and one from above, tested against an exact answer (G4, G5);
 # - what the gradient of a tighter bound is worth to the encoder, and how to get the lost signal back;
-# - what the codes as a whole look like: the aggregate posterior, and the surgery of the bound;
+# - what the codes as a whole look like: the {term}`aggregate posterior`, and the surgery of the bound;
 # - how to report bits per dimension that mean something (G6);
 # - how to score disentanglement when the true factors are known (G7).
 # ```
