@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +12,9 @@ from torch.distributions import Distribution
 
 from ..models import LatentVariableModel
 from ..models.vaebm import lost
-from ..samplers import Energy
+from ..samplers import HMC, Energy, sample, warm_up
 from . import arguments
+from .chains import split_rhat
 
 
 def log_joint(model: LatentVariableModel, x: Tensor, z: Tensor) -> Tensor:
@@ -63,6 +65,133 @@ class _PosteriorEnergy:
     def for_rows(self, rows: slice) -> _PosteriorEnergy:
         """The energy of these rows alone, for chains that are dealt out to the cores."""
         return _PosteriorEnergy(self.model, self.centre[rows], self.scale[rows], self.images[rows])
+
+
+@dataclass(frozen=True)
+class PosteriorDraws:
+    """Draws of p(z | x) for each image, by two sets of chains that know nothing of each other, in units of the encoder.
+
+    Attributes:
+        energy: of u, for rows (n_chains · B, latent); see ``posterior_energy``.
+        n_samples: L, how many draws of each set count for an image.
+        fitted, fresh: (K, n_chains, B, latent), the sets' draws u; ``fitted`` is None where only one was asked for.
+        energies: (K, sets · n_chains, B), the energy of every draw, the fitted set's chains first.
+    """
+
+    energy: Energy
+    n_samples: int
+    fitted: Tensor | None
+    fresh: Tensor
+    energies: Tensor
+
+    @property
+    def n_chains(self) -> int:
+        return self.fresh.shape[1]
+
+    def rows(self, fresh: bool = True) -> Tensor:
+        """(L, B, latent) draws of one set, the chains fastest."""
+        if not fresh and self.fitted is None:
+            raise ValueError("fitted: only fresh draws were made, so there is nothing to fit a density to")
+        kept = self.fresh if fresh or self.fitted is None else self.fitted
+        return kept.flatten(0, 1)[: self.n_samples]
+
+    @torch.no_grad()
+    def log_joint(self, u: Tensor) -> Tensor:
+        """log p(x, z(u)) + log |dz/du| in nats: (L, B, latent) -> (L, B)."""
+        parts, at_once = [], self.n_chains  # rows of the energy are (chain, image) pairs
+        for part in u.split(at_once):
+            short = at_once - len(part)
+            padded = torch.cat([part, part[:1].expand(short, -1, -1)]) if short else part
+            parts.append(-self.energy(padded.flatten(0, 1)).reshape(at_once, -1)[: len(part)])
+        return torch.cat(parts)
+
+    def rhat(self) -> Tensor:
+        """(B,) the largest split R-hat of an image: over its latent dimensions and its energy, all chains together.
+
+        Near 1 when the chains of both sets agree; infinite where some never moved.
+
+        Raises:
+            ValueError: fewer than four draws a chain, or one chain in all.
+        """
+        sets = [self.fresh] if self.fitted is None else [self.fitted, self.fresh]
+        worst = torch.cat([split_rhat(torch.cat(sets, 1)), split_rhat(self.energies)[:, None]], 1).amax(1)
+        return worst.nan_to_num(nan=math.inf, posinf=math.inf)
+
+
+def posterior_draws(
+    model: LatentVariableModel,
+    x: Tensor,
+    n_samples: int,
+    *,
+    fit: bool = True,
+    n_chains: int = 4,
+    n_warmup: int = 150,
+    n_leapfrog: int = 8,
+    thin: int = 1,
+    generator: torch.Generator | None = None,
+) -> PosteriorDraws:
+    """Draws of each image's posterior by Hamiltonian Monte Carlo: a set to fit a density to, and a fresh one.
+
+    The chains of the first set tune the step size. Those of the second begin anew, at draws of the encoder, and forget
+    their start with the step size that was found: chains that merely went on would stay in the modes that the density
+    was fitted to, and be fresh in name only.
+
+    Args:
+        x: (B, *event) images the model's likelihood can have produced.
+        n_samples: L, draws an image in each set.
+        fit: False leaves the first set out; its chains, once tuned, then give the fresh draws.
+        n_chains, n_warmup, n_leapfrog, thin: chains an image in each set, steps to forget the start, leapfrog steps a
+            trajectory, trajectories between two draws that are kept.
+
+    Raises:
+        ValueError: what ``checked_posterior`` refuses, or settings below one.
+    """
+    n_samples, thin = arguments.whole("n_samples", n_samples, 1), arguments.whole("thin", thin, 1)
+    n_leapfrog, n_warmup = arguments.whole("n_leapfrog", n_leapfrog, 1), arguments.whole("n_warmup", n_warmup, 1)
+    energy, start = posterior_energy(model, x, n_chains)
+    kernel, u = warm_up(energy, start(generator), HMC(0.1, n_leapfrog, jitter=0.3), n_warmup, generator=generator)
+
+    def draw(u: Tensor) -> tuple[Tensor, Tensor]:
+        """(K, n_chains, B, latent) draws and (K, n_chains, B) energies of chains that have forgotten their start."""
+        steps = math.ceil(n_samples / n_chains) * thin
+        chain = sample(energy, u, kernel, steps, keep_every=thin, generator=generator)
+        assert chain.path is not None  # keep_every asks for it
+        kept = chain.energy[thin - 1 :: thin].reshape(-1, n_chains, len(x))
+        return chain.path.reshape(-1, n_chains, len(x), u.shape[-1]), kept
+
+    if not fit:
+        fresh, energies = draw(u)
+        return PosteriorDraws(energy, n_samples, None, fresh, energies)
+    fitted, first = draw(u)
+    u = sample(energy, start(generator), kernel, n_warmup, generator=generator).x
+    fresh, second = draw(u)
+    return PosteriorDraws(energy, n_samples, fitted, fresh, torch.cat([first, second], 1))
+
+
+@torch.no_grad()
+def elbo_surgery(model: LatentVariableModel, x: Tensor, n_draws: int = 4) -> tuple[float, float, float]:
+    """What the codes of these images cost, and the two parts of it: (price, mutual information, marginal KL), in nats.
+
+    With q̄(z) = mean of q(z | x_n) over the N images given, the mean KL(q(z | x_n) ‖ p) is the mean KL(q(z | x_n) ‖ q̄),
+    which a code tells of its image, plus KL(q̄ ‖ p), the price of codes that as a whole do not fill the prior. The
+    first is estimated at ``n_draws`` draws an image, the second is the difference.
+
+    Args:
+        x: (N, *event). The first part cannot exceed log N, and is too small where it comes near: take many images.
+
+    Raises:
+        ValueError: what ``checked_posterior`` refuses; fewer than one draw.
+
+    Source: Hoffman & Johnson (2016), equation 8.
+    """
+    n_draws = arguments.whole("n_draws", n_draws, 1)
+    posterior = checked_posterior(model, x)
+    z = posterior.sample((n_draws,))  # (S, N, latent)
+    own, prior = posterior.log_prob(z), model.prior().log_prob(z)
+    every = torch.cat([posterior.log_prob(row[:, None]) for row in z.flatten(0, 1).split(50)])  # (S·N, N)
+    marginal = torch.logsumexp(every, 1).reshape(own.shape) - math.log(len(x))
+    price, told = (own - prior).mean().item(), (own - marginal).mean().item()
+    return price, told, price - told
 
 
 def checked_posterior(model: LatentVariableModel, x: Tensor) -> Distribution:

@@ -3,8 +3,10 @@
 A model is a ``LatentVariableModel``, whose posterior is the encoder's approximation. Every estimator comes in two: its
 log weights, which tell its error, and the estimate.
 
-    lower, in expectation    importance_weighted (its weights: importance_log_weights); annealed_log_weights
-    upper, in expectation    posterior_density (its ratios: posterior_log_ratios), appendix D of Kingma & Welling
+    lower, in expectation    importance_weighted (its weights: importance_log_weights); annealed_log_weights;
+                             fitted_log_weights, with a proposal fitted to the posterior's draws
+    upper, in expectation    posterior_density (its ratios: posterior_log_ratios), appendix D of Kingma & Welling,
+                             where the chains have met (PosteriorDraws.rhat)
 """
 
 from __future__ import annotations
@@ -19,22 +21,25 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from ..models import LatentVariableModel
-from ..samplers import HMC, sample, warm_up
+from ..samplers import HMC
 from . import arguments
 from .annealing import annealed_importance, sigmoid_betas, standard_normal
 from .fitted_density import fit_density
 from .intervals import log_mean_exp, log_mean_exp_error, weight_ess
-from .latent_posterior import checked_posterior, log_joint, posterior_energy
+from .latent_posterior import PosteriorDraws, checked_posterior, log_joint, posterior_draws, posterior_energy
 
 __all__ = [
     "annealed_importance",
     "annealed_log_weights",
     "bits_per_dim",
+    "fitted_log_weights",
     "importance_log_weights",
     "importance_weighted",
     "log_mean_exp",
     "log_mean_exp_error",
+    "log_ratios_at",
     "posterior_density",
+    "posterior_draws",
     "posterior_log_ratios",
     "sigmoid_betas",
     "standard_normal",
@@ -151,8 +156,9 @@ def posterior_log_ratios(
     """(L, B) log q(z) - log p(x, z) in nats at L posterior samples of each image: the negative estimates.
 
     HMC runs in u, where z = μ + s u with the encoder's mean and standard deviations, so that one step size suits every
-    latent dimension; the change of variables is accounted for. A few steps after the draws that q was fitted to, the
-    same chains give the fresh ones.
+    latent dimension; the change of variables is accounted for. The draws that q is fitted to and those at which it is
+    evaluated come from chains with starts of their own. ``posterior_draws`` and ``log_ratios_at`` do the same in two
+    steps, for several densities on the same draws, and tell R-hat.
 
     Args:
         density: "gaussian", "gmm" or "encoder".
@@ -162,46 +168,84 @@ def posterior_log_ratios(
         n_components: of the mixture.
         shrink: factor on q's standard deviations; below 1 makes the ratios safer.
         fresh: False reuses the fitted samples, which biases the estimate downwards: for demonstration.
-        n_chains, n_warmup, n_leapfrog, thin: chains an image, steps to tune the step size and forget the start,
-            leapfrog steps a trajectory, trajectories between two draws that are kept.
+        n_chains, n_warmup, n_leapfrog, thin: see ``posterior_draws``.
 
     Raises:
         ValueError: what ``importance_weighted`` refuses; an unknown density or covariance; settings below one; for a
             full covariance, no more draws than latent dimensions.
     """
-    n_samples, thin = arguments.whole("n_samples", n_samples, 1), arguments.whole("thin", thin, 1)
-    n_leapfrog, n_warmup = arguments.whole("n_leapfrog", n_leapfrog, 1), arguments.whole("n_warmup", n_warmup, 1)
+    _refuse_a_spoilt_encoder(density, covariance, shrink)
+    draws = posterior_draws(
+        model, x, n_samples, fit=density != "encoder", n_chains=n_chains, n_warmup=n_warmup, n_leapfrog=n_leapfrog,
+        thin=thin, generator=generator,
+    )  # fmt: skip
+    return log_ratios_at(
+        draws, density=density, covariance=covariance, n_components=n_components, shrink=shrink,
+        fresh=fresh or density == "encoder", generator=generator,
+    )  # fmt: skip
+
+
+def log_ratios_at(
+    draws: PosteriorDraws,
+    *,
+    density: str = "gaussian",
+    covariance: str = "full",
+    n_components: int = 3,
+    shrink: float = 1.0,
+    fresh: bool = True,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """(L, B) what ``posterior_log_ratios`` gives, at draws that were made before.
+
+    Args: as there.
+
+    Raises:
+        ValueError: a density that cannot be fitted to these draws, or no draws to fit one to.
+    """
+    _refuse_a_spoilt_encoder(density, covariance, shrink)
+    q = None
+    if density != "encoder":
+        q = fit_density(draws.rows(fresh=False), density, covariance, n_components, shrink, generator)
+    at = draws.rows(fresh)
+    log_q = standard_normal(at.flatten(0, 1)).reshape(at.shape[:2]) if q is None else q.log_prob(at)
+    return arguments.log_weights("log q(z) - log p(x, z)", log_q - draws.log_joint(at), 0)
+
+
+def fitted_log_weights(
+    draws: PosteriorDraws,
+    n_samples: int,
+    *,
+    covariance: str = "full",
+    widen: float = 1.2,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """(K, B) log p(x, z) - log q(z) in nats at K draws of q, a Gaussian fitted to the posterior's own draws.
+
+    The lower bound that belongs to appendix D: where the encoder's Gaussian misses the posterior, few of its draws
+    count, and one fitted to a chain is a better proposal. It needs no premise about the chains: a q that was fitted to
+    bad draws is a bad proposal, and its weights tell.
+
+    Args:
+        n_samples: K.
+        covariance: see ``posterior_log_ratios``.
+        widen: factor on q's standard deviations. Importance sampling wants a q that is wider than the posterior.
+
+    Raises:
+        ValueError: no draws or a factor of zero; draws to which no Gaussian can be fitted.
+    """
+    n_samples = arguments.whole("n_samples", n_samples, 1)
+    widen = arguments.number("widen", widen, above=0)
+    q = fit_density(draws.rows(fresh=False), "gaussian", covariance, 1, widen, generator)
+    assert q is not None  # there are draws
+    with _drawing_from(generator), torch.no_grad():
+        u = q.sample((n_samples,))
+    return arguments.log_weights("log p(x, z) - log q(z)", draws.log_joint(u) - q.log_prob(u), 0)
+
+
+def _refuse_a_spoilt_encoder(density: str, covariance: str, shrink: float) -> None:
     arguments.choice("density", density, ("gaussian", "gmm", "encoder"))
     if density == "encoder" and (shrink != 1.0 or covariance != "full"):
         raise ValueError("density: the encoder's is taken as it is: shrink and covariance are for fitted ones")
-    energy, start = posterior_energy(model, x, n_chains)
-    u0 = start(generator)
-    kernel, u = warm_up(energy, u0, HMC(0.1, n_leapfrog, jitter=0.3), n_warmup, generator=generator)
-    steps = math.ceil(n_samples / n_chains) * thin
-
-    def draw(u: Tensor) -> tuple[Tensor, Tensor]:
-        """(L, B, latent) draws, and where the chains ended."""
-        chain = sample(energy, u, kernel, steps, keep_every=thin, generator=generator)
-        assert chain.path is not None  # keep_every asks for it
-        kept = chain.path.reshape(-1, n_chains, len(x), u.shape[-1]).flatten(0, 1)
-        return kept[:n_samples], chain.x
-
-    fitted = None
-    if density != "encoder":
-        fitted, u = draw(u)
-        u = sample(energy, u, kernel, 5 * thin, generator=generator).x  # forget the last draws of the fit
-    q = fit_density(fitted, density, covariance, n_components, shrink, generator)
-    at = fitted if not fresh and fitted is not None else draw(u)[0]
-    with torch.no_grad():
-        # Rows of the energy are (chain, image) pairs of n_chains chains: evaluate as many draws at a time.
-        parts = []
-        for part in at.split(n_chains):
-            short = n_chains - len(part)
-            padded = torch.cat([part, part[:1].expand(short, -1, -1)]) if short else part
-            parts.append(-energy(padded.flatten(0, 1)).reshape(n_chains, len(x))[: len(part)])
-        joint = torch.cat(parts)
-        log_q = standard_normal(at.flatten(0, 1)).reshape(at.shape[:2]) if q is None else q.log_prob(at)
-    return arguments.log_weights("log q(z) - log p(x, z)", log_q - joint, 0)
 
 
 def annealed_log_weights(

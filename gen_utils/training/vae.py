@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -20,8 +21,8 @@ from .rates import StepRate, cosine
 class VAETraining(StepRate):
     """Adam with a cosine decay on reconstruction + β · KL.
 
-    Logs ``loss`` (what is minimised), ``reconstruction``, ``kl`` (nats an image), ``mse`` (in units of [-1, 1]) and
-    ``sigma``; in validation the same with ``val_`` before it.
+    Logs ``loss`` (what is minimised), ``reconstruction``, ``kl`` (nats an image), ``mse`` (always in units of [-1, 1])
+    and ``sigma``; in validation the same with ``val_`` before it.
 
     Args:
         model: a VAE with ``prior``, ``posterior``, ``likelihood`` and ``pixels`` (see ``models.vae``).
@@ -36,8 +37,8 @@ class VAETraining(StepRate):
         lr: Adam's first learning rate.
 
     Raises:
-        ValueError: an unknown objective; pixels both dequantised and binarised, or dequantised for a likelihood of
-            levels.
+        ValueError: an unknown objective; a range of pixels that is none, or one for the ELBO, whose unit is nats;
+            pixels both dequantised and binarised, or dequantised for a likelihood of levels.
 
     Source of the fresh draws: Burda et al. (2016), IWAE.
     """
@@ -50,6 +51,7 @@ class VAETraining(StepRate):
         *,
         beta: float = 1.0,
         objective: str = "elbo",
+        pixel_range: tuple[float, float] = (-1.0, 1.0),
         dequantised: bool = True,
         binarised: bool = False,
         lr: float = 1e-3,
@@ -59,6 +61,11 @@ class VAETraining(StepRate):
             raise ValueError("pixels are either dequantised or binarised: a density has no black and white")
         if objective not in ("elbo", "mse"):
             raise ValueError(f'objective is "elbo" or "mse", got {objective!r}')
+        black, white = pixel_range
+        if not (math.isfinite(white - black) and black < white):
+            raise ValueError(f"pixel_range is (black, white) with black below white, got {pixel_range!r}")
+        if objective == "elbo" and (black, white) != (-1.0, 1.0):
+            raise ValueError('pixel_range is the unit of a squared error: it belongs to objective="mse"')
         positive(lr=lr)
         not_negative(beta=beta)
         pixels: Any = model.pixels
@@ -67,6 +74,7 @@ class VAETraining(StepRate):
             raise ValueError(f"a {pixels.kind} likelihood is of the grey levels themselves: dequantised=False")
         self.model, self.beta, self.objective, self.lr = model, beta, objective, lr
         self.dequantised, self.binarised = dequantised, binarised
+        self.pixel_range = (float(black), float(white))
 
     def check_data(self, images: ImageSet) -> None:
         demand_shape(images, self.model.shape)
@@ -91,7 +99,9 @@ class VAETraining(StepRate):
             self.model.pixels.calibrate(mse)  # before it is used: the best σ for this batch's errors is a constant
             likelihood = self.model.pixels.recalibrated(likelihood)
         if self.objective == "mse":
-            loss, reconstruction = mse + self.beta * kl.mean(), mse
+            black, white = self.pixel_range
+            reconstruction = mse * ((white - black) / 2) ** 2  # the network's own range is two wide
+            loss = reconstruction + self.beta * kl.mean()
         else:
             log_likelihood = likelihood.log_prob(x)
             loss, reconstruction = beta_elbo(log_likelihood, kl, self.beta), -log_likelihood.mean()

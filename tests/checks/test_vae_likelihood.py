@@ -71,6 +71,29 @@ def in_place(log_weights, gradients):
     return gradients.sum(0)
 
 
+def squared(log_weights, gradients):
+    return (torch.softmax(log_weights, 0).square()[:, :, None] * gradients).sum(0)
+
+
+def squared_in_loops(log_weights, gradients):
+    out = torch.zeros(gradients.shape[1:], dtype=torch.float64)
+    for b in range(log_weights.shape[1]):
+        total = torch.logsumexp(log_weights[:, b].double(), 0)
+        for k in range(len(log_weights)):
+            out[b] += torch.exp(log_weights[k, b].double() - total) ** 2 * gradients[k, b]
+    return out
+
+
+def squared_shifted_by_all(log_weights, gradients):
+    w = (log_weights - log_weights.max()).exp()
+    return ((w / w.sum(0))[..., None] ** 2 * gradients).sum(0)
+
+
+def squared_in_place(log_weights, gradients):
+    gradients *= torch.softmax(log_weights, 0)[:, :, None] ** 2
+    return gradients.sum(0)
+
+
 LN2, TAU = math.log(2), 2 * math.pi
 
 
@@ -133,6 +156,14 @@ RIGHT = {
         lambda w, g: np.einsum("kb,kbp->bp", softmax(w.double().numpy(), axis=0), g.numpy()),
         lambda w, g: torch.stack([torch.softmax(w[:, b], 0) @ g[:, b] for b in range(w.shape[1])]),
         lambda w, g: (torch.exp(w - torch.logsumexp(w, 0)).unsqueeze(-1) * g).sum(0),
+    ],
+    "double_gradient": [
+        squared,
+        lambda w, g: torch.einsum("kb,kbp->bp", torch.softmax(w, 0).square(), g),
+        lambda w, g: np.einsum("kb,kbp->bp", softmax(w.double().numpy(), axis=0) ** 2, g.numpy()),
+        lambda w, g: (torch.exp(2 * (w - torch.logsumexp(w, 0)))[..., None] * g).sum(0),
+        lambda w, g: torch.stack([torch.softmax(w[:, b], 0) ** 2 @ g[:, b] for b in range(w.shape[1])]),
+        squared_in_loops,
     ],
     "harmonic_estimate": [
         harmonic,
@@ -241,6 +272,33 @@ WRONG = {
         "overflow": [lambda w, g: (w.exp()[..., None] * g).sum(0) / w.exp().sum(0)[:, None], shifted_by_all],
         "shape": lambda w, g: shares_of(w, g).sum(0),
         "input changed": in_place,
+    },
+    "double_gradient": {
+        "shares not squared": shares_of,
+        "squares made to add up to one": [
+            lambda w, g: shares_of(2 * w, g),
+            lambda w, g: squared(w, g) / torch.softmax(w, 0).square().sum(0)[:, None],
+        ],
+        "weights squared, not shares": lambda w, g: ((w.exp() ** 2)[..., None] * g).sum(0) / w.exp().sum(0)[:, None],
+        "gradients squared": [
+            lambda w, g: shares_of(w, g) ** 2,
+            lambda w, g: ((torch.softmax(w, 0)[..., None] * g) ** 2).sum(0),
+        ],
+        "mean for sum": lambda w, g: (torch.softmax(w, 0)[..., None] ** 2 * g).mean(0),
+        "equal shares": [lambda w, g: g.mean(0), lambda w, g: g.mean(0) / len(w)],
+        "wrong axis": [
+            lambda w, g: (torch.softmax(w, 1)[..., None] ** 2 * g).sum(0),
+            lambda w, g: (torch.exp(w - torch.logsumexp(w.flatten(), 0))[..., None] ** 2 * g).sum(0),
+        ],
+        "weights turned round": lambda w, g: squared(-w, g),
+        "sign": lambda w, g: -squared(w, g),
+        "the decoder's rule": lambda w, g: ((torch.softmax(w, 0) - torch.softmax(w, 0) ** 2)[..., None] * g).sum(0),
+        "overflow": [
+            lambda w, g: ((w.exp() / w.exp().sum(0))[..., None] ** 2 * g).sum(0),
+            squared_shifted_by_all,
+        ],
+        "shape": lambda w, g: squared(w, g).sum(0),
+        "input changed": squared_in_place,
     },
     "harmonic_estimate": {
         "sign": lambda p, q: -harmonic(p, q),

@@ -18,6 +18,7 @@ from torch import nn
 
 from gen_utils import evaluation
 from gen_utils.data import ImageSet
+from gen_utils.evaluation import latent_posterior
 from gen_utils.models import VQVAE, LinearGaussianVAE
 from gen_utils.samplers import Langevin, UniformStart
 
@@ -50,7 +51,20 @@ EXEMPT = {
 FREE = {
     *("classifier", "network", "model", "energy", "kernel", "start", "proposal"),
     *("measure", "statistic", "log_joint", "log_base"),
-    *("generator", "seed", "fast", "strict", "fresh", "minibatch", "n_jobs", "shares", "dim", "settings"),
+    *(
+        "generator",
+        "seed",
+        "fast",
+        "strict",
+        "fresh",
+        "fit",
+        "draws",
+        "minibatch",
+        "n_jobs",
+        "shares",
+        "dim",
+        "settings",
+    ),
 }
 
 
@@ -195,6 +209,12 @@ BAD_ATTACK = {
     "bounds": [*BOX, (-INF, INF)],
 }
 MODEL = {"model": linear(), "x": X, "generator": stream()}
+
+
+def a_few_draws():
+    return latent_posterior.posterior_draws(linear(), X, 8, n_warmup=5, n_leapfrog=2, generator=stream())
+
+
 BAD_X = [X[:0], with_one(X, NAN), with_one(X, INF), X[0, 0]]
 
 # name -> (arguments that work, what is refused of each); after "|": what the refusal says in place of the name.
@@ -429,6 +449,18 @@ TABLE = {
         {"model": linear(), "x": X, "n_chains": 2},
         {"x": BAD_X, "n_chains": count(), "whiten": WORD},
     ),
+    "latent_posterior.posterior_draws": (
+        {**MODEL, "n_samples": 6, "n_warmup": 5},
+        {
+            "x": BAD_X,
+            "n_samples": count(),
+            "n_chains": count(),
+            "n_warmup": count(),
+            "n_leapfrog": count(),
+            "thin": count(),
+        },
+    ),
+    "latent_posterior.elbo_surgery": ({"model": linear(), "x": X}, {"x": BAD_X, "n_draws": count()}),
     "latent_posterior.checked_posterior": ({"model": linear(), "x": X}, {"x": BAD_X}),
     "likelihood.importance_weighted": ({**MODEL, "n_samples": 2}, {"x": BAD_X, "n_samples": count()}),
     "likelihood.importance_log_weights": (
@@ -453,6 +485,14 @@ TABLE = {
             "n_leapfrog": count(),
             "thin": count(),
         },
+    ),
+    "likelihood.log_ratios_at": (
+        {"draws": a_few_draws(), "n_components": 1},
+        {"density": WORD, "covariance": WORD, "n_components": count(), "shrink": POSITIVE},
+    ),
+    "likelihood.fitted_log_weights": (
+        {"draws": a_few_draws(), "n_samples": 3},
+        {"n_samples": count(), "covariance": WORD, "widen": POSITIVE},
     ),
     "likelihood.annealed_log_weights": (
         {**MODEL, "n_chains": 2, "n_temperatures": 2},

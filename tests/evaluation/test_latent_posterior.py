@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gen_utils.evaluation.latent_posterior import log_joint, posterior_energy
+from gen_utils.evaluation.latent_posterior import elbo_surgery, log_joint, posterior_energy
 from gen_utils.models.linear_gaussian import LinearGaussianVAE
 from gen_utils.samplers import HMC, sample
 
@@ -39,3 +39,18 @@ def test_chains_dealt_out_are_those_of_the_whole_batch(model):
         for shares in (1, 2)
     )
     torch.testing.assert_close(one, two)
+
+
+def test_the_surgery_of_a_model_whose_codes_fill_the_prior(model):
+    """Codes of the model's own images, by the exact posterior, are as a whole the prior: nothing is wasted."""
+    stream = torch.Generator().manual_seed(3)
+    x = model.sample(1500, generator=stream)
+    torch.manual_seed(4)
+    price, told, wasted = elbo_surgery(model, x)
+    exact = 0.5 * torch.logdet(torch.eye(3) + model.weight.T @ model.weight / model.sigma**2).item()
+    assert price == pytest.approx(told + wasted) and abs(wasted) < 0.1
+    assert told == pytest.approx(exact, abs=0.15)
+    # Images of one kind only: their codes lie together, which says nothing of any of them.
+    torch.manual_seed(4)
+    price, told, wasted = elbo_surgery(model, x[:1].repeat(300, 1) + 3)
+    assert abs(told) < 1e-3 and wasted == pytest.approx(price, abs=1e-3) and wasted > 1

@@ -58,6 +58,31 @@ def test_beta_in_front_of_a_mean_squared_error_is_a_noise_level():
     torch.testing.assert_close(gradients[0], gradients[1] * 2 * sigma**2 / 16, rtol=1e-3, atol=1e-6)
 
 
+def test_the_unit_of_the_squared_error_is_said_and_is_a_factor_of_beta():
+    """In [0, 1] the error is a quarter, so the same β weighs four times as much; the implied σ is in that unit."""
+    gradients = []
+    for beta, pixel_range in ((0.05, (0.0, 1.0)), (0.2, (-1.0, 1.0))):
+        training = VAETraining(model(likelihood="gaussian"), beta=beta, objective="mse", pixel_range=pixel_range)
+        torch.manual_seed(1)
+        terms = training.terms(images(8).images)
+        terms["loss"].backward()
+        share = 0.25 if pixel_range == (0.0, 1.0) else 1.0
+        assert terms["reconstruction"].item() == pytest.approx(share * terms["mse"].item())
+        assert terms["loss"].item() == pytest.approx((terms["reconstruction"] + beta * terms["kl"]).item())
+        gradients.append(torch.cat([p.grad.flatten() for p in training.model.parameters()]) / share)
+    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-6)
+    # The same network with a sigmoid, by hand.
+    x, network = torch.rand(3, 1, 4, 4), model(likelihood="gaussian")
+    out = network.decoder(torch.zeros(3, 2))
+    by_tanh = (network.likelihood(torch.zeros(3, 2)).mean - (2 * x - 1)).square().mean() / 4
+    torch.testing.assert_close((torch.sigmoid(2 * out) - x).square().mean(), by_tanh)
+    for wrong, message in (((1.0, 0.0), "black below white"), ((0.0, float("inf")), "black below white")):
+        with pytest.raises(ValueError, match=message):
+            VAETraining(model(likelihood="gaussian"), objective="mse", pixel_range=wrong)
+    with pytest.raises(ValueError, match="belongs to objective"):
+        VAETraining(model(likelihood="gaussian"), pixel_range=(0.0, 1.0))
+
+
 def test_bad_arguments():
     with pytest.raises(ValueError, match='objective is "elbo"'):
         VAETraining(model(), objective="l1")
