@@ -103,9 +103,10 @@ def joint_by_distributions(energy, mean, sigma, x, z):
 
 def stiffness(jacobian, sigma):
     n_pixels, n_codes = jacobian.shape
-    pull = torch.cat((torch.eye(n_pixels), -jacobian), 1)
-    prior = torch.cat((torch.zeros(n_codes, n_pixels), torch.eye(n_codes)), 1)
-    return torch.linalg.eigvalsh(pull.T @ pull / sigma**2 + prior.T @ prior)
+    pull = torch.cat((torch.eye(n_pixels), -jacobian), 1).double()
+    prior = torch.cat((torch.zeros(n_codes, n_pixels), torch.eye(n_codes)), 1).double()
+    whole = pull.T @ pull / sigma**2 + prior.T @ prior
+    return torch.linalg.eigvalsh(whole)  # in float32 the smallest would be rounding
 
 
 def steps_by_blocks(jacobian, sigma):
