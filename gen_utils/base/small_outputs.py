@@ -11,7 +11,7 @@ from typing import Any
 
 # WebP's quality of pictures that lossless would make larger, and of a film's frames; the first that fits is taken.
 QUALITIES = ((90, 70), (80, 55), (70, 40))
-_LARGE = 150_000  # bytes
+_LARGE = 80_000  # bytes
 _FRAME = re.compile(r"data:image/(?:jpeg|png);base64,([A-Za-z0-9+/=\\\n]+)")
 
 
