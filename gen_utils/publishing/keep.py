@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..base import small_outputs
 from ..base.files import plain_write_errors
-from ..base.places import NOTEBOOKS, RESULTS
+from ..base.places import NOTEBOOKS, RESULTS, ROOT
 from ..base.sources import text_hash
 from ..kept_runs import FORMAT, LIMIT, LONG, KeptRun, file_hash
 from ..report import MIME, records
@@ -67,7 +67,7 @@ def keep_outputs(executed: Path) -> Path:
                 "files": files,
                 "modules": run["made_from"]["modules"],
             }
-            text = json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
+            text = nowhere(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", run["data_root"])
             (folder / "outputs.json").write_text(text, encoding="utf-8")
             size = sum(path.stat().st_size for path in folder.iterdir())
             if size <= LIMIT:
@@ -78,6 +78,14 @@ def keep_outputs(executed: Path) -> Path:
             os.replace(target, Path(name) / "before")
         os.replace(folder, target)
     return target
+
+
+def nowhere(text: str, data_root: str) -> str:
+    """JSON without the folders of the machine on which a notebook ran: its data, the workbook, the user's own."""
+    for folder, told in ((data_root, "data"), (str(ROOT), "."), (str(Path.home()), "~")):
+        if Path(folder).is_absolute():
+            text = text.replace(json.dumps(folder, ensure_ascii=False)[1:-1].rstrip("/\\"), told)
+    return text
 
 
 def for_readers(output: Mapping) -> bool:

@@ -1,6 +1,7 @@
 """Keeping a long run: whole or not at all, small, and known again cell by cell."""
 
 import json
+from pathlib import Path
 
 import pytest
 from publishing.kept_run_maker import PART, SOURCE, executed, picture, printed, shown
@@ -136,3 +137,28 @@ def test_a_warning_is_for_those_who_run_it_and_is_not_kept(tiny):
     keep.keep_outputs(executed(tiny() / f"{PART}.ipynb", {"x = 1": [warned, printed("one")]}))
     run = find(PART)
     assert run.outputs(key_of("x = 1")) == [printed("one")]
+
+
+def test_it_names_no_folder_of_the_machine(tiny):
+    said = (
+        f"no data in /where/my/data/, weights in {Path.home()}/.cache, notebook in {keep.ROOT}/notebooks, 1/2 and </b>"
+    )
+    assert keep.nowhere(json.dumps(said), "/where/my/data") == json.dumps(
+        "no data in data/, weights in ~/.cache, notebook in ./notebooks, 1/2 and </b>"
+    )
+
+
+def test_what_is_too_large_is_packed_again_with_less_quality(tiny, monkeypatch):
+    root, tried = tiny(), []
+
+    def packed(output, folder, name, qualities):
+        tried.append(qualities)
+        (folder / f"{name}.webp").write_bytes(bytes(30 * qualities[0]))
+        return {"output_type": "display_data", "data": {}, "metadata": {}, "file": f"{name}.webp"}
+
+    monkeypatch.setattr(keep.small_outputs, "packed", packed)
+    run = executed(root / f"{PART}.ipynb", {"draw(x)": [picture(1)]})
+    size = keep.keep_outputs(run) and find(PART).size
+    monkeypatch.setattr(keep, "LIMIT", size - 1)
+    keep.keep_outputs(run)
+    assert tried == [keep.small_outputs.QUALITIES[i] for i in (0, 0, 1)] and find(PART).size < size
