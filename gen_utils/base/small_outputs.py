@@ -11,7 +11,6 @@ from typing import Any
 
 # WebP's quality of pictures that lossless would make larger, and of a film's frames; the first that fits is taken.
 QUALITIES = ((90, 70), (80, 55), (70, 40))
-_LARGE = 80_000  # bytes
 _FRAME = re.compile(r"data:image/(?:jpeg|png);base64,([A-Za-z0-9+/=\\\n]+)")
 
 
@@ -54,17 +53,7 @@ def _webp(raw: bytes, **how: Any) -> bytes:
 
 
 def _png(raw: bytes) -> bytes:
-    """As PNG; a large one, of much noise for instance, two thirds as wide and with 256 colours: a page stays light."""
-    from PIL import Image
-
-    whole = _saved(raw, "png")
-    if len(whole) < _LARGE:
-        return whole
-    stream = io.BytesIO()
-    with Image.open(io.BytesIO(raw)) as picture:
-        size = (2 * picture.width // 3, 2 * picture.height // 3)
-        picture.convert("RGB").resize(size, Image.Resampling.LANCZOS).quantize(256).save(stream, "png", optimize=True)
-    return min((whole, stream.getvalue()), key=len)
+    return _saved(raw, "png")
 
 
 def _saved(raw: bytes, form: str, **how: Any) -> bytes:

@@ -16,6 +16,7 @@ from . import cards, editions, unchanged
 from .benches import networks, places
 from .dataset_page import write_page
 from .links import link_chapters
+from .page_pictures import as_webp, pointed
 from .pages import fill
 from .parts import parts
 from .repository import repository
@@ -77,9 +78,10 @@ def build_book(
     if answer.returncode:
         raise RuntimeError(f"the book did not build cleanly:\n{answer.stdout[-4000:]}\n{answer.stderr[-4000:]}")
     shutil.copytree(stage / "_build" / "html", html, dirs_exist_ok=True)
+    small = as_webp(html)
     for page in html.rglob("*.html"):
         text = _THEBE.sub("", page.read_text(encoding="utf-8")).replace(_ARROW, _NAMED_ARROW)
-        _write_if_changed(_numbered(text, page).encode(), page)
+        _write_if_changed(pointed(_numbered(text, page), small).encode(), page)
     for notebook in (html / "_sources").rglob("*.ipynb"):
         _write_if_changed(without_outputs(notebook.read_text(encoding="utf-8")).encode(), notebook)
     link_chapters(html, staged)
