@@ -146,12 +146,10 @@ def _over_images(p: Tensor, q: Tensor) -> Tensor:
     return torch.logsumexp(p - q, 1) - math.log(q.shape[1])
 
 
-@check
-def bound_gradient(student: Callable) -> Result:
-    """Check ``bound_gradient(log_weights (K, B), gradients (K, B, P)) -> (B, P)``: Σ softmax(log w) ∇ log w."""
-    numbers = stream(4)
+def _draws_with_gradients(numbers: torch.Generator) -> list:
+    """Cases (log weights (K, B), a gradient for each (K, B, P)), some of them out of exp's reach."""
     logs, grads = 2 * torch.randn(5, 3, generator=numbers), torch.randn(5, 3, 2, generator=numbers)
-    cases = [
+    return [
         (logs, grads),
         (torch.randn(2, 4, generator=numbers), 3 * torch.randn(2, 4, 5, generator=numbers)),
         far(logs[:3] - 900, grads[:3], about="the log weights are around −900"),
@@ -160,29 +158,37 @@ def bound_gradient(student: Callable) -> Result:
         far(logs - torch.tensor([0.0, 700.0, 300.0]), grads, about="the images are hundreds of nats apart"),
     ]  # fmt: skip
 
-    def total(shares: Tensor, gradients: Tensor) -> Tensor:
-        return (shares[:, :, None] * gradients).sum(0)
+
+def _total(shares: Tensor, gradients: Tensor) -> Tensor:
+    """Σ over the draws: (K, B), (K, B, P) -> (B, P)."""
+    return (shares[:, :, None] * gradients).sum(0)
+
+
+@check
+def bound_gradient(student: Callable) -> Result:
+    """Check ``bound_gradient(log_weights (K, B), gradients (K, B, P)) -> (B, P)``: Σ softmax(log w) ∇ log w."""
+    cases = _draws_with_gradients(stream(4))
 
     def right(log_weights: Tensor, gradients: Tensor) -> Tensor:
-        return total(torch.softmax(log_weights, 0), gradients)
+        return _total(torch.softmax(log_weights, 0), gradients)
 
     slips = [
         Slip("mean of gradients", "every draw counts the same in yours: that is the gradient of the mean of the logarithms, the ELBO.", lambda w, g: g.mean(0)),
         Slip("sum of gradients", "every draw counts fully in yours; in a mean of K weights each has a share, and the shares add up to one.", lambda w, g: g.sum(0)),
         Slip("not a logarithm's", "that is the gradient of the mean weight itself. The logarithm's derivative divides by that mean.", lambda w, g: (w.exp()[:, :, None] * g).mean(0)),
-        Slip("not a logarithm's", "that is the gradient of the sum of the weights. The logarithm's derivative divides by that sum.", lambda w, g: total(w.exp(), g)),
+        Slip("not a logarithm's", "that is the gradient of the sum of the weights. The logarithm's derivative divides by that sum.", lambda w, g: _total(w.exp(), g)),
         Slip("divided by K", "the K of the mean stands in the numerator and in the denominator and cancels; in yours one is left.", lambda w, g: right(w, g) / len(w)),
         Slip("multiplied by K", "the K of the mean stands in the numerator and in the denominator and cancels; in yours one is left.", lambda w, g: right(w, g) * len(w)),
-        Slip("logarithms for weights", "you weigh the gradients by log w; ∇w is w ∇ log w.", lambda w, g: total(w, g)),
-        Slip("wrong axis", "the shares are those of the K draws of one image (axis 0), not those of the images.", lambda w, g: total(torch.softmax(w, 1), g)),
-        Slip("wrong axis", "each image has its own sum of weights; you divide by that of all.", lambda w, g: total(torch.softmax(w.flatten(), 0).reshape(w.shape), g)),
+        Slip("logarithms for weights", "you weigh the gradients by log w; ∇w is w ∇ log w.", lambda w, g: _total(w, g)),
+        Slip("wrong axis", "the shares are those of the K draws of one image (axis 0), not those of the images.", lambda w, g: _total(torch.softmax(w, 1), g)),
+        Slip("wrong axis", "each image has its own sum of weights; you divide by that of all.", lambda w, g: _total(torch.softmax(w.flatten(), 0).reshape(w.shape), g)),
         Slip("largest only", "only the draw of the largest weight counts in yours; the others have shares, too.", lambda w, g: torch.gather(g, 0, w.argmax(0)[None, :, None].expand(1, -1, g.shape[2]))[0]),
-        Slip("shares squared", "the shares come in squared.", lambda w, g: total(torch.softmax(w, 0).square(), g)),
+        Slip("shares squared", "the shares come in squared.", lambda w, g: _total(torch.softmax(w, 0).square(), g)),
         Slip("weights turned round", "the draws of small weight count most in yours.", lambda w, g: right(-w, g)),
         Slip("sign", "the sign is turned round: the bound's gradient is wanted, not the loss's.", lambda w, g: -right(w, g)),
-        Slip("overflow", "right for small numbers, but exp() of −900 is zero and of +300 too large for a float. Divide before you exponentiate, or let a function do both.", lambda w, g: total(w.exp() / w.exp().sum(0), g)),
+        Slip("overflow", "right for small numbers, but exp() of −900 is zero and of +300 too large for a float. Divide before you exponentiate, or let a function do both.", lambda w, g: _total(w.exp() / w.exp().sum(0), g)),
         Slip("overflow", "right where the images are alike. You take out the largest logarithm of all images; far below it, all weights of an image are zero.",
-             lambda w, g: total((w - w.max()).exp() / (w - w.max()).exp().sum(0), g)),
+             lambda w, g: _total((w - w.max()).exp() / (w - w.max()).exp().sum(0), g)),
     ]  # fmt: skip
     return compare("bound_gradient", student, right, cases, slips)
 
@@ -190,43 +196,31 @@ def bound_gradient(student: Callable) -> Result:
 @check
 def double_gradient(student: Callable) -> Result:
     """Check ``double_gradient(log_weights (K, B), path_gradients (K, B, P)) -> (B, P)``: Σ softmax(log w)² · gradient."""
-    numbers = stream(6)
-    logs, grads = 2 * torch.randn(5, 3, generator=numbers), torch.randn(5, 3, 2, generator=numbers)
-    cases = [
-        (logs, grads),
-        (torch.randn(2, 4, generator=numbers), 3 * torch.randn(2, 4, 5, generator=numbers)),
-        far(logs[:3] - 900, grads[:3], about="the log weights are around −900"),
-        far(logs[1:] + 300, grads[1:], about="the log weights are around 300"),
-        far(400 * torch.randn(5, 3, generator=numbers), grads, about="the draws of one image are hundreds of nats apart"),
-        far(logs - torch.tensor([0.0, 700.0, 300.0]), grads, about="the images are hundreds of nats apart"),
-    ]  # fmt: skip
-
-    def total(shares: Tensor, gradients: Tensor) -> Tensor:
-        return (shares[:, :, None] * gradients).sum(0)
+    cases = _draws_with_gradients(stream(6))
 
     def shares(log_weights: Tensor, dim: int = 0) -> Tensor:
         return torch.softmax(log_weights, dim)
 
     def right(log_weights: Tensor, path_gradients: Tensor) -> Tensor:
-        return total(shares(log_weights).square(), path_gradients)
+        return _total(shares(log_weights).square(), path_gradients)
 
     slips = [
-        Slip("shares not squared", "the shares come in squared. Once only is right for one draw; for more it estimates something else than the bound's gradient.", lambda w, g: total(shares(w), g)),
-        Slip("squares made to add up to one", "you divide by the sum of the squares, as if they were shares again. They add up to less than one, and that is meant.", lambda w, g: total(shares(2 * w), g)),
-        Slip("weights squared, not shares", "first the shares, then the square: the sum of the weights is squared, too.", lambda w, g: total(w.exp().square(), g) / w.exp().sum(0)[:, None]),
-        Slip("gradients squared", "square the share alone, not its product with the gradient.", lambda w, g: total(shares(w), g).square()),
+        Slip("shares not squared", "the shares come in squared. Once only is right for one draw; for more it estimates something else than the bound's gradient.", lambda w, g: _total(shares(w), g)),
+        Slip("squares made to add up to one", "you divide by the sum of the squares, as if they were shares again. They add up to less than one, and that is meant.", lambda w, g: _total(shares(2 * w), g)),
+        Slip("weights squared, not shares", "first the shares, then the square: the sum of the weights is squared, too.", lambda w, g: _total(w.exp().square(), g) / w.exp().sum(0)[:, None]),
+        Slip("gradients squared", "square the share alone, not its product with the gradient.", lambda w, g: _total(shares(w), g).square()),
         Slip("gradients squared", "square the share alone, not its product with the gradient.", lambda w, g: (shares(w)[:, :, None] * g).square().sum(0)),
         Slip("mean for sum", "add over the draws; the shares know of K already.", lambda w, g: right(w, g) / len(w)),
         Slip("equal shares", "every draw counts the same in yours.", lambda w, g: g.sum(0) / len(w) ** 2),
         Slip("equal shares", "every draw counts the same in yours.", lambda w, g: g.mean(0)),
-        Slip("wrong axis", "the shares are those of the K draws of one image (axis 0), not those of the images.", lambda w, g: total(shares(w, 1).square(), g)),
-        Slip("wrong axis", "each image has its own sum of weights; you divide by that of all.", lambda w, g: total(shares(w.flatten()).reshape(w.shape).square(), g)),
+        Slip("wrong axis", "the shares are those of the K draws of one image (axis 0), not those of the images.", lambda w, g: _total(shares(w, 1).square(), g)),
+        Slip("wrong axis", "each image has its own sum of weights; you divide by that of all.", lambda w, g: _total(shares(w.flatten()).reshape(w.shape).square(), g)),
         Slip("weights turned round", "the draws of small weight count most in yours.", lambda w, g: right(-w, g)),
         Slip("sign", "the sign is turned round: the bound's gradient is wanted, not the loss's.", lambda w, g: -right(w, g)),
-        Slip("the decoder's rule", "that is share times (1 − share), which another split of the gradient has; here it is the square.", lambda w, g: total(shares(w) * (1 - shares(w)), g)),
-        Slip("overflow", "right for small numbers, but exp() of −900 is zero and of +300 too large for a float. Divide before you exponentiate, or let a function do both.", lambda w, g: total((w.exp() / w.exp().sum(0)).square(), g)),
+        Slip("the decoder's rule", "that is share times (1 − share), which another split of the gradient has; here it is the square.", lambda w, g: _total(shares(w) * (1 - shares(w)), g)),
+        Slip("overflow", "right for small numbers, but exp() of −900 is zero and of +300 too large for a float. Divide before you exponentiate, or let a function do both.", lambda w, g: _total((w.exp() / w.exp().sum(0)).square(), g)),
         Slip("overflow", "right where the images are alike. You take out the largest logarithm of all images; far below it, all weights of an image are zero.",
-             lambda w, g: total(((w - w.max()).exp() / (w - w.max()).exp().sum(0)).square(), g)),
+             lambda w, g: _total(((w - w.max()).exp() / (w - w.max()).exp().sum(0)).square(), g)),
     ]  # fmt: skip
     return compare("double_gradient", student, right, cases, slips)
 
