@@ -37,7 +37,7 @@
 # | profile | data | what happens | time |
 # |---|---|---|---|
 # | `quick` | drawn cartoon faces, 32×32 | the main training, short; the studies are shown from the long run | about a minute and a quarter, one core |
-# | `laptop` | Bitmoji, 3,150 faces, 32×32 | faces; the studies on 16×16 pixels, three seeds a cell | two hours and twenty minutes on one of two busy cores, 76 of them computing; 25 of the main training |
+# | `laptop` | Bitmoji, 3,150 faces, 32×32 | faces; the studies on 16×16 pixels, three seeds a cell | two hours and twenty minutes on one of two busy cores, about 80 of them computing; 25 of the main training |
 # | `full` | Bitmoji, 64×64 | a deeper network, longer chains | a few hours, one GPU (not yet measured) |
 
 # %% tags=["remove-cell"]

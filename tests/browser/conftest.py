@@ -1,14 +1,10 @@
 """A browser for the tests, or a skip that says how to get one."""
 
-import os
-import shutil
-
 import pytest
 
-BROWSER = os.environ.get("CHROMIUM") or next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome", "chrome") if (found := shutil.which(name))),
-    None,
-)
+from gen_utils.publishing.paper import find_browser
+
+BROWSER = find_browser()
 ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",
