@@ -24,7 +24,7 @@ lab: .venv/.ready
 
 # Three processes on two cores, since each waits now and then for what it starts (tests/conftest.py).
 test: .venv/.ready
-	$(PY) -m pytest -n 3 --dist loadgroup --no-loadscope-reorder
+	$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # The book as `make book` builds it without data, and what its parts recorded.
 test-quick: .venv/.ready

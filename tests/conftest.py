@@ -1,6 +1,7 @@
 """Shared by all tests: where real data may be, and quiet, repeatable torch."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -26,14 +27,26 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # test processes side by side, one thre
 
 
 def pytest_collection_modifyitems(items):
-    """Under ``--dist loadgroup`` a process takes a file at a time, or a third of one that says it has three.
-
-    One process begins with the book, the others with the rest; the book's readers are last.
-    """
+    """Under ``--dist loadfile`` one process begins with the book, the others with the rest; its readers are last."""
     items.sort(key=lambda item: 0 if item.path.name == "test_book.py" else 2 if "built" in item.fixturenames else 1)
-    for item in items:
-        third = getattr(item, "callspec", None) and item.callspec.params.get("third")
-        item.add_marker(pytest.mark.xdist_group(f"{item.path.relative_to(ROOT)}" + f" {third}" * (third is not None)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """A process takes a file at a time, or a third of a test that says it has three.
+
+    (xdist's own groups, ``--dist loadgroup``, rename the tests, which pytest 9.2 does not let them.)
+    """
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class FilesAndThirds(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            third = re.search(r"\[third \d\]$", nodeid)
+            return super()._split_scope(nodeid) + (third[0] if third else "")
+
+    return FilesAndThirds(config, log)
 
 
 @pytest.fixture(autouse=True)

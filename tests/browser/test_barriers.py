@@ -7,7 +7,9 @@ from .visit import DESKTOP, Visit, pages
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("third", range(3))  # each in whatever process is free (tests/conftest.py)
+@pytest.mark.parametrize(
+    "third", range(3), ids="third {}".format
+)  # each in whatever process is free (tests/conftest.py)
 def test_no_page_has_a_serious_barrier(html, chromium, third):
     """axe-core's rules: contrast, names, roles; all pages in the light theme, two chapters in the dark one too."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.slow
 CHAPTER = "notebooks/02_ebm_mnist.html"
 
 
-@pytest.mark.parametrize("third", range(3))
+@pytest.mark.parametrize("third", range(3), ids="third {}".format)
 def test_every_page_reads_offline_on_a_desk_and_on_a_phone(html, chromium, third):
     faults = {}
     for path in pages(html)[third::3]:
